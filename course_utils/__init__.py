@@ -1,0 +1,43 @@
+"""Helpers of the course *Base vs Instruct*: load a base/instruct pair and look at what the two predict.
+
+`import course_utils` is cheap: every public name is fetched from its module on first use, so torch is loaded
+only when a model is.
+"""
+
+from importlib import import_module
+
+VARIANTS = ("base", "instruct")
+
+_HOME = {
+    "PAIRS": "pairs",
+    "load_pair": "pairs",
+    "load_variant": "pairs",
+    "Variant": "variant",
+    "Completion": "variant",
+    "query_base_as_instruct": "variant",
+    "next_token_table": "compare",
+    "token_shift": "compare",
+    "shift_summary": "compare",
+    "weight_change": "compare",
+    "wilson": "stats",
+    "plot_next_token": "plots",
+    "plot_token_shift": "plots",
+    "show_tokens": "ribbon",
+    "explore": "explorer",
+}
+
+__all__ = ["VARIANTS", *_HOME]  # noqa: PLE0604 (all of them are strings)
+
+
+def __getattr__(name: str):
+    if name not in _HOME:
+        raise AttributeError(
+            f"module {__name__!r} has no attribute {name!r}; it offers {', '.join(__all__)}"
+        )
+    value = getattr(import_module(f".{_HOME[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

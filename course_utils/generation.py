@@ -1,0 +1,203 @@
+"""The generation loop: several prompts at a time, left-padded, with a KV cache. Knows tensors, not text.
+
+Hugging Face's `generate` does the same and much more; this loop is short enough to read, keeps the log-probability
+of every chosen token without storing all logits, drops rows that are done, and gives each row its own seed.
+"""
+
+import inspect
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import torch
+
+
+@dataclass
+class Row:
+    """One prompt on its way through the loop; the loop fills the last three fields."""
+
+    prompt_ids: list[int]
+    rng: random.Random | None = None  # None: greedy
+    token_ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    stop_reason: str | None = (
+        None  # "eos", "stop_string" or "length" once the row is done
+    )
+
+
+def processed_probs(
+    logits: torch.Tensor, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0
+) -> torch.Tensor:
+    """Turn logits `(…, vocab)` into the probabilities that are sampled from, float32, same shape.
+
+    The order is the library's: divide by `temperature`, keep the `top_k` best (0 = all), then keep the smallest set
+    whose probability reaches `top_p` (nucleus sampling, Holtzman et al. 2019, arXiv 1904.09751). Temperature 0 is the
+    limit: all mass on the best token. Raises ValueError for settings outside their range.
+    """
+    check_sampling(temperature, top_k, top_p)
+    logits = logits.float()
+    if temperature == 0:
+        return torch.nn.functional.one_hot(logits.argmax(-1), logits.shape[-1]).float()
+    scaled = logits / temperature
+    if 0 < top_k < logits.shape[-1]:
+        kth_best = scaled.topk(top_k).values[..., -1:]
+        scaled = scaled.masked_fill(scaled < kth_best, float("-inf"))
+    probs = scaled.softmax(-1)
+    if top_p < 1:
+        ordered, order = probs.sort(descending=True, stable=True)
+        before = (
+            ordered.cumsum(-1) - ordered
+        )  # mass of the better tokens; 0 for the best, which always stays
+        ordered = ordered.masked_fill(before >= top_p, 0.0)
+        probs = torch.zeros_like(probs).scatter(-1, order, ordered)
+        probs = probs / probs.sum(-1, keepdim=True)
+    return probs
+
+
+def check_sampling(temperature: float, top_k: int, top_p: float) -> None:
+    """Raise ValueError when a sampling setting is outside its range."""
+    if not temperature >= 0:
+        raise ValueError(f"temperature must be 0 (greedy) or more, got {temperature}.")
+    if not 0 < top_p <= 1:
+        raise ValueError(
+            f"top_p must be above 0 and at most 1 (1 keeps every token), got {top_p}."
+        )
+    if top_k < 0:
+        raise ValueError(f"top_k must be 0 (keeps every token) or more, got {top_k}.")
+
+
+def generate_rows(
+    model,
+    rows: list[Row],
+    *,
+    max_new_tokens: int,
+    eos_token_ids: list[int],
+    pad_token_id: int = 0,
+    temperature: float = 0.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    hit_stop_string: Callable[[Row], bool] | None = None,
+) -> Iterator[None]:
+    """Extend every row in place, one token a row and step, and yield after each step.
+
+    A row ends at a token of `eos_token_ids` (which it keeps), when `hit_stop_string(row)` says so, or after
+    `max_new_tokens`. The padding id never matters: it is masked.
+    """
+    active = list(rows)
+    batch = _Batch(
+        model, [row.prompt_ids for row in rows], max_new_tokens, pad_token_id
+    )
+    for step in range(max_new_tokens):
+        logits = batch.next_logits()  # (active rows, vocab), float32
+        chosen, logprobs = _choose(logits, active, temperature, top_k, top_p)
+        for row, token_id, logprob in zip(
+            active, chosen.tolist(), logprobs.tolist(), strict=True
+        ):
+            if row.stop_reason is not None:
+                continue  # done, but not yet worth cutting out of the cache
+            row.token_ids.append(token_id)
+            row.logprobs.append(logprob)
+            if token_id in eos_token_ids:
+                row.stop_reason = "eos"
+            elif hit_stop_string is not None and hit_stop_string(row):
+                row.stop_reason = "stop_string"
+            elif step + 1 == max_new_tokens:
+                row.stop_reason = "length"
+        yield
+        running = [i for i, row in enumerate(active) if row.stop_reason is None]
+        if not running:
+            return
+        batch.append(chosen)
+        # Cutting rows out copies the cache once, about the price of one step's growth: do it when a quarter is idle.
+        if len(running) <= 0.75 * len(active) and batch.select(running):
+            active = [active[i] for i in running]
+
+
+def _choose(logits, rows: list[Row], temperature: float, top_k: int, top_p: float):
+    """Pick one token a row; return ids and their log-probabilities at temperature 1, both `(rows,)`."""
+    if temperature == 0:
+        chosen = logits.argmax(-1)
+    else:
+        probs = processed_probs(logits, temperature, top_k, top_p)
+        if probs.device.type == "mps":
+            probs = probs.cpu()  # no float64 there
+        draws = [row.rng.random() if row.stop_reason is None else 0.0 for row in rows]
+        cumulative = probs.double().cumsum(-1)
+        total = cumulative[:, -1:].contiguous()
+        target = (
+            torch.tensor(draws, dtype=torch.float64, device=probs.device)[:, None]
+            * total
+        )
+        chosen = torch.searchsorted(cumulative, target, right=True)
+        last_possible = torch.searchsorted(
+            cumulative, total
+        )  # guards against rounding at the upper end
+        chosen = torch.minimum(chosen, last_possible)[:, 0].to(logits.device)
+    logprobs = logits.gather(-1, chosen[:, None])[:, 0] - logits.logsumexp(-1)
+    return chosen, logprobs
+
+
+class _Batch:
+    """Left-padded token ids with their cache; `next_logits` runs the model on what it has not seen yet."""
+
+    def __init__(
+        self, model, prompts: list[list[int]], max_new_tokens: int, pad_token_id: int
+    ):
+        self.model = model
+        lengths = torch.tensor([len(ids) for ids in prompts])
+        self.width = int(lengths.max())
+        padded = [
+            [pad_token_id] * (self.width - len(ids)) + list(ids) for ids in prompts
+        ]
+        self.new_ids = torch.tensor(padded, device=model.device)
+        self.cache = None
+        self.mask = self.positions = None
+        if (
+            int(lengths.min()) < self.width
+        ):  # equal lengths need neither mask nor positions, and run faster
+            padding = self.width - lengths
+            columns = torch.arange(self.width + max_new_tokens)
+            self.mask = (columns >= padding[:, None]).long().to(model.device)
+            self.positions = (columns - padding[:, None]).clamp(min=0).to(model.device)
+
+    @torch.inference_mode()
+    def next_logits(self) -> torch.Tensor:
+        options = {"use_cache": True, "past_key_values": self.cache}
+        if accepts(self.model, "logits_to_keep"):
+            options["logits_to_keep"] = 1
+        if self.mask is not None:
+            options["attention_mask"] = self.mask[:, : self.width]
+            if accepts(self.model, "position_ids"):
+                options["position_ids"] = self.positions[
+                    :, self.width - self.new_ids.shape[1] : self.width
+                ]
+        output = self.model(input_ids=self.new_ids, **options)
+        self.cache = output.past_key_values
+        return output.logits[:, -1].float()
+
+    def append(self, token_ids: torch.Tensor) -> None:
+        self.new_ids = token_ids[:, None]
+        self.width += 1
+
+    @torch.inference_mode()
+    def select(self, keep: list[int]) -> bool:
+        """Keep only these rows; False when this model's cache cannot do it."""
+        if not hasattr(self.cache, "batch_select_indices"):
+            return False
+        index = torch.tensor(keep, device=self.new_ids.device)
+        self.cache.batch_select_indices(index)
+        self.new_ids = self.new_ids[index]
+        if self.mask is not None:
+            self.mask, self.positions = self.mask[index], self.positions[index]
+        return True
+
+
+def accepts(model, argument: str) -> bool:
+    """Whether the model's forward takes this argument by name."""
+    return argument in _forward_arguments(type(model))
+
+
+@lru_cache
+def _forward_arguments(model_class: type) -> frozenset[str]:
+    return frozenset(inspect.signature(model_class.forward).parameters)

@@ -1,0 +1,766 @@
+"""One language model and its tokenizer: probabilities, generation, chat.
+
+Prompts come in three forms everywhere: a `str` (tokenized as the tokenizer does by default, so with its BOS if it has
+one), a list of messages `{"role": …, "content": …}` (rendered by the chat template, with the generation prompt), or
+token ids.
+"""
+
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+
+import numpy as np
+import pandas as pd
+import torch
+
+from .generation import Row, accepts, check_sampling, generate_rows, processed_probs
+
+Messages = Sequence[Mapping[str, str]]
+Prompt = str | Messages | Sequence[int] | torch.Tensor
+
+_CHUNK_ELEMENTS = (
+    2**23
+)  # logits of at most this many numbers (32 MB in float32) are held at a time
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What a model wrote after a prompt.
+
+    `text` leaves out the stop string and special tokens. `token_ids` are all tokens the model produced, the
+    end-of-turn token included. `logprobs` are their natural-log probabilities under the model itself (temperature 1,
+    nothing cut off), whatever the sampling settings were. `stop_reason` is "eos", "stop_string" or "length".
+    `prompt` is the text the model saw: for messages the rendered template, special tokens included.
+    """
+
+    text: str
+    token_ids: list[int]
+    logprobs: list[float]
+    stop_reason: str
+    prompt: str
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the model (or a stop string) ended the text, rather than the token limit."""
+        return self.stop_reason != "length"
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __repr__(self) -> str:
+        ending = {
+            "eos": "ended by the model",
+            "stop_string": "cut at a stop string",
+            "length": "cut at the limit",
+        }
+        count = len(self.token_ids)
+        return (
+            f"Completion({count} token{'s' * (count != 1)}, {ending[self.stop_reason]})\n"
+            f"  prompt: {_shorten(self.prompt)!r}\n"
+            f"  text:   {self.text!r}"
+        )
+
+
+class Variant:
+    """A causal language model with its tokenizer, ready to be asked.
+
+    `name` is what tables and plots call it. The model and the tokenizer are used as they are and never changed.
+    """
+
+    def __init__(self, name: str, model, tokenizer):
+        self.name = name
+        self.model = model
+        self.tokenizer = tokenizer
+
+    def __repr__(self) -> str:
+        template = "chat template" if self.has_chat_template else "no chat template"
+        stops = ", ".join(self.token_text(i) for i in self.eos_token_ids) or "nothing"
+        dtype = str(self.model.dtype).removeprefix("torch.")
+        return (
+            f"Variant {self.name!r}: {_millions(self.num_parameters)} parameters, {dtype} on {self.device}, "
+            f"{template}, stops at {stops}"
+        )
+
+    # -- what the model is -----------------------------------------------------------------------------------------
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    @cached_property
+    def num_parameters(self) -> int:
+        return sum(p.numel() for p in self.model.parameters())
+
+    @property
+    def has_chat_template(self) -> bool:
+        return self.tokenizer.chat_template is not None
+
+    @property
+    def eos_token_ids(self) -> list[int]:
+        """Ids that end generation: the generation config's, as in `generate`; the tokenizer's where it names none."""
+        ids = self.model.generation_config.eos_token_id
+        if ids is None:
+            ids = self.tokenizer.eos_token_id
+        if ids is None:
+            return []
+        return [ids] if isinstance(ids, int) else list(ids)
+
+    @property
+    def context_length(self) -> int | None:
+        """The most tokens the model was built to see at once; None where its config does not say."""
+        return getattr(
+            self.model.config.get_text_config(), "max_position_embeddings", None
+        )
+
+    # -- text to ids and back --------------------------------------------------------------------------------------
+
+    def encode(
+        self,
+        prompt: Prompt,
+        *,
+        chat_template: str | None = None,
+        add_generation_prompt: bool = True,
+        template_options: Mapping | None = None,
+    ) -> list[int]:
+        """Return the token ids the model sees for this prompt: the one place where prompts become ids.
+
+        `chat_template` (Jinja text) stands in for the tokenizer's own, `template_options` are handed to the template
+        (such as `{"enable_thinking": False}`); both apply to messages only. Raises ValueError for an empty prompt,
+        for messages without a template, and for messages that end with the assistant while a generation prompt is
+        asked for; TypeError for anything that is not a prompt.
+        """
+        if isinstance(prompt, str):
+            ids = self.tokenizer(prompt)["input_ids"]
+        elif _is_messages(prompt):
+            ids = self._encode_messages(
+                prompt, chat_template, add_generation_prompt, template_options
+            )
+        else:
+            ids = _as_ids(prompt)
+        if not ids:
+            raise ValueError(
+                f"The prompt holds no token, and {self.name} cannot predict from nothing: this tokenizer adds no BOS. "
+                "Give at least one character or token id."
+            )
+        return ids
+
+    def _encode_messages(
+        self, messages, chat_template, add_generation_prompt, template_options
+    ) -> list[int]:
+        if not self.has_chat_template and chat_template is None:
+            raise ValueError(
+                f"{self.name} has no chat template, as is usual for a base model. Use complete() with plain text or "
+                "query_base_as_instruct(), or pass chat_template= to try one all the same."
+            )
+        if add_generation_prompt and messages[-1]["role"] == "assistant":
+            raise ValueError(
+                "The last message is the assistant's, so the generation prompt would open a second assistant turn. "
+                "End with a user message; to continue the answer, pass the ids of "
+                "tokenizer.apply_chat_template(..., continue_final_message=True)."
+            )
+        encoded = self.tokenizer.apply_chat_template(
+            [dict(message) for message in messages],
+            chat_template=chat_template,
+            add_generation_prompt=add_generation_prompt,
+            tokenize=True,
+            return_dict=True,
+            **(template_options or {}),
+        )
+        return list(encoded["input_ids"])
+
+    def token_text(self, token_id: int) -> str:
+        """Return one token as text, its leading space kept; part of a character as its bytes, such as `<0xE2>`."""
+        token = (
+            self.tokenizer.convert_ids_to_tokens(int(token_id))
+            if token_id < len(self.tokenizer)
+            else None
+        )
+        if token is None:
+            return f"<unused {token_id}>"  # the vocabulary is padded beyond the tokenizer's tokens
+        text = self.tokenizer.decode(
+            [int(token_id)], clean_up_tokenization_spaces=False
+        )
+        if "\N{REPLACEMENT CHARACTER}" in text:
+            return _as_bytes(token) or text
+        if token.startswith("\N{LOWER ONE EIGHTH BLOCK}") and not text.startswith(" "):
+            return (
+                " " + text
+            )  # SentencePiece decoders drop the space in front of a text
+        return text
+
+    def _decode(self, ids: Sequence[int], skip_special_tokens: bool) -> str:
+        return self.tokenizer.decode(
+            list(ids),
+            skip_special_tokens=skip_special_tokens,
+            clean_up_tokenization_spaces=False,
+        )
+
+    # -- probabilities ---------------------------------------------------------------------------------------------
+
+    def next_token_logits(self, prompt: Prompt) -> torch.Tensor:
+        """Return the logits of the token after the prompt: float32, shape `(vocab,)`, on the model's device."""
+        ids = self.encode(prompt)
+        self._check_length(len(ids))
+        # Inference tensors refuse in-place changes later on; a learner may well want to set a logit to -inf.
+        return self._last_logits(ids).clone()
+
+    @torch.inference_mode()
+    def _last_logits(self, ids: list[int]) -> torch.Tensor:
+        options = {"logits_to_keep": 1} if accepts(self.model, "logits_to_keep") else {}
+        input_ids = torch.tensor([ids], device=self.device)
+        return (
+            self.model(input_ids=input_ids, use_cache=False, **options)
+            .logits[0, -1]
+            .float()
+        )
+
+    def next_token_probs(
+        self,
+        prompt: Prompt,
+        k: int | None = 10,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+    ) -> pd.DataFrame:
+        """Return the `k` most probable next tokens (None: all), one a row, best first.
+
+        Columns: rank (from 1), token (its text), token_id, prob, logprob (natural log). `temperature`, `top_k` and
+        `top_p` reshape the distribution as they do in sampling; tokens they rule out are not listed.
+        """
+        if k is not None and k < 1:
+            raise ValueError(
+                f"k must be 1 or more, or None for the whole vocabulary, got {k}."
+            )
+        check_sampling(temperature, top_k, top_p)
+        ids = self.encode(prompt)
+        self._check_length(len(ids))
+        logits = self._last_logits(ids)
+        probs = processed_probs(logits, temperature, top_k, top_p)
+        best = probs.topk(min(k or probs.shape[-1], probs.shape[-1]))
+        kept = int((best.values > 0).sum())
+        token_ids = best.indices[:kept].tolist()
+        return pd.DataFrame(
+            {
+                "rank": range(1, kept + 1),
+                "token": [self.token_text(i) for i in token_ids],
+                "token_id": token_ids,
+                "prob": best.values[:kept].tolist(),
+                "logprob": best.values[:kept].log().tolist(),
+            }
+        )
+
+    def token_logprobs(self, text: Prompt) -> pd.DataFrame:
+        """Score a text under the model, one row a token.
+
+        Columns: position (from 0), token, token_id, logprob (natural log), prob, rank (1 = the model's first choice)
+        and entropy (nats) of the distribution that predicted the token. Nothing predicts the first token: its last
+        four are missing. Messages are scored as the rendered conversation, without a generation prompt.
+        """
+        ids = self.encode(text, add_generation_prompt=False)
+        scores = {"logprob": [float("nan")], "rank": [None], "entropy": [float("nan")]}
+        for start, logits in self.iter_logits(ids[:-1]):
+            target = torch.tensor(
+                ids[start + 1 : start + 1 + len(logits)], device=logits.device
+            )[:, None]
+            logprobs = logits.log_softmax(-1)
+            of_target = logprobs.gather(-1, target)
+            scores["logprob"] += of_target[:, 0].tolist()
+            scores["rank"] += ((logprobs > of_target).sum(-1) + 1).tolist()
+            scores["entropy"] += torch.special.entr(logprobs.exp()).sum(-1).tolist()
+        table = pd.DataFrame(
+            {
+                "position": range(len(ids)),
+                "token": [self.token_text(i) for i in ids],
+                "token_id": ids,
+                "logprob": scores["logprob"],
+            }
+        )
+        table["prob"] = np.exp(table["logprob"])
+        table["rank"] = pd.array(scores["rank"], dtype="Int64")
+        table["entropy"] = scores["entropy"]
+        return table
+
+    def iter_logits(self, ids: Sequence[int]) -> Iterator[tuple[int, torch.Tensor]]:
+        """Yield `(start, logits)`: float32 logits `(n, vocab)` of positions start … start+n-1, chunk by chunk.
+
+        Chunks keep memory flat for large vocabularies; the KV cache carries over from one to the next.
+        """
+        ids = list(ids)
+        self._check_length(len(ids))
+        vocab = self.model.get_output_embeddings().weight.shape[0]
+        size = max(1, _CHUNK_ELEMENTS // vocab)
+        cache = None
+        for start in range(0, len(ids), size):
+            logits, cache = self._all_logits(
+                ids[start : start + size], cache, use_cache=len(ids) > size
+            )
+            yield start, logits
+
+    @torch.inference_mode()
+    def _all_logits(self, ids: list[int], cache, use_cache: bool):
+        input_ids = torch.tensor([ids], device=self.device)
+        output = self.model(
+            input_ids=input_ids, past_key_values=cache, use_cache=use_cache
+        )
+        return output.logits[0].float(), output.past_key_values if use_cache else None
+
+    # -- generation ------------------------------------------------------------------------------------------------
+
+    def complete(
+        self,
+        prompt: Prompt,
+        max_new_tokens: int = 64,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        top_k: int = 0,
+        stop: str | Sequence[str] | None = None,
+        seed: int | None = None,
+        stream: bool = False,
+        skip_special_tokens: bool = True,
+    ) -> Completion:
+        """Let the model write on after the prompt.
+
+        Temperature 0 is greedy; anything above samples, after `top_k` and `top_p`, reproducibly when `seed` is given.
+        Generation ends at the model's eos, before the first of the `stop` strings, or after `max_new_tokens`.
+        `stream=True` prints the text as it comes. Of the shipped generation config only the eos ids are used: a
+        repetition penalty or a temperature in it is left out, so that two models are compared on equal terms.
+        Raises ValueError when prompt and new tokens do not fit the context.
+        """
+        pieces = self.stream_complete(
+            prompt,
+            max_new_tokens,
+            temperature,
+            top_p,
+            top_k,
+            stop,
+            seed,
+            skip_special_tokens,
+        )
+        while True:
+            try:
+                piece = next(pieces)
+            except StopIteration as done:
+                if stream:
+                    print(flush=True)
+                return done.value
+            if stream:
+                print(piece, end="", flush=True)
+
+    def stream_complete(
+        self,
+        prompt: Prompt,
+        max_new_tokens: int = 64,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        top_k: int = 0,
+        stop: str | Sequence[str] | None = None,
+        seed: int | None = None,
+        skip_special_tokens: bool = True,
+    ) -> Iterator[str]:
+        """Yield the completion's text in pieces as it is written; the generator's return value is the Completion.
+
+        The pieces joined are the completion's text: half a character, or what may turn out to be the beginning of a
+        stop string, is held back until it is certain. Same settings as `complete`.
+        """
+        job = self._job(
+            [prompt],
+            [0],
+            max_new_tokens,
+            temperature,
+            top_p,
+            top_k,
+            stop,
+            seed,
+            skip_special_tokens,
+        )
+        row = job.rows[0]
+        shown = ""
+        for _ in self._steps(job):
+            text = job.text(row)
+            safe = text if row.stop_reason else _certain(text, job.stops)
+            if len(safe) > len(shown) and safe.startswith(shown):
+                yield safe[len(shown) :]
+                shown = safe
+        return job.completion(row, self._prompt_text(prompt, row.prompt_ids))
+
+    def complete_batch(
+        self,
+        prompts: Sequence[Prompt],
+        max_new_tokens: int = 64,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        top_k: int = 0,
+        stop: str | Sequence[str] | None = None,
+        seed: int | None = None,
+        skip_special_tokens: bool = True,
+        batch_size: int = 64,
+        progress: bool | None = None,
+    ) -> list[Completion]:
+        """Complete many prompts, `batch_size` at a time, and return the completions in the prompts' order.
+
+        Prompts of similar length share a left-padded batch, which is where the speed comes from. In float32 greedy
+        tokens are those of `complete`; in bfloat16 a near tie may fall the other way. Prompt i is sampled with seed
+        `seed + i`, so its result depends neither on the other prompts nor on the batch size. `progress` None shows a
+        bar for more than two batches that take longer than two seconds.
+        """
+        if isinstance(prompts, str) or _is_messages(prompts):
+            raise TypeError(
+                "complete_batch takes a list of prompts; for a single one use complete() or chat()."
+            )
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be 1 or more, got {batch_size}.")
+        prompts = list(prompts)
+        numbers = range(len(prompts))
+        job = self._job(
+            prompts,
+            numbers,
+            max_new_tokens,
+            temperature,
+            top_p,
+            top_k,
+            stop,
+            seed,
+            skip_special_tokens,
+        )
+        order = sorted(numbers, key=lambda i: len(job.rows[i].prompt_ids))
+        batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+        with _progress_bar(
+            len(prompts),
+            len(batches) > 2 if progress is None else progress,
+            progress is None,
+        ) as bar:
+            for batch in batches:
+                for _ in self._steps(job, [job.rows[i] for i in batch]):
+                    pass
+                bar.update(len(batch))
+        return [
+            job.completion(row, self._prompt_text(prompt, row.prompt_ids))
+            for prompt, row in zip(prompts, job.rows, strict=True)
+        ]
+
+    def chat(
+        self,
+        messages_or_text: str | Messages,
+        system: str | None = None,
+        max_new_tokens: int = 64,
+        *,
+        chat_template: str | None = None,
+        template_options: Mapping | None = None,
+        **settings,
+    ) -> Completion:
+        """Answer a user's text or a conversation through the chat template.
+
+        `system` puts a system message in front. Further settings are those of `complete`. Raises ValueError for a
+        variant without a chat template unless `chat_template` gives one.
+        """
+        ids = self.encode(
+            as_messages(messages_or_text, system),
+            chat_template=chat_template,
+            template_options=template_options,
+        )
+        return self.complete(ids, max_new_tokens, **settings)
+
+    def chat_batch(
+        self,
+        conversations: Iterable[str | Messages],
+        system: str | None = None,
+        max_new_tokens: int = 64,
+        *,
+        chat_template: str | None = None,
+        template_options: Mapping | None = None,
+        **settings,
+    ) -> list[Completion]:
+        """Answer many texts or conversations; as `chat`, with the settings of `complete_batch`."""
+        if isinstance(conversations, str) or _is_messages(conversations):
+            raise TypeError(
+                "chat_batch takes a list of texts or conversations; for a single one use chat()."
+            )
+        prompts = [
+            self.encode(
+                as_messages(one, system),
+                chat_template=chat_template,
+                template_options=template_options,
+            )
+            for one in conversations
+        ]
+        return self.complete_batch(prompts, max_new_tokens, **settings)
+
+    def _job(
+        self,
+        prompts,
+        numbers,
+        max_new_tokens,
+        temperature,
+        top_p,
+        top_k,
+        stop,
+        seed,
+        skip_special,
+    ) -> "_Job":
+        if max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens must be 1 or more, got {max_new_tokens}.")
+        check_sampling(temperature, top_k, top_p)
+        if temperature > 0 and seed is None:
+            seed = int(
+                torch.randint(2**31, ())
+            )  # so that torch.manual_seed still makes a notebook repeatable
+        rows = []
+        for number, prompt in zip(numbers, prompts, strict=True):
+            ids = self.encode(prompt)
+            self._check_length(
+                len(ids), max_new_tokens, number if len(prompts) > 1 else None
+            )
+            rows.append(
+                Row(ids, random.Random(seed + number) if temperature > 0 else None)
+            )
+        sampling = {
+            "temperature": temperature,
+            "top_k": top_k,
+            "top_p": top_p,
+            "max_new_tokens": max_new_tokens,
+        }
+        return _Job(
+            rows,
+            _stop_strings(stop),
+            sampling,
+            partial(self._decode, skip_special_tokens=skip_special),
+            frozenset(self.eos_token_ids),
+        )
+
+    def _steps(self, job: "_Job", rows: list[Row] | None = None) -> Iterator[None]:
+        return generate_rows(
+            self.model,
+            job.rows if rows is None else rows,
+            eos_token_ids=self.eos_token_ids,
+            hit_stop_string=job.hit_stop_string if job.stops else None,
+            **job.sampling,
+        )
+
+    def _prompt_text(self, prompt: Prompt, ids: list[int]) -> str:
+        return (
+            prompt
+            if isinstance(prompt, str)
+            else self._decode(ids, skip_special_tokens=False)
+        )
+
+    def _check_length(
+        self, prompt_tokens: int, new_tokens: int = 0, number: int | None = None
+    ) -> None:
+        limit = self.context_length
+        if limit is None or prompt_tokens + new_tokens <= limit:
+            return
+        which = "The prompt" if number is None else f"Prompt {number}"
+        wanted = f" and {new_tokens} new ones were asked for" if new_tokens else ""
+        room = limit - prompt_tokens
+        advice = (
+            f", or set max_new_tokens to {room} or less"
+            if new_tokens and room > 0
+            else ""
+        )
+        raise ValueError(
+            f"{which} has {prompt_tokens} tokens{wanted}, but {self.name} sees at most {limit} at once. "
+            f"Shorten the prompt{advice}."
+        )
+
+
+@dataclass(frozen=True)
+class _Job:
+    """The rows of one call and how their ids become text."""
+
+    rows: list[Row]
+    stops: tuple[str, ...]
+    sampling: dict
+    decode: Callable[[list[int]], str]
+    eos: frozenset[int]
+
+    def _full_text(self, row: Row) -> str:
+        ids = row.token_ids
+        # The end-of-turn token is no text, even where special tokens are to be shown.
+        return self.decode(ids[:-1] if ids and ids[-1] in self.eos else ids)
+
+    def hit_stop_string(self, row: Row) -> bool:
+        text = self._full_text(row)
+        return any(stop in text for stop in self.stops)
+
+    def text(self, row: Row) -> str:
+        text = self._full_text(row)
+        return text[
+            : min(
+                [len(text), *(text.find(stop) for stop in self.stops if stop in text)]
+            )
+        ]
+
+    def completion(self, row: Row, prompt: str) -> Completion:
+        return Completion(
+            self.text(row), row.token_ids, row.logprobs, row.stop_reason, prompt
+        )
+
+
+# -- a base model asked like an instruct model -------------------------------------------------------------------------
+
+
+def qa_prompt(
+    question: str,
+    system_prompt: str = "You are a helpful assistant.",
+    examples: Iterable[tuple[str, str]] = (),
+) -> str:
+    """Return the plain-text frame that makes a base model answer: a description, worked examples, an open answer.
+
+    `examples` are (question, answer) pairs. An empty `system_prompt` leaves the first line out.
+    """
+    blocks = [system_prompt] if system_prompt else []
+    blocks += [f"Question: {asked}\nAnswer: {answer}" for asked, answer in examples]
+    blocks.append(f"Question: {question}\nAnswer:")
+    return "\n\n".join(blocks)
+
+
+def query_base_as_instruct(
+    base: Variant,
+    question: str,
+    system_prompt: str = "You are a helpful assistant.",
+    examples: Iterable[tuple[str, str]] = (),
+    max_new_tokens: int = 64,
+    stop: str | Sequence[str] | None = ("\nQuestion:", "\n\n"),
+    **settings,
+) -> Completion:
+    """Ask a base model a question by prompting alone: no chat template, no fine-tuning.
+
+    The completion's `prompt` is the exact text the model saw (see `qa_prompt`). A base model does not know when to
+    stop, so the answer is cut where the next question or a blank line begins; `text` has no surrounding whitespace.
+    Further settings are those of `Variant.complete`.
+    """
+    prompt = qa_prompt(question, system_prompt, examples)
+    answer = base.complete(prompt, max_new_tokens, stop=stop, **settings)
+    return Completion(
+        answer.text.strip(),
+        answer.token_ids,
+        answer.logprobs,
+        answer.stop_reason,
+        answer.prompt,
+    )
+
+
+def as_messages(
+    messages_or_text: str | Messages, system: str | None = None
+) -> list[dict[str, str]]:
+    """Return a conversation as a list of messages; a text becomes one user message, `system` goes in front."""
+    if isinstance(messages_or_text, str):
+        messages = [{"role": "user", "content": messages_or_text}]
+    elif _is_messages(messages_or_text):
+        messages = [dict(message) for message in messages_or_text]
+    else:
+        raise TypeError(
+            "A chat needs a text or a list of messages such as [{'role': 'user', 'content': 'Hi'}], "
+            f"got {type(messages_or_text).__name__}."
+        )
+    if system is None:
+        return messages
+    if messages[0]["role"] == "system":
+        raise ValueError(
+            "The messages already begin with a system message; leave out system= or that message."
+        )
+    return [{"role": "system", "content": system}, *messages]
+
+
+def _is_messages(prompt) -> bool:
+    if (
+        not isinstance(prompt, (list, tuple))
+        or not prompt
+        or not isinstance(prompt[0], Mapping)
+    ):
+        return False
+    for message in prompt:
+        if (
+            not isinstance(message, Mapping)
+            or not {"role", "content"} <= message.keys()
+        ):
+            raise ValueError(
+                f"Each message needs a 'role' and a 'content', got {message!r}."
+            )
+    return True
+
+
+def _as_ids(prompt) -> list[int]:
+    ids = prompt.tolist() if hasattr(prompt, "tolist") else prompt
+    if isinstance(ids, (list, tuple)) and all(isinstance(i, int) for i in ids):
+        return list(ids)
+    raise TypeError(
+        "A prompt is a str, a list of messages with 'role' and 'content', or a flat list (1-D tensor) of token ids, "
+        f"got {_shorten(repr(prompt))}."
+    )
+
+
+def _stop_strings(stop: str | Sequence[str] | None) -> tuple[str, ...]:
+    stops = () if stop is None else (stop,) if isinstance(stop, str) else tuple(stop)
+    if not all(isinstance(one, str) and one for one in stops):
+        raise ValueError(
+            f"stop must be a non-empty text or a list of them, got {stop!r}."
+        )
+    return stops
+
+
+def _certain(text: str, stops: Sequence[str]) -> str:
+    """Return the part of an unfinished text that later tokens cannot change."""
+    text = text.rstrip(
+        "\N{REPLACEMENT CHARACTER}"
+    )  # the first bytes of a character still to be completed
+    held = 0
+    for stop in stops:
+        for size in range(min(len(stop) - 1, len(text)), held, -1):
+            if text.endswith(stop[:size]):
+                held = size
+                break
+    return text[: len(text) - held]
+
+
+def _as_bytes(token: str) -> str | None:
+    """Spell a byte-level BPE token that is no whole character as bytes, GPT-2's byte alphabet undone."""
+    codes = [_BYTE_OF_CHARACTER.get(character) for character in token]
+    return None if None in codes else "".join(f"<0x{code:02X}>" for code in codes)
+
+
+def _byte_alphabet() -> dict[str, int]:
+    """GPT-2's mapping, inverted: printable bytes stand for themselves, the others for characters from 256 on."""
+    printable = [
+        *range(ord("!"), ord("~") + 1),
+        *range(ord("¡"), ord("¬") + 1),
+        *range(ord("®"), ord("ÿ") + 1),
+    ]
+    others = [code for code in range(256) if code not in printable]
+    return {chr(code): code for code in printable} | {
+        chr(256 + i): code for i, code in enumerate(others)
+    }
+
+
+_BYTE_OF_CHARACTER = _byte_alphabet()
+
+
+def _progress_bar(total: int, wanted: bool, only_when_slow: bool):
+    from tqdm import (
+        tqdm,
+    )  # the text bar: it leaves no widget state behind in a notebook
+
+    delay = 2 if only_when_slow else 0
+    return tqdm(
+        total=total,
+        desc="completing",
+        unit="prompt",
+        disable=not wanted,
+        delay=delay,
+        leave=False,
+    )
+
+
+def _millions(count: int) -> str:
+    return (
+        f"{count / 1e9:.2f}B"
+        if count >= 1e9
+        else f"{count / 1e6:.2f}M"
+        if count < 1e7
+        else f"{count / 1e6:.0f}M"
+    )
+
+
+def _shorten(text: str, width: int = 80) -> str:
+    return text if len(text) <= width else f"{text[: width // 2]}…{text[-width // 2 :]}"

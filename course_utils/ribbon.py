@@ -1,0 +1,457 @@
+"""The token ribbon: a text as the model reads it, token by token. This module knows tokenizers, but no model.
+
+The ribbon is a plain HTML table, cut into lines: one column a token, one row each for its text, id, role,
+whether it counts in the loss, and the target under each input. It needs no script and no style sheet: colours
+are inline and follow JupyterLab's theme, and where styles are stripped (GitHub) the table still says
+everything in words. `print` it, or let a text-only front-end show it, and the same comes as aligned text.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any, NamedTuple
+
+from .tokens import token_text, visible_token
+
+__all__ = ["RibbonToken", "TokenRibbon", "role_spans", "show_tokens", "token_text", "visible_token"]
+
+IGNORED = -100  # the label that PyTorch's cross_entropy leaves out of the loss
+
+
+@dataclass(frozen=True)
+class RibbonToken:
+    """One column of the ribbon. Fields that the ribbon was not asked for are None."""
+
+    text: str  # as a learner sees it, such as ␣Paris
+    token_id: int
+    special: bool
+    role: str | None = None
+    in_loss: bool | None = None  # whether predicting this token counts in the loss
+    target: str | None = None  # what the model should predict after reading this token
+    prob: float | None = None
+
+
+# --- building a ribbon --------------------------------------------------------------------------------------
+
+
+def show_tokens(
+    tokenizer: Any,
+    content: Any,
+    loss_mask: Sequence[Any] | None = None,
+    labels: Sequence[int] | bool | None = None,
+    roles: Sequence[str | None] | bool = True,
+    probs: Sequence[float | None] | None = None,
+    add_generation_prompt: bool = False,
+    **template_settings: Any,
+) -> TokenRibbon:
+    """Show a text, a conversation or token ids as the tokens that the model reads.
+
+    `tokenizer` is a Hugging Face tokenizer, or anything that has one as `.tokenizer` (a `Variant`). `content`
+    is a str (tokenized as the tokenizer does by default, its BOS included), a list of messages (rendered by
+    the chat template, which gets `add_generation_prompt` and `template_settings`), or token ids (a list, a
+    1-D tensor or array, or what the tokenizer returned for one text).
+
+    All of these run along the tokens, one value each: `loss_mask`: true where predicting this token counts in
+    the loss. `labels`: True shows under each input its target, the next token: targets are the inputs moved
+    one place to the left, and the last input has none. A list is read as Hugging Face models read it, in
+    place (`labels[i]` belongs to `input_ids[i]`, the model shifts), with -100 for what is ignored; it also
+    gives the loss mask. `roles`: names of one's own, or True for the turns of the chat template (messages
+    only), or False for none. `probs`: a probability from 0 to 1 under each token; None or NaN leaves a gap.
+
+    Returns a TokenRibbon. Raises ValueError where a length does not match the number of tokens, and for
+    messages when the tokenizer has no chat template.
+    """
+    tokenizer = getattr(tokenizer, "tokenizer", tokenizer)
+    ids, turns = _ids_and_turns(tokenizer, content, add_generation_prompt, template_settings)
+    role_row = turns if roles is True else _along("roles", roles or None, ids)
+    label_row = _along("labels", labels, ids) if labels is not None and not isinstance(labels, bool) else None
+    mask_row = _along("loss_mask", loss_mask, ids)
+    if mask_row is None and label_row is not None:
+        mask_row = [int(label) != IGNORED for label in label_row]
+    prob_row = _along("probs", probs, ids)
+    special_ids = set(getattr(tokenizer, "all_special_ids", []))
+    texts = [visible_token(token_text(tokenizer, i)) for i in ids]
+    targets = _targets(tokenizer, ids, labels, label_row, mask_row)
+    return TokenRibbon(
+        tuple(
+            RibbonToken(
+                text=texts[i],
+                token_id=token_id,
+                special=token_id in special_ids or _is_added_control(tokenizer, token_id),
+                role=(role_row[i] or "") if role_row is not None else None,
+                in_loss=bool(mask_row[i]) if mask_row is not None else None,
+                target=targets[i] if targets is not None else None,
+                prob=_probability(prob_row[i]) if prob_row is not None else None,
+            )
+            for i, token_id in enumerate(ids)
+        )
+    )
+
+
+def _along(name: str, values: Any, ids: Sequence[int]) -> list[Any] | None:
+    """`values` as a list as long as the tokens, or None for None."""
+    if values is None:
+        return None
+    values = values.tolist() if hasattr(values, "tolist") else list(values)
+    if len(values) == 1 and isinstance(values[0], list):
+        values = values[0]
+    if len(values) != len(ids):
+        raise ValueError(
+            f"{name} has {len(values)} values for {len(ids)} tokens; give one value a token, in the same order."
+        )
+    return values
+
+
+def _probability(value: Any) -> float | None:
+    return None if value is None or value != value else float(value)
+
+
+def _targets(
+    tokenizer: Any, ids: list[int], labels: Any, label_row: list | None, mask: list | None
+) -> list | None:
+    """The target under each input as text: "" under the last, "ignored" where it is left out of the loss."""
+    if label_row is None and not labels:
+        return None
+    following = [*(label_row if label_row is not None else ids)[1:], None]
+    counted = [*(mask[1:] if mask is not None else [True] * (len(ids) - 1)), True]
+    return [
+        "" if label is None
+        else "ignored" if label == IGNORED or not count
+        else visible_token(token_text(tokenizer, int(label)))
+        for label, count in zip(following, counted, strict=True)
+    ]  # fmt: skip
+
+
+def _is_messages(content: Any) -> bool:
+    return isinstance(content, (list, tuple)) and bool(content) and isinstance(content[0], Mapping)
+
+
+def _ids_and_turns(
+    tokenizer: Any, content: Any, add_generation_prompt: bool, settings: dict
+) -> tuple[list[int], list[str | None] | None]:
+    """Token ids, and for messages the role of each token."""
+    if isinstance(content, str):
+        return list(tokenizer(content)["input_ids"]), None
+    if not _is_messages(content):
+        if isinstance(content, Mapping) and "input_ids" in content:
+            content = content["input_ids"]
+        ids = content.tolist() if hasattr(content, "tolist") else list(content)
+        if len(ids) == 1 and isinstance(ids[0], (list, tuple)):
+            ids = list(ids[0])
+        if not all(isinstance(i, int) and not isinstance(i, bool) for i in ids):
+            raise TypeError(
+                "show_tokens takes a text, a list of messages ({'role': …, 'content': …}) or the token ids of "
+                f"one text; this {type(content).__name__} is none of them."
+            )
+        return ids, None
+    if not getattr(tokenizer, "chat_template", None) and "chat_template" not in settings:
+        raise ValueError(
+            "This tokenizer has no chat template, so it cannot render messages. Pass the instruct's tokenizer, "
+            "or the template's text as chat_template=…."
+        )
+    settings = {**settings, "add_generation_prompt": add_generation_prompt}
+    text = _rendered(tokenizer, content, settings)
+    ids = list(
+        tokenizer.apply_chat_template(content, tokenize=True, return_dict=True, **settings)["input_ids"]
+    )
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=bool(tokenizer.is_fast))
+    if not tokenizer.is_fast or list(encoded["input_ids"]) != ids:
+        return ids, None
+    spans = role_spans(tokenizer, content, **settings)
+    return ids, [_role_at(spans, start, end) for start, end in encoded["offset_mapping"]]
+
+
+# --- which turn a token belongs to --------------------------------------------------------------------------
+
+
+class RoleSpan(NamedTuple):
+    """Characters `start` to `end` (exclusive) of the rendered text belong to a turn of `role`."""
+
+    role: str
+    start: int
+    end: int
+
+
+def role_spans(
+    tokenizer: Any, messages: Sequence[Mapping[str, Any]], **template_settings: Any
+) -> list[RoleSpan]:
+    """Where each message stands in the text that the chat template renders.
+
+    The template is asked, not read, so that this works for any family: a message's content is found by
+    rendering the conversation twice more with two other contents in its place and seeing what differs; the
+    markers around it by rendering only the messages before it. What a template adds by itself (a BOS, a
+    default system turn) is called "template", an open turn at the end "generation prompt".
+    """
+    messages = [dict(message) for message in messages]
+    text = _rendered(tokenizer, messages, template_settings)
+    closed = {**template_settings, "add_generation_prompt": False, "continue_final_message": False}
+    whole = _rendered(tokenizer, messages, closed)
+    contents = [_content_span(tokenizer, messages, i, template_settings, text) for i in range(len(messages))]
+    ends = []
+    for i in range(len(messages)):
+        floor = contents[i][1] if contents[i] else 0
+        ceiling = next((c[0] for c in contents[i + 1 :] if c), len(text))
+        prefix = _try_rendered(tokenizer, messages[: i + 1], closed)
+        end = _common_prefix(prefix, text) if prefix is not None else floor
+        if i == len(messages) - 1:
+            end = _common_prefix(whole, text)
+        ends.append(min(max(end, floor), ceiling))
+    spans, position = [], _first_turn(tokenizer, messages, contents, ends, closed, text)
+    if position:
+        spans.append(RoleSpan("template", 0, position))
+    for message, end in zip(messages, ends, strict=True):
+        end = max(end, position)
+        spans.append(RoleSpan(str(message.get("role", "?")), position, end))
+        position = end
+    if position < len(text):
+        spans.append(RoleSpan("generation prompt", position, len(text)))
+    return [span for span in spans if span.end > span.start]
+
+
+def _rendered(tokenizer: Any, messages: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> str:
+    return tokenizer.apply_chat_template(list(messages), tokenize=False, **settings)
+
+
+def _try_rendered(
+    tokenizer: Any, messages: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]
+) -> str | None:
+    """The rendered text, or None where the template refuses these messages (many refuse some prefixes)."""
+    try:
+        return _rendered(tokenizer, messages, settings) if messages else None
+    except Exception:  # a template may raise whatever Jinja or its author chose
+        return None
+
+
+def _common_prefix(one: str, other: str) -> int:
+    for i, (a, b) in enumerate(zip(one, other, strict=False)):
+        if a != b:
+            return i
+    return min(len(one), len(other))
+
+
+def _content_span(
+    tokenizer: Any, messages: list[dict], number: int, settings: Mapping[str, Any], text: str
+) -> tuple[int, int] | None:
+    """Start and end of one message's content in `text`, or None when the template does not show it as it is."""
+    if not isinstance(messages[number].get("content"), str):
+        return None
+    renderings = []
+    for mark in ("\u2042", "\u2051"):  # two different characters that nobody writes
+        changed = [*messages]
+        changed[number] = {**messages[number], "content": mark}
+        renderings.append(_try_rendered(tokenizer, changed, settings))
+    if None in renderings:
+        return None
+    start = _common_prefix(*renderings)
+    after = len(renderings[0]) - start - 1  # characters behind the content
+    return (start, len(text) - after) if 0 <= start <= len(text) - after else None
+
+
+def _first_turn(
+    tokenizer: Any,
+    messages: list[dict],
+    contents: list,
+    ends: list[int],
+    settings: Mapping[str, Any],
+    text: str,
+) -> int:
+    """Where the first message's turn begins: its header, seen once more behind a whole exchange, tells.
+
+    Without that (a system message, a template that refuses the longer conversation) the turn takes what
+    follows the BOS.
+    """
+    bos = getattr(tokenizer, "bos_token", None) or ""
+    # Some tokenizers name the mark that opens every turn as their BOS; then it belongs to the first turn too.
+    behind_bos = len(bos) if bos and text.startswith(bos) and text.count(bos) == 1 else 0
+    if not contents or contents[0] is None or messages[0].get("role") == "system":
+        return behind_bos
+    first = {**messages[0], "content": "\u2042"}
+    reply = {"role": "assistant", "content": "\u2051"}
+    exchange = _try_rendered(tokenizer, [first, reply], settings)
+    longer = _try_rendered(tokenizer, [first, reply, first], settings)
+    if exchange is None or longer is None or not longer.startswith(exchange):
+        return behind_bos
+    header = longer[len(exchange) : longer.rindex("\u2042")]
+    start = contents[0][0] - len(header)
+    return start if start >= behind_bos and text[start : contents[0][0]] == header else behind_bos
+
+
+def _role_at(spans: Sequence[RoleSpan], start: int, end: int) -> str | None:
+    """The role whose span holds most of the characters `start` to `end`."""
+    best = max(spans, key=lambda span: min(end, span.end) - max(start, span.start), default=None)
+    return best.role if best is not None and min(end, best.end) - max(start, best.start) > 0 else None
+
+
+def _is_added_control(tokenizer: Any, token_id: int) -> bool:
+    added = getattr(tokenizer, "added_tokens_decoder", {}).get(token_id)
+    return bool(added is not None and added.special)
+
+
+# --- the ribbon ---------------------------------------------------------------------------------------------
+
+_ROLE_TINTS = {
+    "system": "rgba(122, 92, 0, 0.16)",
+    "user": "rgba(0, 114, 178, 0.16)",
+    "assistant": "rgba(213, 94, 0, 0.16)",
+    "tool": "rgba(0, 158, 115, 0.16)",
+}
+_OTHER_TINT = "rgba(128, 128, 128, 0.12)"
+_FONT = "font-family: var(--jp-code-font-family, monospace); font-size: 13px; line-height: 1.35;"
+_CELL = "padding: 2px 6px; text-align: center; white-space: pre; background: transparent; color: inherit;"
+_HEAD = (
+    "padding: 2px 8px 2px 0; text-align: left; font-weight: normal; white-space: nowrap; "
+    "background: transparent; color: inherit; opacity: 0.75; font-size: 11px;"
+)
+_SMALL = "font-size: 11px; opacity: 0.8;"
+
+
+@dataclass(frozen=True)
+class TokenRibbon:
+    """Tokens ready to be shown: as an HTML table in a notebook, as aligned text elsewhere (`print`, `str`)."""
+
+    tokens: tuple[RibbonToken, ...]
+    width: int = 96  # characters a line of the ribbon may take
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def _has(self, field: str) -> bool:
+        return any(getattr(token, field) is not None for token in self.tokens)
+
+    def _rows(self) -> list[tuple[str, list[str]]]:
+        """The ribbon's rows below the tokens, each with its name and one text a token."""
+        rows = [("id", [str(t.token_id) for t in self.tokens])]
+        if self._has("role"):
+            rows.append(("role", [t.role for t in self.tokens]))
+        if self._has("in_loss"):
+            rows.append(("in the loss", ["yes" if t.in_loss else "–" for t in self.tokens]))
+        if self._has("target"):
+            rows.append(("target", [t.target or "none" for t in self.tokens]))
+        if self._has("prob"):
+            rows.append(("probability", ["" if t.prob is None else f"{t.prob:.3f}" for t in self.tokens]))
+        return rows
+
+    def _lines(self, rows: list[tuple[str, list[str]]]) -> list[range]:
+        """Token numbers, cut into lines that fit `width`."""
+        by_token = [r for name, r in rows if name != "role"]
+        lines, start, used = [], 0, 0
+        for i, token in enumerate(self.tokens):
+            size = 2 + max(_columns(token.text) + 2 * token.special, *(_columns(row[i]) for row in by_token))
+            if i > start and used + size > self.width:
+                lines.append(range(start, i))
+                start, used = i, 0
+            used += size
+        return [*lines, range(start, len(self.tokens))] if self.tokens else []
+
+    # -- as HTML
+
+    def _repr_html_(self) -> str:
+        rows = self._rows()
+        tables = "".join(self._html_table(rows, line) for line in self._lines(rows))
+        legend = "; ".join(self._legend())
+        return (
+            f'<div role="group" aria-label="{len(self)} tokens" '
+            f'style="color: var(--jp-ui-font-color1, inherit); overflow-x: auto;">{tables}'
+            f'<p style="font-size: 11px; margin: 2px 0 8px 0; opacity: 0.8;">{escape(legend)}</p></div>'
+        )
+
+    def _html_table(self, rows: list[tuple[str, list[str]]], line: range) -> str:
+        body = [_html_row("token", [self._html_token(self.tokens[i]) for i in line])]
+        for name, texts in rows:
+            if name == "role":
+                body.append(_html_row(name, _html_roles([texts[i] for i in line])))
+            else:
+                body.append(_html_row(name, [_html_cell(escape(texts[i]), _SMALL) for i in line]))
+        caption = f"tokens {line.start + 1} to {line.stop} of {len(self)}"
+        return (
+            f'<table aria-label="{caption}" '
+            f'style="border-collapse: separate; border-spacing: 2px 0; border: none; margin: 0 0 10px 0; {_FONT}"><tbody>{"".join(body)}</tbody></table>'
+        )
+
+    def _html_token(self, token: RibbonToken) -> str:
+        style = "font-weight: 600; border: 1px solid transparent;"
+        if token.special:
+            style = "font-weight: 600; border: 1.5px solid currentColor; border-radius: 4px;"
+        text = escape(token.text)
+        if token.in_loss:
+            text = f'<u style="text-decoration: underline; text-underline-offset: 3px;">{text}</u>'
+        return _html_cell(text, style)
+
+    def _legend(self) -> list[str]:
+        says = [f"{len(self)} tokens", "␣ is a space, ↵ a line break"]
+        if any(t.special for t in self.tokens):
+            says.append("outlined: special tokens, each a single id")
+        if self._has("in_loss"):
+            counted = sum(bool(t.in_loss) for t in self.tokens)
+            says.append(f"underlined: the {counted} tokens whose prediction counts in the loss")
+        if self._has("target"):
+            says.append("target: what the model should predict next, the inputs moved one place to the left")
+        return says
+
+    # -- as text
+
+    def __str__(self) -> str:
+        rows = self._rows()
+        names = max(len(name) for name in ("token", *(name for name, _ in rows)))
+        blocks = []
+        for line in self._lines(rows):
+            shown = [f"[{t.text}]" if t.special else t.text for t in self.tokens[line.start : line.stop]]
+            columns = [("token", shown), *((name, texts[line.start : line.stop]) for name, texts in rows)]
+            columns = [(name, _marked_once(texts) if name == "role" else texts) for name, texts in columns]
+            widths = [
+                max(_columns(texts[i]) for name, texts in columns if name != "role") for i in range(len(line))
+            ]
+            blocks.append("\n".join(_text_row(name.ljust(names), texts, widths) for name, texts in columns))
+        legend = "; ".join(self._legend()).replace("outlined", "in [ ]").replace("underlined", "in the loss")
+        return "\n\n".join([*blocks, legend])
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(str(self))
+
+
+def _html_row(name: str, cells: list[str]) -> str:
+    head = f'<th scope="row" style="{_HEAD}">{escape(name)}</th>'
+    return f'<tr style="background: transparent;">{head}{"".join(cells)}</tr>'
+
+
+def _html_cell(content: str, style: str, colspan: int = 1) -> str:
+    span = f' colspan="{colspan}"' if colspan > 1 else ""
+    return f'<td{span} style="{_CELL} {style}">{content}</td>'
+
+
+def _html_roles(roles: list[str]) -> list[str]:
+    """One cell a run of the same role, tinted and named."""
+    cells, start = [], 0
+    for i in range(1, len(roles) + 1):
+        if i == len(roles) or roles[i] != roles[start]:
+            tint = _ROLE_TINTS.get(roles[start], _OTHER_TINT) if roles[start] else "transparent"
+            style = f"background: {tint}; border-bottom: 2px solid currentColor; font-size: 11px;"
+            cells.append(_html_cell(escape(roles[start]), style, i - start))
+            start = i
+    return cells
+
+
+def _marked_once(roles: Sequence[str]) -> list[str]:
+    """A run of one role as its name and a line, so that it may be longer than the first token's column."""
+    return [role if i == 0 or roles[i - 1] != role else "─" for i, role in enumerate(roles)]
+
+
+def _columns(text: str) -> int:
+    """How many columns a text takes in a fixed-width font."""
+    return sum(
+        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text
+    )
+
+
+def _text_row(name: str, texts: Sequence[str], widths: Sequence[int]) -> str:
+    row, at, wanted = name, len(name), len(name) + 2
+    for text, width in zip(texts, widths, strict=True):
+        if text == "─":
+            row += "─" * max(0, wanted + width - at)
+        else:
+            row += " " * (wanted - at) + text if at < wanted else " " + text
+        at, wanted = _columns(row), wanted + width + 2
+    return row.rstrip()

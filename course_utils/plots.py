@@ -168,13 +168,8 @@ def _figure_class() -> type:
         alt_text: str = ""
 
         def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict, dict]:
-            inches = self.get_size_inches()
-            size = {
-                "width": round(inches[0] * CSS_PIXELS_PER_INCH),
-                "height": round(inches[1] * CSS_PIXELS_PER_INCH),
-            }
             data = {"text/plain": self.alt_text or repr(self), "image/png": png_base64(self)}
-            return data, {"image/png": {**size, "alt": self.alt_text}}
+            return data, {"image/png": png_metadata(self)}
 
     return CourseFigure
 
@@ -184,6 +179,12 @@ def png_base64(fig: Figure) -> str:
     buffer = io.BytesIO()
     fig.savefig(buffer, format="png", metadata={"Description": describe(fig)})
     return base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def png_metadata(fig: Figure) -> dict[str, Any]:
+    """What a notebook keeps beside the picture: its size in CSS pixels, and the sentence as alt text."""
+    width, height = (round(inches * CSS_PIXELS_PER_INCH) for inches in fig.get_size_inches())
+    return {"width": width, "height": height, "alt": describe(fig)}
 
 
 def describe(fig: Figure) -> str:
@@ -236,7 +237,7 @@ def _needs(df: pd.DataFrame, columns: Iterable[str], maker: str) -> None:
         raise ValueError(f"The table has no rows, so there is nothing to draw. Pass what {maker} returns.")
 
 
-def _number(value: float) -> str:
+def short_number(value: float) -> str:
     """A probability in two digits that never shows a small one as nothing: 0.41, 0.003, <0.001."""
     if value == 0:
         return "0"
@@ -287,7 +288,7 @@ def _draw_next_token(table: pd.DataFrame, prompt: str) -> Figure:
             label=name,
         )
         for i, (place, probability) in enumerate(zip(places, probabilities, strict=True)):
-            words = f"{name} {_number(probability)}" if i == 0 else _number(probability)
+            words = f"{name} {short_number(probability)}" if i == 0 else short_number(probability)
             ax.annotate(
                 words,
                 (probability, place),
@@ -311,7 +312,8 @@ def _draw_next_token(table: pd.DataFrame, prompt: str) -> Figure:
     fig.alt_text = (
         f"{finding}. Paired bars of next-token probability{' after ' + _quoted(prompt) if prompt else ''}: "
         + "; ".join(
-            f"{visible_token(r.token)} base {_number(r.prob_base)}, instruct {_number(r.prob_instruct)}"
+            f"{visible_token(r.token)} base {short_number(r.prob_base)}, "
+            f"instruct {short_number(r.prob_instruct)}"
             for r in rows.itertuples()
         )
         + "."
@@ -326,7 +328,7 @@ def _probability_ticks(ax: Axes) -> None:
 
 def _next_token_finding(rows: pd.DataFrame) -> str:
     tops = {name: rows.loc[rows[f"prob_{name}"].astype(float).idxmax()] for name in ("base", "instruct")}
-    numbers = {name: _number(float(row[f"prob_{name}"])) for name, row in tops.items()}
+    numbers = {name: short_number(float(row[f"prob_{name}"])) for name, row in tops.items()}
     tokens = {name: visible_token(row["token"]) for name, row in tops.items()}
     if tops["base"].name == tops["instruct"].name:
         return f"Both put “{tokens['base']}” first: base {numbers['base']}, instruct {numbers['instruct']}"
@@ -378,7 +380,7 @@ def plot_distribution(
         )
         for i, value in enumerate(probability):
             ax.annotate(
-                _number(value),
+                short_number(value),
                 (value, i),
                 xytext=(3, 0),
                 textcoords="offset points",
@@ -407,9 +409,12 @@ def plot_distribution(
     if by and len(settings) > 1:
         (first, high), (last, low) = tops[0], tops[-1]
         verb = "falls" if low < high else "rises" if low > high else "stays"
-        finding = f"From {by} {first} to {last}, “{likeliest}” {verb} from {_number(high)} to {_number(low)}"
+        finding = (
+            f"From {by} {first} to {last}, “{likeliest}” {verb} "
+            f"from {short_number(high)} to {short_number(low)}"
+        )
     else:
-        finding = f"{variant} puts “{likeliest}” first, with probability {_number(tops[0][1])}"
+        finding = f"{variant} puts “{likeliest}” first, with probability {short_number(tops[0][1])}"
     after = _prompt_text(prompt)
     _headline(fig, finding + (f" after {_quoted(after, 40)}" if after else ""))
     fig.alt_text = f"{finding}. Bars of next-token probability of the {len(order)} likeliest tokens" + (

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any, NamedTuple
 
-from .tokens import token_text, visible_token
+from .tokens import is_special, token_text, visible_token
 
 __all__ = ["RibbonToken", "TokenRibbon", "role_spans", "show_tokens", "token_text", "visible_token"]
 
@@ -72,7 +72,6 @@ def show_tokens(
     if mask_row is None and label_row is not None:
         mask_row = [int(label) != IGNORED for label in label_row]
     prob_row = _along("probs", probs, ids)
-    special_ids = set(getattr(tokenizer, "all_special_ids", []))
     texts = [visible_token(token_text(tokenizer, i)) for i in ids]
     targets = _targets(tokenizer, ids, labels, label_row, mask_row)
     return TokenRibbon(
@@ -80,7 +79,7 @@ def show_tokens(
             RibbonToken(
                 text=texts[i],
                 token_id=token_id,
-                special=token_id in special_ids or _is_added_control(tokenizer, token_id),
+                special=is_special(tokenizer, token_id),
                 role=(role_row[i] or "") if role_row is not None else None,
                 in_loss=bool(mask_row[i]) if mask_row is not None else None,
                 target=targets[i] if targets is not None else None,
@@ -100,7 +99,7 @@ def _along(name: str, values: Any, ids: Sequence[int]) -> list[Any] | None:
         values = values[0]
     if len(values) != len(ids):
         raise ValueError(
-            f"{name} has {len(values)} values for {len(ids)} tokens; give one value a token, in the same order."
+            f"{name} has {len(values)} values for {len(ids)} tokens; give one value a token, in their order."
         )
     return values
 
@@ -143,14 +142,14 @@ def _ids_and_turns(
             ids = list(ids[0])
         if not all(isinstance(i, int) and not isinstance(i, bool) for i in ids):
             raise TypeError(
-                "show_tokens takes a text, a list of messages ({'role': …, 'content': …}) or the token ids of "
+                "show_tokens takes a text, a list of messages ({'role': …, 'content': …}) or token ids of "
                 f"one text; this {type(content).__name__} is none of them."
             )
         return ids, None
     if not getattr(tokenizer, "chat_template", None) and "chat_template" not in settings:
         raise ValueError(
-            "This tokenizer has no chat template, so it cannot render messages. Pass the instruct's tokenizer, "
-            "or the template's text as chat_template=…."
+            "This tokenizer has no chat template, so it cannot render messages. Pass the instruct's "
+            "tokenizer, or the template's text as chat_template=…."
         )
     settings = {**settings, "add_generation_prompt": add_generation_prompt}
     text = _rendered(tokenizer, content, settings)
@@ -235,7 +234,7 @@ def _common_prefix(one: str, other: str) -> int:
 def _content_span(
     tokenizer: Any, messages: list[dict], number: int, settings: Mapping[str, Any], text: str
 ) -> tuple[int, int] | None:
-    """Start and end of one message's content in `text`, or None when the template does not show it as it is."""
+    """Start and end of one message's content in `text`, or None when the template changes it."""
     if not isinstance(messages[number].get("content"), str):
         return None
     renderings = []
@@ -285,21 +284,16 @@ def _role_at(spans: Sequence[RoleSpan], start: int, end: int) -> str | None:
     return best.role if best is not None and min(end, best.end) - max(start, best.start) > 0 else None
 
 
-def _is_added_control(tokenizer: Any, token_id: int) -> bool:
-    added = getattr(tokenizer, "added_tokens_decoder", {}).get(token_id)
-    return bool(added is not None and added.special)
-
-
 # --- the ribbon ---------------------------------------------------------------------------------------------
 
-_ROLE_TINTS = {
-    "system": "rgba(122, 92, 0, 0.16)",
-    "user": "rgba(0, 114, 178, 0.16)",
-    "assistant": "rgba(213, 94, 0, 0.16)",
-    "tool": "rgba(0, 158, 115, 0.16)",
+_ROLE_TINTS = {  # none of them a variant's colour
+    "system": "rgba(240, 228, 66, 0.22)",
+    "user": "rgba(0, 158, 115, 0.18)",
+    "assistant": "rgba(204, 121, 167, 0.22)",
+    "tool": "rgba(86, 180, 233, 0.18)",
 }
 _OTHER_TINT = "rgba(128, 128, 128, 0.12)"
-_FONT = "font-family: var(--jp-code-font-family, monospace); font-size: 13px; line-height: 1.35;"
+_FONT = "margin: 0 0 10px 0; font-family: var(--jp-code-font-family, monospace); font-size: 13px; line-height: 1.35;"
 _CELL = "padding: 2px 6px; text-align: center; white-space: pre; background: transparent; color: inherit;"
 _HEAD = (
     "padding: 2px 8px 2px 0; text-align: left; font-weight: normal; white-space: nowrap; "
@@ -310,7 +304,7 @@ _SMALL = "font-size: 11px; opacity: 0.8;"
 
 @dataclass(frozen=True)
 class TokenRibbon:
-    """Tokens ready to be shown: as an HTML table in a notebook, as aligned text elsewhere (`print`, `str`)."""
+    """Tokens ready to be shown: an HTML table in a notebook, aligned text elsewhere (`print`, `str`)."""
 
     tokens: tuple[RibbonToken, ...]
     width: int = 96  # characters a line of the ribbon may take
@@ -368,7 +362,8 @@ class TokenRibbon:
         caption = f"tokens {line.start + 1} to {line.stop} of {len(self)}"
         return (
             f'<table aria-label="{caption}" '
-            f'style="border-collapse: separate; border-spacing: 2px 0; border: none; margin: 0 0 10px 0; {_FONT}"><tbody>{"".join(body)}</tbody></table>'
+            f'style="border-collapse: separate; border-spacing: 2px 0; border: none; {_FONT}">'
+            f"<tbody>{''.join(body)}</tbody></table>"
         )
 
     def _html_token(self, token: RibbonToken) -> str:

@@ -1,4 +1,4 @@
-"""One token as text: what its id stands for, and how to show it to a learner. Knows tokenizers, but no model."""
+"""One token as text: what its id stands for, and how a learner sees it. Knows tokenizers, but no model."""
 
 from __future__ import annotations
 
@@ -24,6 +24,12 @@ def token_text(tokenizer: Any, token_id: int) -> str:
     return text
 
 
+def is_special(tokenizer: Any, token_id: int) -> bool:
+    """Whether the tokenizer treats this id as a special token: one mark that no plain text turns into."""
+    added = getattr(tokenizer, "added_tokens_decoder", {}).get(token_id)
+    return token_id in tokenizer.all_special_ids or bool(added is not None and added.special)
+
+
 def visible_token(text: str) -> str:
     """The text of one token with what is invisible made visible: `␣Paris`, `↵`, `⇥`.
 
@@ -47,7 +53,7 @@ def _named_if_invisible(character: str) -> str:
 
 
 def _byte_alphabet() -> dict[str, int]:
-    """GPT-2's characters for bytes, back to bytes: visible Latin-1 stands for itself, the rest for U+0100 on."""
+    """GPT-2's characters for bytes: visible Latin-1 stands for itself, the rest for U+0100 and on."""
     visible = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     hidden = [code for code in range(0x100) if code not in visible]
     return {chr(code): code for code in visible} | {chr(0x100 + i): code for i, code in enumerate(hidden)}

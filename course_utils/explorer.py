@@ -1,0 +1,458 @@
+"""The explorer: type a prompt, watch both variants' next-token distributions, click your way through a text.
+
+The only module that knows ipywidgets (7.7 and 8). In a live notebook the cell shows the controls; the same
+output carries a picture and a sentence, which is what GitHub, a printed page or a notebook without its kernel
+show.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets as widgets
+import pandas as pd
+
+from .generation import processed_probs
+from .plots import describe, plot_next_token, png_base64, png_metadata, short_number, variant_style
+from .tokens import is_special, token_text, visible_token
+
+if TYPE_CHECKING:
+    from .pairs import Pair
+
+ROW_PIXELS = 34
+SLOW_SECONDS = 0.15  # a model slower than this is asked when a control is released, not while it moves
+SECONDS_BETWEEN_UPDATES = 0.05  # while text is being written
+SHOWN_TOKENS = 120  # of a long prompt, the last ones
+
+
+def explore(
+    pair: Pair, prompt: str = "The capital of France is", k: int = 10, max_new_tokens: int = 80
+) -> Explorer:
+    """An interactive explorer of both variants' next-token distributions.
+
+    `k` tokens are shown, the likeliest of either variant; "Generate" writes at most `max_new_tokens`. Raises
+    VocabularyMismatch (a ValueError) when the two variants number their tokens differently.
+    """
+    return Explorer(pair, prompt, k=k, max_new_tokens=max_new_tokens)
+
+
+@dataclass(frozen=True)
+class State:
+    """What the models read: a typed text and the ids of the tokens clicked after it, templated or not."""
+
+    text: str
+    tail: tuple[int, ...] = ()
+    template: bool = False
+
+
+def _guarded(callback: Callable) -> Callable:
+    """Show an error of a widget's callback in the explorer: a front-end would lose it or hide it in a log."""
+
+    @functools.wraps(callback)
+    def safe(self: Explorer, *args: Any) -> Any:
+        try:
+            return callback(self, *args)
+        except Exception as error:
+            self._show_error(error)
+            return None
+
+    return safe
+
+
+class Explorer:
+    """The controls and what they show; displayed as `ui`, with a picture for where widgets cannot run.
+
+    `state` is what the models read now; `token_ids` the same as ids; `table` the distribution on show
+    (columns token, token_id, prob_base, prob_instruct). The controls are attributes, so that code can work
+    them as a learner does.
+    """
+
+    def __init__(self, pair: Pair, prompt: str, k: int = 10, max_new_tokens: int = 80) -> None:
+        pair.require_same_vocabulary()
+        self.pair, self.k, self.max_new_tokens = pair, k, max_new_tokens
+        self.state = self._start = State(prompt)
+        self._past: list[State] = []
+        self._future: list[State] = []
+        self._typing = False  # whether the last change was typed: a run of keystrokes is one step to undo
+        self._syncing = False  # whether the explorer itself is changing its controls
+        self._stop = threading.Event()
+        self._writer: threading.Thread | None = None
+        self.table = pd.DataFrame(columns=["token", "token_id", "prob_base", "prob_instruct"])
+        self._build()
+        self._connect()
+        self._refresh()
+        start = time.perf_counter()
+        self._refresh()
+        if time.perf_counter() - start > SLOW_SECONDS:
+            for control in (self.prompt_box, self.temperature, self.top_k, self.top_p):
+                control.continuous_update = False
+
+    # --- the controls
+
+    def _build(self) -> None:
+        wide = widgets.Layout(width="auto")
+        self.prompt_box = widgets.Textarea(
+            value=self.state.text, description="Prompt", layout=widgets.Layout(width="98%", height="64px")
+        )
+        self.template = widgets.Checkbox(value=False, description="chat template", indent=False, layout=wide)
+        self.template.disabled = not self.pair.instruct.has_chat_template
+        self.undo = widgets.Button(description="Undo", tooltip="take back the last step", layout=wide)
+        self.redo = widgets.Button(description="Redo", tooltip="do the step again", layout=wide)
+        self.reset = widgets.Button(description="Reset", tooltip="back to the first prompt", layout=wide)
+        slider = {"layout": widgets.Layout(width="310px"), "style": {"description_width": "90px"}}
+        self.temperature = widgets.FloatSlider(
+            value=1.0, min=0.0, max=2.0, step=0.1, description="temperature", readout_format=".1f", **slider
+        )
+        self.top_k = widgets.IntSlider(value=0, min=0, max=50, description="top-k (0: all)", **slider)
+        self.top_p = widgets.FloatSlider(
+            value=1.0, min=0.05, max=1.0, step=0.05, description="top-p", **slider
+        )
+        self.message, self.reads, self.bars = widgets.HTML(), widgets.HTML(), widgets.HTML()
+        row = widgets.Layout(width="150px", height=f"{ROW_PIXELS - 4}px", margin="2px 0")
+        self.token_buttons = [widgets.Button(description="…", layout=_copy(row)) for _ in range(self.k)]
+        self.generate = {
+            name: widgets.Button(
+                description=f"Generate: {name}",
+                tooltip=f"let {self.pair[name].name} write to its end",
+                layout=wide,
+            )
+            for name in ("base", "instruct")
+        }
+        self.stop = widgets.Button(description="Stop", tooltip="stop writing", disabled=True, layout=wide)
+        self.written = {name: widgets.HTML() for name in self.generate}
+        line = widgets.Layout(flex_flow="row wrap", align_items="center")
+        heading = widgets.HTML(_small("click to append"), layout=widgets.Layout(height="26px", margin="0"))
+        tokens = widgets.VBox(
+            [heading, *self.token_buttons], layout=widgets.Layout(margin="0 8px 0 0", flex="0 0 auto")
+        )
+        self.bars.layout = widgets.Layout(flex="1 1 auto", margin="0")
+        self.ui = widgets.VBox(
+            [
+                self.prompt_box,
+                widgets.HBox([self.template, self.undo, self.redo, self.reset], layout=_copy(line)),
+                widgets.HBox([self.temperature, self.top_k, self.top_p], layout=_copy(line)),
+                self.message,
+                self.reads,
+                widgets.HBox([tokens, self.bars]),
+                widgets.HBox([*self.generate.values(), self.stop], layout=_copy(line)),
+                *self.written.values(),
+            ]
+        )
+
+    def _connect(self) -> None:
+        self.prompt_box.observe(self._on_typed, "value")
+        self.template.observe(self._on_template, "value")
+        for control in (self.temperature, self.top_k, self.top_p):
+            control.observe(self._on_sampling, "value")
+        for number, button in enumerate(self.token_buttons):
+            button.on_click(functools.partial(self._on_token, number))
+        self.undo.on_click(self._on_undo)
+        self.redo.on_click(self._on_redo)
+        self.reset.on_click(self._on_reset)
+        for name, button in self.generate.items():
+            button.on_click(functools.partial(self._on_generate, name))
+        self.stop.on_click(lambda _: self._stop.set())
+
+    # --- what a learner does
+
+    @_guarded
+    def _on_typed(self, change: Any) -> None:
+        if self._syncing:
+            return
+        self._go(State(change["new"], (), self.state.template), typed=True)
+
+    @_guarded
+    def _on_template(self, change: Any) -> None:
+        if self._syncing:
+            return
+        self._go(State(self._boxed(self.state), (), bool(change["new"])))
+
+    @_guarded
+    def _on_sampling(self, _: Any) -> None:
+        self._refresh()
+
+    @_guarded
+    def _on_token(self, number: int, _: Any) -> None:
+        if number < len(self.table):
+            token_id = int(self.table["token_id"].iloc[number])
+            self._go(replace(self.state, tail=(*self.state.tail, token_id)))
+
+    @_guarded
+    def _on_undo(self, _: Any) -> None:
+        self._travel(self._past, self._future)
+
+    @_guarded
+    def _on_redo(self, _: Any) -> None:
+        self._travel(self._future, self._past)
+
+    @_guarded
+    def _on_reset(self, _: Any) -> None:
+        if self.state != self._start:
+            self._go(self._start)
+
+    def _travel(self, source: list[State], other: list[State]) -> None:
+        if source:
+            other.append(self.state)
+            self._typing = False
+            self._enter(source.pop())
+
+    def _go(self, state: State, typed: bool = False) -> None:
+        """A new step, which can be undone."""
+        if not (typed and self._typing):
+            self._past.append(self.state)
+        self._future.clear()
+        self._typing = typed
+        self._enter(state)
+
+    def _enter(self, state: State) -> None:
+        self._halt()
+        self.state = state
+        for area in self.written.values():
+            area.value = ""
+        self._refresh()
+
+    # --- what the models read and predict
+
+    @property
+    def token_ids(self) -> list[int]:
+        """The ids that both variants read. With the template on, the base reads the instruct's as well."""
+        if self.state.template:
+            ids = self.pair.instruct.encode([{"role": "user", "content": self.state.text}])
+        else:
+            ids = self.pair.instruct.encode(self.state.text)
+        return [*ids, *self.state.tail]
+
+    def _boxed(self, state: State) -> str:
+        """What the prompt box shows: without a template, clicked tokens continue the typed text."""
+        if state.template or not state.tail:
+            return state.text
+        tail = self.pair.instruct.tokenizer.decode(list(state.tail), clean_up_tokenization_spaces=False)
+        return state.text + tail
+
+    def _distribution(self, token_ids: list[int]) -> pd.DataFrame:
+        settings = (self.temperature.value, self.top_k.value, self.top_p.value)
+        probs = {
+            v: processed_probs(self.pair[v].next_token_logits(token_ids), *settings).cpu()
+            for v in self.generate
+        }
+        shared = min(len(row) for row in probs.values())
+        best = {i for row in probs.values() for i in row[:shared].topk(min(self.k, shared)).indices.tolist()}
+        highest = {i: max(float(row[i]) for row in probs.values()) for i in best}
+        shown = sorted((i for i in best if highest[i] > 0), key=lambda i: (-highest[i], i))[: self.k]
+        columns = {"token": [token_text(self.pair.instruct.tokenizer, i) for i in shown], "token_id": shown}
+        return pd.DataFrame(columns | {f"prob_{name}": row[shown].tolist() for name, row in probs.items()})
+
+    def _refresh(self) -> None:
+        """Make every control show `state`."""
+        self._sync_controls()
+        try:
+            token_ids = self.token_ids
+            self.table = self._distribution(token_ids)
+        except (
+            Exception
+        ) as error:  # for instance an empty prompt: said in the explorer, and the next edit mends it
+            self.table = self.table.iloc[:0]
+            self._show_error(error)
+        else:
+            self.message.value = ""
+            self.reads.value = self._reads_html(token_ids)
+        self.bars.value = _bars_html(self.table)
+        for number, button in enumerate(self.token_buttons):
+            self._label(button, number)
+
+    def _sync_controls(self) -> None:
+        self._syncing = True
+        try:
+            boxed = self._boxed(self.state)
+            if self.prompt_box.value != boxed:
+                self.prompt_box.value = boxed
+            self.template.value = self.state.template
+            self.undo.disabled, self.redo.disabled = not self._past, not self._future
+        finally:
+            self._syncing = False
+
+    def _label(self, button: widgets.Button, number: int) -> None:
+        if number >= len(self.table):
+            button.layout.visibility = "hidden"
+            return
+        row = self.table.iloc[number]
+        shown = visible_token(row["token"])
+        button.description = shown
+        button.tooltip = (
+            f"append {shown} (id {row['token_id']}): base {short_number(row['prob_base'])}, "
+            f"instruct {short_number(row['prob_instruct'])}"
+        )
+        button.layout.visibility = "visible"
+
+    def _reads_html(self, token_ids: list[int]) -> str:
+        tokenizer = self.pair.instruct.tokenizer
+        clicked_from = len(token_ids) - len(self.state.tail)
+        first = max(0, len(token_ids) - SHOWN_TOKENS)
+        spans = [
+            _token_html(token_text(tokenizer, token_id), is_special(tokenizer, token_id), i >= clicked_from)
+            for i, token_id in enumerate(token_ids)
+            if i >= first
+        ]
+        name = f"Both variants read {len(token_ids)} token{'s' if len(token_ids) != 1 else ''}"
+        more = "… " if first else ""
+        return f'<div role="group" aria-label="{name}">{_small(name + ":")} {more}{" ".join(spans)}</div>'
+
+    # --- writing to the end
+
+    @_guarded
+    def _on_generate(self, name: str, _: Any) -> None:
+        self._halt()
+        self._stop = threading.Event()
+        # A thread, so that the kernel stays free to hear the Stop button.
+        self._writer = threading.Thread(
+            target=self._write, args=(name, self.token_ids, self._stop), daemon=True
+        )
+        self._writer.start()
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait until nothing is being written (at most `timeout` seconds)."""
+        if self._writer is not None:
+            self._writer.join(timeout)
+
+    def _halt(self) -> None:
+        self._stop.set()
+        self.wait()
+
+    @_guarded
+    def _write(self, name: str, token_ids: list[int], stop: threading.Event) -> None:
+        variant = self.pair[name]
+        room = self.max_new_tokens
+        if variant.context_length is not None:
+            room = max(1, min(room, variant.context_length - len(token_ids)))
+        self.stop.disabled = False
+        pieces = variant.stream_complete(
+            token_ids,
+            max_new_tokens=room,
+            temperature=self.temperature.value,
+            top_k=self.top_k.value,
+            top_p=self.top_p.value,
+        )
+        text, ending, last = "", "stopped by you", 0.0
+        try:
+            while not stop.is_set():
+                try:
+                    text += next(pieces)
+                except StopIteration as done:
+                    reasons = {
+                        "eos": "ended by itself",
+                        "length": f"cut after {len(done.value.token_ids)} tokens",
+                    }
+                    ending = reasons.get(done.value.stop_reason, done.value.stop_reason)
+                    break
+                if time.monotonic() - last > SECONDS_BETWEEN_UPDATES:
+                    self.written[name].value, last = _written_html(name, text, "writing …"), time.monotonic()
+            self.written[name].value = _written_html(name, text, ending)
+        finally:
+            pieces.close()
+            self.stop.disabled = True
+
+    # --- showing
+
+    def _show_error(self, error: Exception) -> None:
+        self.message.value = (
+            '<div role="alert" style="border-left: 3px solid; padding: 2px 8px; white-space: pre-wrap;">'
+            f"<b>{escape(type(error).__name__)}</b>: {escape(str(error))}</div>"
+        )
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict, dict]:
+        data = {"text/plain": repr(self)}
+        metadata: dict = {}
+        if len(self.table):
+            picture = plot_next_token(self.table, self._boxed(self.state))
+            data = {"text/plain": describe(picture), "image/png": png_base64(picture)}
+            metadata = {"image/png": png_metadata(picture)}
+        view = {"version_major": 2, "version_minor": 0, "model_id": self.ui.model_id}
+        return {**data, "application/vnd.jupyter.widget-view+json": view}, metadata
+
+    def __repr__(self) -> str:
+        return f"Explorer of {self.pair.name!r} at {self._boxed(self.state)!r}"
+
+
+# --- HTML pieces --------------------------------------------------------------------------------------------
+
+
+def _copy(layout: widgets.Layout) -> widgets.Layout:
+    keys = ("width", "height", "margin", "flex_flow", "align_items")
+    return widgets.Layout(**{key: getattr(layout, key) for key in keys if getattr(layout, key) is not None})
+
+
+def _small(text: str) -> str:
+    return f'<span style="font-size: 11px; opacity: 0.8;">{escape(text)}</span>'
+
+
+_CODE = "font-family: var(--jp-code-font-family, monospace); font-size: 13px;"
+_LINE = "rgba(128, 128, 128, 0.35)"
+_GRID = f"background: linear-gradient(to right, {_LINE} 1px, transparent 1px) 0 0 / 25% 100%;"
+
+
+def _token_html(text: str, special: bool, clicked: bool) -> str:
+    style = f"{_CODE} border-radius: 4px; padding: 0 3px;"
+    style += " border: 1px solid currentColor;" if special else " background: rgba(128, 128, 128, 0.18);"
+    shown = escape(visible_token(text))
+    if clicked:
+        shown, style = f"<u>{shown}</u>", f"{style} font-weight: 700;"
+    return f'<span style="{style}">{shown}</span>' + ("<br>" if text.endswith("\n") else "")
+
+
+def _written_html(name: str, text: str, ending: str) -> str:
+    frame = f"border-left: 4px solid {variant_style(name).color}; padding: 2px 8px; margin: 4px 0; line-height: 1.4;"
+    body = f'<div style="white-space: pre-wrap; overflow-wrap: anywhere; {_CODE}">{escape(text)}</div>'
+    return (
+        f'<div role="region" aria-label="what {name} writes" style="{frame}">'
+        f"<b>{name}</b> {_small(ending)}{body}</div>"
+    )
+
+
+def _bars_html(table: pd.DataFrame) -> str:
+    """Paired bars on an axis from 0 to 1, each row as high as its token's button."""
+    ticks = "".join(
+        f'<span style="position: absolute; left: {100 * tick}%; transform: translateX(-50%);">{tick:g}</span>'
+        for tick in (0, 0.25, 0.5, 0.75, 1)
+    )
+    swatch = "display: inline-block; width: 22px; height: 9px; margin-right: 4px;"
+    key = "".join(
+        f'<span style="margin-right: 14px;"><span style="{swatch} {_fill(name)}"></span>{name}</span>'
+        for name in ("base", "instruct")
+    )
+    rows = "".join(_row_html(row) for row in table.to_dict("records"))
+    return (
+        '<div style="margin: 0 70px 0 8px; line-height: 1.2; font-size: 11px;">'
+        f'<div style="height: 26px; position: relative;" aria-hidden="true">{ticks}</div>'
+        '<div role="list" aria-label="probability of being the next token" '
+        f'style="{_GRID} border-right: 1px solid {_LINE};">{rows}</div>'
+        f'<div style="padding-top: 6px;">{key}probability of being the next token</div></div>'
+    )
+
+
+def _row_html(row: dict) -> str:
+    parts = [(name, float(row[f"prob_{name}"])) for name in ("base", "instruct")]
+    said = f"{visible_token(row['token'])}: " + ", ".join(f"{name} {short_number(p)}" for name, p in parts)
+    bars = "".join(_bar_html(name, probability) for name, probability in parts)
+    style = f"height: {ROW_PIXELS}px; padding: 4px 0; box-sizing: border-box;"
+    return f'<div role="listitem" aria-label="{escape(said, quote=True)}" style="{style}">{bars}</div>'
+
+
+def _bar_html(name: str, probability: float) -> str:
+    bar = f"flex: none; height: 11px; width: {100 * probability:.2f}%; {_fill(name)}"
+    number = f'<span style="font-size: 10px; padding-left: 4px;">{short_number(probability)}</span>'
+    return f'<div style="height: 13px; display: flex; align-items: center;"><div style="{bar}"></div>{number}</div>'
+
+
+def _fill(name: str) -> str:
+    """A variant's colour, the instruct's with stripes across, as in the figures."""
+    style = variant_style(name)
+    if not style.hatch:
+        return f"background: {style.color};"
+    stripes = f"repeating-linear-gradient(135deg, {style.color} 0 4px, rgba(255, 255, 255, 0.75) 4px 5px)"
+    return f"background: {stripes};"

@@ -15,6 +15,7 @@ _HOME = {
     "Variant": "variant",
     "Completion": "variant",
     "query_base_as_instruct": "variant",
+    "qa_prompt": "variant",
     "next_token_table": "compare",
     "token_shift": "compare",
     "shift_summary": "compare",
@@ -31,9 +32,7 @@ __all__ = ["VARIANTS", *_HOME]  # noqa: PLE0604 (all of them are strings)
 
 def __getattr__(name: str):
     if name not in _HOME:
-        raise AttributeError(
-            f"module {__name__!r} has no attribute {name!r}; it offers {', '.join(__all__)}"
-        )
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it offers {', '.join(__all__)}")
     value = getattr(import_module(f".{_HOME[name]}", __name__), name)
     globals()[name] = value
     return value

@@ -1,7 +1,8 @@
 """The generation loop: several prompts at a time, left-padded, with a KV cache. Knows tensors, not text.
 
-Hugging Face's `generate` does the same and much more; this loop is short enough to read, keeps the log-probability
-of every chosen token without storing all logits, drops rows that are done, and gives each row its own seed.
+Hugging Face's `generate` does the same and much more; this loop is short enough to read, keeps the
+log-probability of every chosen token without storing all logits, drops rows that are done, and gives each row
+its own seed.
 """
 
 import inspect
@@ -21,9 +22,7 @@ class Row:
     rng: random.Random | None = None  # None: greedy
     token_ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
-    stop_reason: str | None = (
-        None  # "eos", "stop_string" or "length" once the row is done
-    )
+    stop_reason: str | None = None  # "eos", "stop_string" or "length" once the row is done
 
 
 def processed_probs(
@@ -31,9 +30,10 @@ def processed_probs(
 ) -> torch.Tensor:
     """Turn logits `(…, vocab)` into the probabilities that are sampled from, float32, same shape.
 
-    The order is the library's: divide by `temperature`, keep the `top_k` best (0 = all), then keep the smallest set
-    whose probability reaches `top_p` (nucleus sampling, Holtzman et al. 2019, arXiv 1904.09751). Temperature 0 is the
-    limit: all mass on the best token. Raises ValueError for settings outside their range.
+    The order is the library's: divide by `temperature`, keep the `top_k` best (0 = all), then keep the
+    smallest set whose probability reaches `top_p` (nucleus sampling, Holtzman et al. 2019, arXiv 1904.09751).
+    Temperature 0 is the limit: all mass on the best token. Raises ValueError for settings outside their
+    range.
     """
     check_sampling(temperature, top_k, top_p)
     logits = logits.float()
@@ -46,9 +46,7 @@ def processed_probs(
     probs = scaled.softmax(-1)
     if top_p < 1:
         ordered, order = probs.sort(descending=True, stable=True)
-        before = (
-            ordered.cumsum(-1) - ordered
-        )  # mass of the better tokens; 0 for the best, which always stays
+        before = ordered.cumsum(-1) - ordered  # mass of the better tokens; 0 for the best, which always stays
         ordered = ordered.masked_fill(before >= top_p, 0.0)
         probs = torch.zeros_like(probs).scatter(-1, order, ordered)
         probs = probs / probs.sum(-1, keepdim=True)
@@ -60,9 +58,7 @@ def check_sampling(temperature: float, top_k: int, top_p: float) -> None:
     if not temperature >= 0:
         raise ValueError(f"temperature must be 0 (greedy) or more, got {temperature}.")
     if not 0 < top_p <= 1:
-        raise ValueError(
-            f"top_p must be above 0 and at most 1 (1 keeps every token), got {top_p}."
-        )
+        raise ValueError(f"top_p must be above 0 and at most 1 (1 keeps every token), got {top_p}.")
     if top_k < 0:
         raise ValueError(f"top_k must be 0 (keeps every token) or more, got {top_k}.")
 
@@ -85,15 +81,11 @@ def generate_rows(
     `max_new_tokens`. The padding id never matters: it is masked.
     """
     active = list(rows)
-    batch = _Batch(
-        model, [row.prompt_ids for row in rows], max_new_tokens, pad_token_id
-    )
+    batch = _Batch(model, [row.prompt_ids for row in rows], max_new_tokens, pad_token_id)
     for step in range(max_new_tokens):
         logits = batch.next_logits()  # (active rows, vocab), float32
         chosen, logprobs = _choose(logits, active, temperature, top_k, top_p)
-        for row, token_id, logprob in zip(
-            active, chosen.tolist(), logprobs.tolist(), strict=True
-        ):
+        for row, token_id, logprob in zip(active, chosen.tolist(), logprobs.tolist(), strict=True):
             if row.stop_reason is not None:
                 continue  # done, but not yet worth cutting out of the cache
             row.token_ids.append(token_id)
@@ -125,14 +117,9 @@ def _choose(logits, rows: list[Row], temperature: float, top_k: int, top_p: floa
         draws = [row.rng.random() if row.stop_reason is None else 0.0 for row in rows]
         cumulative = probs.double().cumsum(-1)
         total = cumulative[:, -1:].contiguous()
-        target = (
-            torch.tensor(draws, dtype=torch.float64, device=probs.device)[:, None]
-            * total
-        )
+        target = torch.tensor(draws, dtype=torch.float64, device=probs.device)[:, None] * total
         chosen = torch.searchsorted(cumulative, target, right=True)
-        last_possible = torch.searchsorted(
-            cumulative, total
-        )  # guards against rounding at the upper end
+        last_possible = torch.searchsorted(cumulative, total)  # guards against rounding at the upper end
         chosen = torch.minimum(chosen, last_possible)[:, 0].to(logits.device)
     logprobs = logits.gather(-1, chosen[:, None])[:, 0] - logits.logsumexp(-1)
     return chosen, logprobs
@@ -141,21 +128,15 @@ def _choose(logits, rows: list[Row], temperature: float, top_k: int, top_p: floa
 class _Batch:
     """Left-padded token ids with their cache; `next_logits` runs the model on what it has not seen yet."""
 
-    def __init__(
-        self, model, prompts: list[list[int]], max_new_tokens: int, pad_token_id: int
-    ):
+    def __init__(self, model, prompts: list[list[int]], max_new_tokens: int, pad_token_id: int):
         self.model = model
         lengths = torch.tensor([len(ids) for ids in prompts])
         self.width = int(lengths.max())
-        padded = [
-            [pad_token_id] * (self.width - len(ids)) + list(ids) for ids in prompts
-        ]
+        padded = [[pad_token_id] * (self.width - len(ids)) + list(ids) for ids in prompts]
         self.new_ids = torch.tensor(padded, device=model.device)
         self.cache = None
         self.mask = self.positions = None
-        if (
-            int(lengths.min()) < self.width
-        ):  # equal lengths need neither mask nor positions, and run faster
+        if int(lengths.min()) < self.width:  # equal lengths need neither mask nor positions, and run faster
             padding = self.width - lengths
             columns = torch.arange(self.width + max_new_tokens)
             self.mask = (columns >= padding[:, None]).long().to(model.device)
@@ -169,9 +150,7 @@ class _Batch:
         if self.mask is not None:
             options["attention_mask"] = self.mask[:, : self.width]
             if accepts(self.model, "position_ids"):
-                options["position_ids"] = self.positions[
-                    :, self.width - self.new_ids.shape[1] : self.width
-                ]
+                options["position_ids"] = self.positions[:, self.width - self.new_ids.shape[1] : self.width]
         output = self.model(input_ids=self.new_ids, **options)
         self.cache = output.past_key_values
         return output.logits[:, -1].float()

@@ -34,8 +34,8 @@ PROBE_SECONDS = 2.0
 class PairSpec:
     """A row of the table of pairs. `parameters` are one variant's; `download_mb` is its size in bfloat16.
 
-    A revision is a commit hash that somebody verified; None means the repository's newest. `ladder` names further
-    checkpoints on the way from base to instruct.
+    A revision is a commit hash that somebody verified; None means the repository's newest. `ladder` names
+    further checkpoints on the way from base to instruct.
     """
 
     name: str
@@ -80,7 +80,8 @@ PAIRS: dict[str, PairSpec] = {
         ),
         PairSpec(
             "llama-3.2-1b", "meta-llama/Llama-3.2-1B", "meta-llama/Llama-3.2-1B-Instruct",
-            1_235_814_400, 2472, "Llama 3.2 Community License", gated=True, notes="the template writes a dated system turn",
+            1_235_814_400, 2472, "Llama 3.2 Community License", gated=True,
+            notes="its template writes a dated system turn",
         ),
         PairSpec(
             "olmo-2-1b", "allenai/OLMo-2-0425-1B", "allenai/OLMo-2-0425-1B-Instruct",
@@ -103,9 +104,7 @@ def table() -> "pd.DataFrame":
         {
             "name": spec.name,
             "base": _tail(spec.base) if spec.name == "pebble" else spec.base,
-            "instruct": _tail(spec.instruct)
-            if spec.name == "pebble"
-            else spec.instruct,
+            "instruct": _tail(spec.instruct) if spec.name == "pebble" else spec.instruct,
             "parameters": spec.parameters,
             "download_mb": 2 * spec.download_mb,
             "licence": spec.licence,
@@ -118,7 +117,7 @@ def table() -> "pd.DataFrame":
     return pd.DataFrame(rows).astype({"parameters": "Int64"})
 
 
-# -- errors ------------------------------------------------------------------------------------------------------------
+# -- errors --------------------------------------------------------------------------------------------------
 
 
 class PairError(RuntimeError):
@@ -153,7 +152,7 @@ class VocabularyMismatch(PairError, ValueError):
     """The two variants number their tokens differently, so token ids cannot be compared."""
 
 
-# -- loading -----------------------------------------------------------------------------------------------------------
+# -- loading -------------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -174,7 +173,8 @@ class Pair:
 
     @cached_property
     def same_vocabulary(self) -> bool:
-        """Whether a token id means the same token in both (one of the two may have tokens added at the end)."""
+        """Whether a token id means the same token in both (one of the two may have tokens added at the
+        end)."""
         few, many = sorted((v.tokenizer.get_vocab() for v in self), key=len)
         return few.items() <= many.items()
 
@@ -205,9 +205,10 @@ def load_pair(
 ) -> Pair:
     """Load a base model and its instruct model.
 
-    `name` is a short name of `PAIRS` ("pebble", "smollm2-135m", …), two folders or hub ids as a tuple or joined by a
-    comma ("my-base,my-instruct"), or None: then the environment variable COURSE_PAIR decides, and "pebble" if it is
-    not set. `revision` is one for both or a tuple. Device, dtype, caching and errors are those of `load_variant`.
+    `name` is a short name of `PAIRS` ("pebble", "smollm2-135m", …), two folders or hub ids as a tuple or
+    joined by a comma ("my-base,my-instruct"), or None: then the environment variable COURSE_PAIR decides, and
+    "pebble" if it is not set. `revision` is one for both or a tuple. Device, dtype, caching and errors are
+    those of `load_variant`.
     """
     if name is None:
         name = os.environ.get("COURSE_PAIR") or "pebble"
@@ -215,10 +216,7 @@ def load_pair(
     revisions = revision if isinstance(revision, tuple) else (revision, revision)
     options = {"device": device, "dtype": dtype, "reload": reload}
     sources = zip((base, instruct), revisions, own_revisions, strict=True)
-    variants = [
-        load_variant(source, revision=asked or own, **options)
-        for source, asked, own in sources
-    ]
+    variants = [load_variant(source, revision=asked or own, **options) for source, asked, own in sources]
     return Pair(*variants, name=label)
 
 
@@ -231,25 +229,31 @@ def load_variant(
     tokenizer: str | Path | None = None,
     reload: bool = False,
 ) -> "Variant":
-    """Load one model: "pebble-base", "smollm2-135m-instruct", "olmo-2-1b-sft", any local folder or any hub id.
+    """Load one model: "pebble-base", "smollm2-135m-instruct", "olmo-2-1b-sft", any local folder or any hub
+    id.
 
-    Device: CUDA, else Apple's mps, else the CPU. Dtype: float32 on CPU and mps and for models under 50M parameters,
-    bfloat16 on a GPU that has it. A model in the hub's local cache is taken from there without asking the network.
-    Each model is loaded once per process (and so shared: train a copy); `reload=True` loads it afresh. `tokenizer`
-    names another folder or hub id to take the tokenizer from. On a CPU, loading a model under 50M parameters sets
-    torch to one thread, which is fastest for it, and a larger one sets it back, unless OMP_NUM_THREADS or
-    COURSE_THREADS says how many to use.
+    Device: CUDA, else Apple's mps, else the CPU. Dtype: float32 on CPU and mps and for models under 50M
+    parameters, bfloat16 on a GPU that has it. A model in the hub's local cache is taken from there without
+    asking the network. Each model is loaded once per process (and so shared: train a copy); `reload=True`
+    loads it afresh. `tokenizer` names another folder or hub id to take the tokenizer from. On a CPU, loading
+    a model under 50M parameters sets torch to one thread, which is fastest for it, and a larger one sets it
+    back, unless OMP_NUM_THREADS or COURSE_THREADS says how many to use.
 
-    Raises NoNetworkError, GatedError, NotFoundError, NotACausalLMError, MissingTokenizerError or BadFolderError, all
-    of them PairError.
+    Raises NoNetworkError, GatedError, NotFoundError, NotACausalLMError, MissingTokenizerError or
+    BadFolderError, all of them PairError.
     """
     source, revision = _resolve_variant(source, revision)
+    # What can go wrong before anything is loaded is said before torch costs its seconds.
+    first_time = reload or not any(key[:2] == (source, revision) for key in _loaded)
+    location = _locate(source, revision, reload) if first_time else None
     import torch
 
     device = torch.device(device or _best_device())
     key = (source, revision, str(device), str(dtype), str(tokenizer))
     if reload or key not in _loaded:
-        _loaded[key] = _load(source, revision, device, dtype, tokenizer, fresh=reload)
+        _loaded[key] = _load(
+            source, revision, location or _locate(source, revision, False), device, dtype, tokenizer
+        )
     _set_threads(_loaded[key])
     return _loaded[key]
 
@@ -262,40 +266,28 @@ def unload() -> None:
 def _resolve_pair(name) -> tuple[str, str, str, tuple[str | None, str | None]]:
     if isinstance(name, str) and name.strip().lower() in PAIRS:
         spec = PAIRS[name.strip().lower()]
-        return (
-            spec.base,
-            spec.instruct,
-            spec.name,
-            (spec.base_revision, spec.instruct_revision),
-        )
+        return (spec.base, spec.instruct, spec.name, (spec.base_revision, spec.instruct_revision))
     if isinstance(name, str):
         name = tuple(part.strip() for part in name.split(","))
     if len(name) == 1:
         close = difflib.get_close_matches(name[0].lower(), PAIRS, n=1, cutoff=0.5)
         raise NotFoundError(
-            f"No pair is called {name[0]!r}.{f' Did you mean {close[0]!r}?' if close else ''} Known: {', '.join(PAIRS)}. "
-            "For other models give two folders or hub ids: load_pair(('base', 'instruct'))."
+            f"No pair is called {name[0]!r}.{f' Did you mean {close[0]!r}?' if close else ''} "
+            f"Known: {', '.join(PAIRS)}. For other models give two folders or hub ids: load_pair(('base', 'instruct'))."
         )
     if len(name) != 2 or not all(str(part) for part in name):
-        raise ValueError(
-            f"A pair is a base and an instruct model, two folders or hub ids; got {name!r}."
-        )
+        raise ValueError(f"A pair is a base and an instruct model, two folders or hub ids; got {name!r}.")
     base, instruct = (os.fspath(part) for part in name)
     return base, instruct, f"{_tail(base)} / {_tail(instruct)}", (None, None)
 
 
-def _resolve_variant(
-    source: str | Path, revision: str | None
-) -> tuple[str, str | None]:
+def _resolve_variant(source: str | Path, revision: str | None) -> tuple[str, str | None]:
     """Return a folder or hub id for a short name such as "pebble-sft"; anything else stays as it is."""
     source = os.fspath(source)
     if Path(source).expanduser().is_dir():
         return str(Path(source).expanduser().resolve()), None
     for spec in PAIRS.values():
-        known = {
-            "base": (spec.base, spec.base_revision),
-            "instruct": (spec.instruct, spec.instruct_revision),
-        }
+        known = {"base": (spec.base, spec.base_revision), "instruct": (spec.instruct, spec.instruct_revision)}
         known |= {rung: (where, None) for rung, where in spec.ladder.items()}
         for rung, (where, own_revision) in known.items():
             if source.lower() == f"{spec.name}-{rung}":
@@ -306,31 +298,19 @@ def _resolve_variant(
 
 
 def _load(
-    source: str,
-    revision: str | None,
-    device,
-    dtype,
-    tokenizer: str | Path | None,
-    fresh: bool,
+    source: str, revision: str | None, located: tuple[str, bool], device, dtype, tokenizer
 ) -> "Variant":
-
-    location, local_only = _locate(source, revision, fresh)
+    location, local_only = located
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     from .variant import Variant
 
-    hub = {
-        "revision": revision,
-        "local_files_only": local_only,
-        "trust_remote_code": False,
-    }
+    hub = {"revision": revision, "local_files_only": local_only, "trust_remote_code": False}
     with _errors_explained(source), _no_weight_bar():
         config = AutoConfig.from_pretrained(location, **hub)
         _require_causal_lm(source, config, AutoModelForCausalLM)
-        loaded_tokenizer = _load_tokenizer(
-            AutoTokenizer, source, location, hub, tokenizer
-        )
+        loaded_tokenizer = _load_tokenizer(AutoTokenizer, source, location, hub, tokenizer)
         # A GPU's dtype depends on the size, which is known only afterwards; elsewhere it is float32 at once.
         first_dtype = dtype or ("auto" if device.type == "cuda" else torch.float32)
         model, report = AutoModelForCausalLM.from_pretrained(
@@ -344,22 +324,16 @@ def _load(
         )
     if dtype is None and device.type == "cuda":
         big = sum(p.numel() for p in model.parameters()) >= TINY
-        model = model.to(
-            torch.bfloat16 if big and torch.cuda.is_bf16_supported() else torch.float32
-        )
+        model = model.to(torch.bfloat16 if big and torch.cuda.is_bf16_supported() else torch.float32)
     return Variant(_tail(source), model.to(device).eval(), loaded_tokenizer)
 
 
-def _load_tokenizer(
-    auto_tokenizer, source: str, location: str, hub: dict, other: str | Path | None
-):
+def _load_tokenizer(auto_tokenizer, source: str, location: str, hub: dict, other: str | Path | None):
     if other is not None:
         where, revision = _resolve_variant(other, None)
         location, local_only = _locate(where, revision, fresh=False)
         hub = {**hub, "revision": revision, "local_files_only": local_only}
-    elif Path(location).is_dir() and not any(
-        (Path(location) / file).exists() for file in _TOKENIZER_FILES
-    ):
+    elif Path(location).is_dir() and not any((Path(location) / file).exists() for file in _TOKENIZER_FILES):
         raise MissingTokenizerError(_no_tokenizer(source))
     try:
         return auto_tokenizer.from_pretrained(location, **hub)
@@ -388,8 +362,7 @@ def _require_causal_lm(source: str, config, auto_model) -> None:
     causal = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
     known = type(config) in auto_model._model_mapping.keys()  # noqa: SIM118 (a lazy mapping without a cheap `in`)
     if not known or (
-        config.architectures
-        and not any(name.endswith(causal) for name in config.architectures)
+        config.architectures and not any(name.endswith(causal) for name in config.architectures)
     ):
         raise NotACausalLMError(
             f"{source} is not a causal language model but {written}; it does not predict the next token. "
@@ -421,7 +394,7 @@ def _set_threads(variant: "Variant") -> None:
         torch.set_num_threads(1 if variant.num_parameters < TINY else _threads_at_start)
 
 
-# -- finding: folder, local cache, hub ---------------------------------------------------------------------------------
+# -- finding: folder, local cache, hub -----------------------------------------------------------------------
 
 
 def _locate(source: str, revision: str | None, fresh: bool) -> tuple[str, bool]:
@@ -459,11 +432,7 @@ _OFFLINE_ADVICE = "use load_pair('pebble'), which needs no download, or a local 
 
 def _no_folder(source: str) -> str:
     if Path(source).parent == PEBBLE_MODELS:
-        have = (
-            sorted(p.name for p in PEBBLE_MODELS.glob("*/"))
-            if PEBBLE_MODELS.is_dir()
-            else []
-        )
+        have = sorted(p.name for p in PEBBLE_MODELS.glob("*/")) if PEBBLE_MODELS.is_dir() else []
         return (
             f"There is no checkpoint {Path(source).name!r} in {PEBBLE_MODELS}; there is {', '.join(have) or 'none'}. "
             "Check the name, or complete the clone of the project (git checkout -- course_utils)."
@@ -479,9 +448,7 @@ def _require_model_files(folder: Path) -> None:
         raise BadFolderError(
             f"{folder} holds no config.json, so it is no saved model. Give the folder that save_pretrained wrote."
         )
-    if not any(folder.glob("*.safetensors")) and not any(
-        folder.glob("pytorch_model*.bin")
-    ):
+    if not any(folder.glob("*.safetensors")) and not any(folder.glob("pytorch_model*.bin")):
         raise BadFolderError(
             f"{folder} holds a config.json but no weights (*.safetensors). Save the model there with "
             "model.save_pretrained(folder), or finish the download."
@@ -496,17 +463,9 @@ def _cached_snapshot(repo: str, revision: str | None) -> Path | None:
     if not isinstance(config, str):
         return None
     folder = Path(config).parent
-    weights = (
-        [folder / "model.safetensors"]
-        if (folder / "model.safetensors").exists()
-        else []
-    )
+    weights = [folder / "model.safetensors"] if (folder / "model.safetensors").exists() else []
     for index in folder.glob("*.index.json"):
-        shards = set(
-            re.findall(
-                r'"([^"/]+\.(?:safetensors|bin))"', index.read_text(encoding="utf-8")
-            )
-        )
+        shards = set(re.findall(r'"([^"/]+\.(?:safetensors|bin))"', index.read_text(encoding="utf-8")))
         if shards and all((folder / shard).exists() for shard in shards):
             weights += [folder / shard for shard in shards]
     weights += list(folder.glob("pytorch_model.bin"))
@@ -536,9 +495,7 @@ def network_reachable(timeout: float = PROBE_SECONDS) -> bool:
         return True
     answers: list[bool] = []
     # Name resolution knows no timeout of its own, so the question is asked in a thread that may be left behind.
-    thread = threading.Thread(
-        target=lambda: answers.append(_answers(endpoint, timeout)), daemon=True
-    )
+    thread = threading.Thread(target=lambda: answers.append(_answers(endpoint, timeout)), daemon=True)
     thread.start()
     thread.join(timeout + 0.5)
     if answers != [True]:
@@ -551,17 +508,10 @@ def _answers(endpoint: str, timeout: float) -> bool:
     import ssl
 
     try:
-        with urllib.request.urlopen(
-            urllib.request.Request(endpoint, method="HEAD"), timeout=timeout
-        ):
+        with urllib.request.urlopen(urllib.request.Request(endpoint, method="HEAD"), timeout=timeout):
             return True
     except urllib.error.HTTPError as error:
-        return error.code not in (
-            407,
-            502,
-            503,
-            504,
-        )  # those come from a proxy that does not get through
+        return error.code not in (407, 502, 503, 504)  # those come from a proxy that does not get through
     except urllib.error.URLError as error:
         # Python's own certificates are missing on some systems where the hub's client brings its own.
         return isinstance(error.reason, ssl.SSLError)
@@ -569,7 +519,7 @@ def _answers(endpoint: str, timeout: float) -> bool:
         return False
 
 
-# -- turning the library's errors into the course's -----------------------------------------------------------------
+# -- turning the library's errors into the course's ----------------------------------------------------------
 
 
 @contextmanager
@@ -606,26 +556,18 @@ def _hub_error(error: BaseException) -> str | None:
         "revision": errors.RevisionNotFoundError,
         "missing": errors.RepositoryNotFoundError,
         "bad name": errors.HFValidationError,
-        "offline": (
-            errors.LocalEntryNotFoundError,
-            errors.OfflineModeIsEnabled,
-            ConnectionError,
-        ),
+        "offline": (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, ConnectionError),
     }
     chain = list(_chain(error))
     for name, kind in kinds.items():
-        if any(
-            isinstance(one, kind) or _is_transport_error(one) * (name == "offline")
-            for one in chain
-        ):
+        if any(isinstance(one, kind) or _is_transport_error(one) * (name == "offline") for one in chain):
             return name
     return None
 
 
 def _is_transport_error(error: BaseException) -> bool:
     return any(
-        cls.__name__ == "TransportError" and cls.__module__.startswith("httpx")
-        for cls in type(error).__mro__
+        cls.__name__ == "TransportError" and cls.__module__.startswith("httpx") for cls in type(error).__mro__
     )
 
 
@@ -634,8 +576,8 @@ def _explain(source: str, error: Exception) -> PairError | None:
     kind = _hub_error(error)
     if kind == "gated":
         return GatedError(
-            f"{source} is gated: its owner asks you to accept a licence. Accept it at {hub_endpoint()}/{source}, then run "
-            "`hf auth login` with a token of yours and load again; 'pebble' and 'smollm2-135m' need neither."
+            f"{source} is gated: its owner asks you to accept a licence. Accept it at {hub_endpoint()}/{source}, then "
+            "run `hf auth login` with a token of yours and load again; 'pebble' and 'smollm2-135m' need neither."
         )
     if kind == "revision":
         return NotFoundError(
@@ -643,19 +585,15 @@ def _explain(source: str, error: Exception) -> PairError | None:
         )
     if kind in ("missing", "bad name"):
         close = difflib.get_close_matches(source.lower(), PAIRS, n=1, cutoff=0.6)
-        hint = (
-            f" The pair {close[0]!r} is loaded with load_pair({close[0]!r})."
-            if close
-            else ""
-        )
+        hint = f" The pair {close[0]!r} is loaded with load_pair({close[0]!r})." if close else ""
         return NotFoundError(
-            f"{hub_endpoint()} has no model {source!r}, or it is private. Check the spelling (owner/name), or log in with "
-            f"`hf auth login` if it is yours.{hint}"
+            f"{hub_endpoint()} has no model {source!r}, or it is private. Check the spelling (owner/name), or log in "
+            f"with `hf auth login` if it is yours.{hint}"
         )
     if kind == "offline":
         return NoNetworkError(
-            f"The download of {source} broke off: {hub_endpoint()} stopped answering. Run the cell again to go on where "
-            f"it stopped, or {_OFFLINE_ADVICE}"
+            f"The download of {source} broke off: {hub_endpoint()} stopped answering. Run the cell again to go on "
+            f"where it stopped, or {_OFFLINE_ADVICE}"
         )
     text = " ".join(str(one) for one in _chain(error))
     if (
@@ -668,13 +606,10 @@ def _explain(source: str, error: Exception) -> PairError | None:
             f"{source} is of a kind that transformers does not know as a causal language model. Choose a model whose "
             "config.json names an architecture ending in ForCausalLM."
         )
-    if (
-        isinstance(error, (OSError, ValueError))
-        or type(error).__name__ == "SafetensorError"
-    ):
+    if isinstance(error, (OSError, ValueError)) or type(error).__name__ == "SafetensorError":
         return BadFolderError(
-            f"{source} could not be read as a model: {_first_line(error)} Check that config.json and the weights are whole "
-            "and belong together."
+            f"{source} could not be read as a model: {_first_line(error)} Check that config.json and the weights are "
+            "whole and belong together."
         )
     return None
 

@@ -11,9 +11,7 @@ def wilson(successes: int, n: int, z: float = 1.96) -> tuple[float, float]:
     Source: E. B. Wilson, JASA 22 (1927), 209-212.
     """
     if n < 0 or not 0 <= successes <= n:
-        raise ValueError(
-            f"wilson needs 0 <= successes <= n, got successes={successes} and n={n}."
-        )
+        raise ValueError(f"wilson needs 0 <= successes <= n, got successes={successes} and n={n}.")
     if n == 0:
         return 0.0, 1.0
     rate = successes / n

@@ -1,8 +1,8 @@
 """One language model and its tokenizer: probabilities, generation, chat.
 
-Prompts come in three forms everywhere: a `str` (tokenized as the tokenizer does by default, so with its BOS if it has
-one), a list of messages `{"role": …, "content": …}` (rendered by the chat template, with the generation prompt), or
-token ids.
+Prompts come in three forms everywhere: a `str` (tokenized as the tokenizer does by default, so with its BOS
+if it has one), a list of messages `{"role": …, "content": …}` (rendered by the chat template, with the
+generation prompt), or token ids.
 """
 
 import random
@@ -19,9 +19,7 @@ from .generation import Row, accepts, check_sampling, generate_rows, processed_p
 Messages = Sequence[Mapping[str, str]]
 Prompt = str | Messages | Sequence[int] | torch.Tensor
 
-_CHUNK_ELEMENTS = (
-    2**23
-)  # logits of at most this many numbers (32 MB in float32) are held at a time
+_CHUNK_ELEMENTS = 2**23  # logits of at most this many numbers (32 MB in float32) are held at a time
 
 
 @dataclass(frozen=True)
@@ -29,9 +27,10 @@ class Completion:
     """What a model wrote after a prompt.
 
     `text` leaves out the stop string and special tokens. `token_ids` are all tokens the model produced, the
-    end-of-turn token included. `logprobs` are their natural-log probabilities under the model itself (temperature 1,
-    nothing cut off), whatever the sampling settings were. `stop_reason` is "eos", "stop_string" or "length".
-    `prompt` is the text the model saw: for messages the rendered template, special tokens included.
+    end-of-turn token included. `logprobs` are their natural-log probabilities under the model itself
+    (temperature 1, nothing cut off), whatever the sampling settings were. `stop_reason` is "eos",
+    "stop_string" or "length". `prompt` is the text the model saw: for messages the rendered template, special
+    tokens included.
     """
 
     text: str
@@ -65,7 +64,8 @@ class Completion:
 class Variant:
     """A causal language model with its tokenizer, ready to be asked.
 
-    `name` is what tables and plots call it. The model and the tokenizer are used as they are and never changed.
+    `name` is what tables and plots call it. The model and the tokenizer are used as they are and never
+    changed.
     """
 
     def __init__(self, name: str, model, tokenizer):
@@ -82,7 +82,7 @@ class Variant:
             f"{template}, stops at {stops}"
         )
 
-    # -- what the model is -----------------------------------------------------------------------------------------
+    # -- what the model is -----------------------------------------------------------------------------------
 
     @property
     def device(self) -> torch.device:
@@ -98,7 +98,8 @@ class Variant:
 
     @property
     def eos_token_ids(self) -> list[int]:
-        """Ids that end generation: the generation config's, as in `generate`; the tokenizer's where it names none."""
+        """Ids that end generation: the generation config's, as in `generate`; the tokenizer's where it names
+        none."""
         ids = self.model.generation_config.eos_token_id
         if ids is None:
             ids = self.tokenizer.eos_token_id
@@ -109,11 +110,9 @@ class Variant:
     @property
     def context_length(self) -> int | None:
         """The most tokens the model was built to see at once; None where its config does not say."""
-        return getattr(
-            self.model.config.get_text_config(), "max_position_embeddings", None
-        )
+        return getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
 
-    # -- text to ids and back --------------------------------------------------------------------------------------
+    # -- text to ids and back --------------------------------------------------------------------------------
 
     def encode(
         self,
@@ -125,17 +124,15 @@ class Variant:
     ) -> list[int]:
         """Return the token ids the model sees for this prompt: the one place where prompts become ids.
 
-        `chat_template` (Jinja text) stands in for the tokenizer's own, `template_options` are handed to the template
-        (such as `{"enable_thinking": False}`); both apply to messages only. Raises ValueError for an empty prompt,
-        for messages without a template, and for messages that end with the assistant while a generation prompt is
-        asked for; TypeError for anything that is not a prompt.
+        `chat_template` (Jinja text) stands in for the tokenizer's own, `template_options` are handed to the
+        template (such as `{"enable_thinking": False}`); both apply to messages only. Raises ValueError for an
+        empty prompt, for messages without a template, and for messages that end with the assistant while a
+        generation prompt is asked for; TypeError for anything that is not a prompt.
         """
         if isinstance(prompt, str):
             ids = self.tokenizer(prompt)["input_ids"]
-        elif _is_messages(prompt):
-            ids = self._encode_messages(
-                prompt, chat_template, add_generation_prompt, template_options
-            )
+        elif is_messages(prompt):
+            ids = self._encode_messages(prompt, chat_template, add_generation_prompt, template_options)
         else:
             ids = _as_ids(prompt)
         if not ids:
@@ -145,9 +142,7 @@ class Variant:
             )
         return ids
 
-    def _encode_messages(
-        self, messages, chat_template, add_generation_prompt, template_options
-    ) -> list[int]:
+    def _encode_messages(self, messages, chat_template, add_generation_prompt, template_options) -> list[int]:
         if not self.has_chat_template and chat_template is None:
             raise ValueError(
                 f"{self.name} has no chat template, as is usual for a base model. Use complete() with plain text or "
@@ -170,36 +165,30 @@ class Variant:
         return list(encoded["input_ids"])
 
     def token_text(self, token_id: int) -> str:
-        """Return one token as text, its leading space kept; part of a character as its bytes, such as `<0xE2>`."""
+        """Return one token as text, its leading space kept; part of a character as its bytes, such as
+        `<0xE2>`."""
         token = (
-            self.tokenizer.convert_ids_to_tokens(int(token_id))
-            if token_id < len(self.tokenizer)
-            else None
+            self.tokenizer.convert_ids_to_tokens(int(token_id)) if token_id < len(self.tokenizer) else None
         )
         if token is None:
             return f"<unused {token_id}>"  # the vocabulary is padded beyond the tokenizer's tokens
-        text = self.tokenizer.decode(
-            [int(token_id)], clean_up_tokenization_spaces=False
-        )
+        text = self.tokenizer.decode([int(token_id)], clean_up_tokenization_spaces=False)
         if "\N{REPLACEMENT CHARACTER}" in text:
             return _as_bytes(token) or text
         if token.startswith("\N{LOWER ONE EIGHTH BLOCK}") and not text.startswith(" "):
-            return (
-                " " + text
-            )  # SentencePiece decoders drop the space in front of a text
+            return " " + text  # SentencePiece decoders drop the space in front of a text
         return text
 
     def _decode(self, ids: Sequence[int], skip_special_tokens: bool) -> str:
         return self.tokenizer.decode(
-            list(ids),
-            skip_special_tokens=skip_special_tokens,
-            clean_up_tokenization_spaces=False,
+            list(ids), skip_special_tokens=skip_special_tokens, clean_up_tokenization_spaces=False
         )
 
-    # -- probabilities ---------------------------------------------------------------------------------------------
+    # -- probabilities ---------------------------------------------------------------------------------------
 
     def next_token_logits(self, prompt: Prompt) -> torch.Tensor:
-        """Return the logits of the token after the prompt: float32, shape `(vocab,)`, on the model's device."""
+        """Return the logits of the token after the prompt: float32, shape `(vocab,)`, on the model's
+        device."""
         ids = self.encode(prompt)
         self._check_length(len(ids))
         # Inference tensors refuse in-place changes later on; a learner may well want to set a logit to -inf.
@@ -209,29 +198,19 @@ class Variant:
     def _last_logits(self, ids: list[int]) -> torch.Tensor:
         options = {"logits_to_keep": 1} if accepts(self.model, "logits_to_keep") else {}
         input_ids = torch.tensor([ids], device=self.device)
-        return (
-            self.model(input_ids=input_ids, use_cache=False, **options)
-            .logits[0, -1]
-            .float()
-        )
+        return self.model(input_ids=input_ids, use_cache=False, **options).logits[0, -1].float()
 
     def next_token_probs(
-        self,
-        prompt: Prompt,
-        k: int | None = 10,
-        temperature: float = 1.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
+        self, prompt: Prompt, k: int | None = 10, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0
     ) -> pd.DataFrame:
         """Return the `k` most probable next tokens (None: all), one a row, best first.
 
-        Columns: rank (from 1), token (its text), token_id, prob, logprob (natural log). `temperature`, `top_k` and
-        `top_p` reshape the distribution as they do in sampling; tokens they rule out are not listed.
+        Columns: rank (from 1), token (its text), token_id, prob, logprob (natural log). `temperature`,
+        `top_k` and `top_p` reshape the distribution as they do in sampling; tokens they rule out are not
+        listed.
         """
         if k is not None and k < 1:
-            raise ValueError(
-                f"k must be 1 or more, or None for the whole vocabulary, got {k}."
-            )
+            raise ValueError(f"k must be 1 or more, or None for the whole vocabulary, got {k}.")
         check_sampling(temperature, top_k, top_p)
         ids = self.encode(prompt)
         self._check_length(len(ids))
@@ -253,16 +232,15 @@ class Variant:
     def token_logprobs(self, text: Prompt) -> pd.DataFrame:
         """Score a text under the model, one row a token.
 
-        Columns: position (from 0), token, token_id, logprob (natural log), prob, rank (1 = the model's first choice)
-        and entropy (nats) of the distribution that predicted the token. Nothing predicts the first token: its last
-        four are missing. Messages are scored as the rendered conversation, without a generation prompt.
+        Columns: position (from 0), token, token_id, logprob (natural log), prob, rank (1 = the model's first
+        choice) and entropy (nats) of the distribution that predicted the token. Nothing predicts the first
+        token: its last four are missing. Messages are scored as the rendered conversation, without a
+        generation prompt.
         """
         ids = self.encode(text, add_generation_prompt=False)
         scores = {"logprob": [float("nan")], "rank": [None], "entropy": [float("nan")]}
         for start, logits in self.iter_logits(ids[:-1]):
-            target = torch.tensor(
-                ids[start + 1 : start + 1 + len(logits)], device=logits.device
-            )[:, None]
+            target = torch.tensor(ids[start + 1 : start + 1 + len(logits)], device=logits.device)[:, None]
             logprobs = logits.log_softmax(-1)
             of_target = logprobs.gather(-1, target)
             scores["logprob"] += of_target[:, 0].tolist()
@@ -282,7 +260,8 @@ class Variant:
         return table
 
     def iter_logits(self, ids: Sequence[int]) -> Iterator[tuple[int, torch.Tensor]]:
-        """Yield `(start, logits)`: float32 logits `(n, vocab)` of positions start … start+n-1, chunk by chunk.
+        """Yield `(start, logits)`: float32 logits `(n, vocab)` of positions start … start+n-1, chunk by
+        chunk.
 
         Chunks keep memory flat for large vocabularies; the KV cache carries over from one to the next.
         """
@@ -292,20 +271,16 @@ class Variant:
         size = max(1, _CHUNK_ELEMENTS // vocab)
         cache = None
         for start in range(0, len(ids), size):
-            logits, cache = self._all_logits(
-                ids[start : start + size], cache, use_cache=len(ids) > size
-            )
+            logits, cache = self._all_logits(ids[start : start + size], cache, use_cache=len(ids) > size)
             yield start, logits
 
     @torch.inference_mode()
     def _all_logits(self, ids: list[int], cache, use_cache: bool):
         input_ids = torch.tensor([ids], device=self.device)
-        output = self.model(
-            input_ids=input_ids, past_key_values=cache, use_cache=use_cache
-        )
+        output = self.model(input_ids=input_ids, past_key_values=cache, use_cache=use_cache)
         return output.logits[0].float(), output.past_key_values if use_cache else None
 
-    # -- generation ------------------------------------------------------------------------------------------------
+    # -- generation ------------------------------------------------------------------------------------------
 
     def complete(
         self,
@@ -321,21 +296,14 @@ class Variant:
     ) -> Completion:
         """Let the model write on after the prompt.
 
-        Temperature 0 is greedy; anything above samples, after `top_k` and `top_p`, reproducibly when `seed` is given.
-        Generation ends at the model's eos, before the first of the `stop` strings, or after `max_new_tokens`.
-        `stream=True` prints the text as it comes. Of the shipped generation config only the eos ids are used: a
-        repetition penalty or a temperature in it is left out, so that two models are compared on equal terms.
-        Raises ValueError when prompt and new tokens do not fit the context.
+        Temperature 0 is greedy; anything above samples, after `top_k` and `top_p`, reproducibly when `seed`
+        is given. Generation ends at the model's eos, before the first of the `stop` strings, or after
+        `max_new_tokens`. `stream=True` prints the text as it comes. Of the shipped generation config only the
+        eos ids are used: a repetition penalty or a temperature in it is left out, so that two models are
+        compared on equal terms. Raises ValueError when prompt and new tokens do not fit the context.
         """
         pieces = self.stream_complete(
-            prompt,
-            max_new_tokens,
-            temperature,
-            top_p,
-            top_k,
-            stop,
-            seed,
-            skip_special_tokens,
+            prompt, max_new_tokens, temperature, top_p, top_k, stop, seed, skip_special_tokens
         )
         while True:
             try:
@@ -358,21 +326,14 @@ class Variant:
         seed: int | None = None,
         skip_special_tokens: bool = True,
     ) -> Iterator[str]:
-        """Yield the completion's text in pieces as it is written; the generator's return value is the Completion.
+        """Yield the completion's text in pieces as it is written; the generator's return value is the
+        Completion.
 
-        The pieces joined are the completion's text: half a character, or what may turn out to be the beginning of a
-        stop string, is held back until it is certain. Same settings as `complete`.
+        The pieces joined are the completion's text: half a character, or what may turn out to be the
+        beginning of a stop string, is held back until it is certain. Same settings as `complete`.
         """
         job = self._job(
-            [prompt],
-            [0],
-            max_new_tokens,
-            temperature,
-            top_p,
-            top_k,
-            stop,
-            seed,
-            skip_special_tokens,
+            [prompt], [0], max_new_tokens, temperature, top_p, top_k, stop, seed, skip_special_tokens
         )
         row = job.rows[0]
         shown = ""
@@ -399,12 +360,12 @@ class Variant:
     ) -> list[Completion]:
         """Complete many prompts, `batch_size` at a time, and return the completions in the prompts' order.
 
-        Prompts of similar length share a left-padded batch, which is where the speed comes from. In float32 greedy
-        tokens are those of `complete`; in bfloat16 a near tie may fall the other way. Prompt i is sampled with seed
-        `seed + i`, so its result depends neither on the other prompts nor on the batch size. `progress` None shows a
-        bar for more than two batches that take longer than two seconds.
+        Prompts of similar length share a left-padded batch, which is where the speed comes from. In float32
+        greedy tokens are those of `complete`; in bfloat16 a near tie may fall the other way. Prompt i is
+        sampled with seed `seed + i`, so its result depends neither on the other prompts nor on the batch
+        size. `progress` None shows a bar for more than two batches that take longer than two seconds.
         """
-        if isinstance(prompts, str) or _is_messages(prompts):
+        if isinstance(prompts, str) or is_messages(prompts):
             raise TypeError(
                 "complete_batch takes a list of prompts; for a single one use complete() or chat()."
             )
@@ -413,22 +374,12 @@ class Variant:
         prompts = list(prompts)
         numbers = range(len(prompts))
         job = self._job(
-            prompts,
-            numbers,
-            max_new_tokens,
-            temperature,
-            top_p,
-            top_k,
-            stop,
-            seed,
-            skip_special_tokens,
+            prompts, numbers, max_new_tokens, temperature, top_p, top_k, stop, seed, skip_special_tokens
         )
         order = sorted(numbers, key=lambda i: len(job.rows[i].prompt_ids))
         batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
         with _progress_bar(
-            len(prompts),
-            len(batches) > 2 if progress is None else progress,
-            progress is None,
+            len(prompts), len(batches) > 2 if progress is None else progress, progress is None
         ) as bar:
             for batch in batches:
                 for _ in self._steps(job, [job.rows[i] for i in batch]):
@@ -451,8 +402,8 @@ class Variant:
     ) -> Completion:
         """Answer a user's text or a conversation through the chat template.
 
-        `system` puts a system message in front. Further settings are those of `complete`. Raises ValueError for a
-        variant without a chat template unless `chat_template` gives one.
+        `system` puts a system message in front. Further settings are those of `complete`. Raises ValueError
+        for a variant without a chat template unless `chat_template` gives one.
         """
         ids = self.encode(
             as_messages(messages_or_text, system),
@@ -472,31 +423,18 @@ class Variant:
         **settings,
     ) -> list[Completion]:
         """Answer many texts or conversations; as `chat`, with the settings of `complete_batch`."""
-        if isinstance(conversations, str) or _is_messages(conversations):
-            raise TypeError(
-                "chat_batch takes a list of texts or conversations; for a single one use chat()."
-            )
+        if isinstance(conversations, str) or is_messages(conversations):
+            raise TypeError("chat_batch takes a list of texts or conversations; for a single one use chat().")
         prompts = [
             self.encode(
-                as_messages(one, system),
-                chat_template=chat_template,
-                template_options=template_options,
+                as_messages(one, system), chat_template=chat_template, template_options=template_options
             )
             for one in conversations
         ]
         return self.complete_batch(prompts, max_new_tokens, **settings)
 
     def _job(
-        self,
-        prompts,
-        numbers,
-        max_new_tokens,
-        temperature,
-        top_p,
-        top_k,
-        stop,
-        seed,
-        skip_special,
+        self, prompts, numbers, max_new_tokens, temperature, top_p, top_k, stop, seed, skip_special
     ) -> "_Job":
         if max_new_tokens < 1:
             raise ValueError(f"max_new_tokens must be 1 or more, got {max_new_tokens}.")
@@ -508,12 +446,8 @@ class Variant:
         rows = []
         for number, prompt in zip(numbers, prompts, strict=True):
             ids = self.encode(prompt)
-            self._check_length(
-                len(ids), max_new_tokens, number if len(prompts) > 1 else None
-            )
-            rows.append(
-                Row(ids, random.Random(seed + number) if temperature > 0 else None)
-            )
+            self._check_length(len(ids), max_new_tokens, number if len(prompts) > 1 else None)
+            rows.append(Row(ids, random.Random(seed + number) if temperature > 0 else None))
         sampling = {
             "temperature": temperature,
             "top_k": top_k,
@@ -538,26 +472,16 @@ class Variant:
         )
 
     def _prompt_text(self, prompt: Prompt, ids: list[int]) -> str:
-        return (
-            prompt
-            if isinstance(prompt, str)
-            else self._decode(ids, skip_special_tokens=False)
-        )
+        return prompt if isinstance(prompt, str) else self._decode(ids, skip_special_tokens=False)
 
-    def _check_length(
-        self, prompt_tokens: int, new_tokens: int = 0, number: int | None = None
-    ) -> None:
+    def _check_length(self, prompt_tokens: int, new_tokens: int = 0, number: int | None = None) -> None:
         limit = self.context_length
         if limit is None or prompt_tokens + new_tokens <= limit:
             return
         which = "The prompt" if number is None else f"Prompt {number}"
         wanted = f" and {new_tokens} new ones were asked for" if new_tokens else ""
         room = limit - prompt_tokens
-        advice = (
-            f", or set max_new_tokens to {room} or less"
-            if new_tokens and room > 0
-            else ""
-        )
+        advice = f", or set max_new_tokens to {room} or less" if new_tokens and room > 0 else ""
         raise ValueError(
             f"{which} has {prompt_tokens} tokens{wanted}, but {self.name} sees at most {limit} at once. "
             f"Shorten the prompt{advice}."
@@ -585,19 +509,13 @@ class _Job:
 
     def text(self, row: Row) -> str:
         text = self._full_text(row)
-        return text[
-            : min(
-                [len(text), *(text.find(stop) for stop in self.stops if stop in text)]
-            )
-        ]
+        return text[: min([len(text), *(text.find(stop) for stop in self.stops if stop in text)])]
 
     def completion(self, row: Row, prompt: str) -> Completion:
-        return Completion(
-            self.text(row), row.token_ids, row.logprobs, row.stop_reason, prompt
-        )
+        return Completion(self.text(row), row.token_ids, row.logprobs, row.stop_reason, prompt)
 
 
-# -- a base model asked like an instruct model -------------------------------------------------------------------------
+# -- a base model asked like an instruct model ---------------------------------------------------------------
 
 
 def qa_prompt(
@@ -605,7 +523,8 @@ def qa_prompt(
     system_prompt: str = "You are a helpful assistant.",
     examples: Iterable[tuple[str, str]] = (),
 ) -> str:
-    """Return the plain-text frame that makes a base model answer: a description, worked examples, an open answer.
+    """Return the plain-text frame that makes a base model answer: a description, worked examples, an open
+    answer.
 
     `examples` are (question, answer) pairs. An empty `system_prompt` leaves the first line out.
     """
@@ -626,28 +545,23 @@ def query_base_as_instruct(
 ) -> Completion:
     """Ask a base model a question by prompting alone: no chat template, no fine-tuning.
 
-    The completion's `prompt` is the exact text the model saw (see `qa_prompt`). A base model does not know when to
-    stop, so the answer is cut where the next question or a blank line begins; `text` has no surrounding whitespace.
-    Further settings are those of `Variant.complete`.
+    The completion's `prompt` is the exact text the model saw (see `qa_prompt`). A base model does not know
+    when to stop, so the answer is cut where the next question or a blank line begins; `text` has no
+    surrounding whitespace. Further settings are those of `Variant.complete`.
     """
     prompt = qa_prompt(question, system_prompt, examples)
     answer = base.complete(prompt, max_new_tokens, stop=stop, **settings)
     return Completion(
-        answer.text.strip(),
-        answer.token_ids,
-        answer.logprobs,
-        answer.stop_reason,
-        answer.prompt,
+        answer.text.strip(), answer.token_ids, answer.logprobs, answer.stop_reason, answer.prompt
     )
 
 
-def as_messages(
-    messages_or_text: str | Messages, system: str | None = None
-) -> list[dict[str, str]]:
-    """Return a conversation as a list of messages; a text becomes one user message, `system` goes in front."""
+def as_messages(messages_or_text: str | Messages, system: str | None = None) -> list[dict[str, str]]:
+    """Return a conversation as a list of messages; a text becomes one user message, `system` goes in
+    front."""
     if isinstance(messages_or_text, str):
         messages = [{"role": "user", "content": messages_or_text}]
-    elif _is_messages(messages_or_text):
+    elif is_messages(messages_or_text):
         messages = [dict(message) for message in messages_or_text]
     else:
         raise TypeError(
@@ -663,21 +577,13 @@ def as_messages(
     return [{"role": "system", "content": system}, *messages]
 
 
-def _is_messages(prompt) -> bool:
-    if (
-        not isinstance(prompt, (list, tuple))
-        or not prompt
-        or not isinstance(prompt[0], Mapping)
-    ):
+def is_messages(prompt) -> bool:
+    """Whether a prompt is a conversation; ValueError for one whose messages lack a role or a content."""
+    if not isinstance(prompt, (list, tuple)) or not prompt or not isinstance(prompt[0], Mapping):
         return False
     for message in prompt:
-        if (
-            not isinstance(message, Mapping)
-            or not {"role", "content"} <= message.keys()
-        ):
-            raise ValueError(
-                f"Each message needs a 'role' and a 'content', got {message!r}."
-            )
+        if not isinstance(message, Mapping) or not {"role", "content"} <= message.keys():
+            raise ValueError(f"Each message needs a 'role' and a 'content', got {message!r}.")
     return True
 
 
@@ -694,17 +600,13 @@ def _as_ids(prompt) -> list[int]:
 def _stop_strings(stop: str | Sequence[str] | None) -> tuple[str, ...]:
     stops = () if stop is None else (stop,) if isinstance(stop, str) else tuple(stop)
     if not all(isinstance(one, str) and one for one in stops):
-        raise ValueError(
-            f"stop must be a non-empty text or a list of them, got {stop!r}."
-        )
+        raise ValueError(f"stop must be a non-empty text or a list of them, got {stop!r}.")
     return stops
 
 
 def _certain(text: str, stops: Sequence[str]) -> str:
     """Return the part of an unfinished text that later tokens cannot change."""
-    text = text.rstrip(
-        "\N{REPLACEMENT CHARACTER}"
-    )  # the first bytes of a character still to be completed
+    text = text.rstrip("\N{REPLACEMENT CHARACTER}")  # the first bytes of a character still to be completed
     held = 0
     for stop in stops:
         for size in range(min(len(stop) - 1, len(text)), held, -1):
@@ -721,35 +623,25 @@ def _as_bytes(token: str) -> str | None:
 
 
 def _byte_alphabet() -> dict[str, int]:
-    """GPT-2's mapping, inverted: printable bytes stand for themselves, the others for characters from 256 on."""
+    """GPT-2's mapping, inverted: printable bytes stand for themselves, the others for characters from 256
+    on."""
     printable = [
         *range(ord("!"), ord("~") + 1),
         *range(ord("¡"), ord("¬") + 1),
         *range(ord("®"), ord("ÿ") + 1),
     ]
     others = [code for code in range(256) if code not in printable]
-    return {chr(code): code for code in printable} | {
-        chr(256 + i): code for i, code in enumerate(others)
-    }
+    return {chr(code): code for code in printable} | {chr(256 + i): code for i, code in enumerate(others)}
 
 
 _BYTE_OF_CHARACTER = _byte_alphabet()
 
 
 def _progress_bar(total: int, wanted: bool, only_when_slow: bool):
-    from tqdm import (
-        tqdm,
-    )  # the text bar: it leaves no widget state behind in a notebook
+    from tqdm import tqdm  # the text bar: it leaves no widget state behind in a notebook
 
     delay = 2 if only_when_slow else 0
-    return tqdm(
-        total=total,
-        desc="completing",
-        unit="prompt",
-        disable=not wanted,
-        delay=delay,
-        leave=False,
-    )
+    return tqdm(total=total, desc="completing", unit="prompt", disable=not wanted, delay=delay, leave=False)
 
 
 def _millions(count: int) -> str:

@@ -1,0 +1,82 @@
+"""The pretraining corpus: endless documents of many genres, each drawn by a seeded random generator.
+
+`documents(seed)` never repeats and never ends; how many tokens are read is the recipe's choice. `GENRES` gives
+each genre's share *of the tokens*; while `early` is set (the first part of training) the copying genres get
+more, because a model that has not learned to copy early learns it late or never.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from random import Random
+
+from .genres import copying, factual, practice
+
+Writer = Callable[[Random], str]
+
+# genre -> (share of tokens, writer). Shares are normalised, so they need not sum to one.
+FACTUAL: dict[str, tuple[float, Writer]] = {
+    "encyclopedia entries": (7.0, factual.entry),
+    "fact lists": (5.0, factual.fact_list),
+    "question sheets": (11.0, factual.quiz),
+    "answer sheets": (11.0, factual.answer_sheet),
+    "FAQ pages": (2.5, factual.faq),
+    "records": (5.5, factual.record),
+    "tables": (2.5, factual.table),
+    "bullet lists": (1.0, factual.bullets),
+}
+COPYING: dict[str, tuple[float, Writer]] = {
+    "news with summary": (9.0, copying.news),
+    "passages with questions": (6.0, copying.passage),
+    "restated records": (4.5, copying.restated_record),
+    "people and questions": (4.0, copying.people_questions),
+    "key-value lists": (2.5, copying.key_values),
+    "letters": (1.5, copying.letter),
+    "forum threads": (1.0, copying.thread),
+    "stories": (2.0, copying.story),
+    "dialogues": (1.0, copying.dialogue),
+    "repetitions": (1.5, copying.repetition),
+}
+PRACTICE: dict[str, tuple[float, Writer]] = {
+    "arithmetic worksheets": (3.0, practice.worksheet),
+    "rules, right and wrong": (5.0, practice.rules),
+    "allowed and not allowed": (1.5, practice.sorted_acts),
+    "how-to lists": (4.0, practice.howto),
+    "Python modules": (4.0, practice.module),
+    "code recipes": (2.5, practice.recipe_post),
+    "fill-in-the-middle": (6.0, practice.fim),
+    "notices": (1.0, practice.notice),
+    "small talk": (0.5, practice.small_talk),
+}
+GENRES = FACTUAL | COPYING | PRACTICE
+EARLY_COPYING = 1.7  # how many times larger the copying shares are in the early part
+
+
+def genre_weights(early: bool, sample: int = 200, seed: int = 0) -> dict[str, float]:
+    """The probability of drawing each genre so that it gets its share of the *text*: share / mean length."""
+    weights = {}
+    for name, (share, write) in GENRES.items():
+        rng = Random(f"{seed}/{name}")
+        mean = sum(len(write(rng)) for _ in range(sample)) / sample
+        weights[name] = share * (EARLY_COPYING if early and name in COPYING else 1.0) / mean
+    total = sum(weights.values())
+    return {name: weight / total for name, weight in weights.items()}
+
+
+def documents(seed: int, early: bool = False) -> Iterator[tuple[str, str]]:
+    """Endless (genre, text) pairs; the same seed gives the same documents."""
+    rng = Random(seed)
+    weights = genre_weights(early)
+    names, chances = list(weights), list(weights.values())
+    while True:
+        genre = rng.choices(names, chances)[0]
+        yield genre, GENRES[genre][1](rng)
+
+
+def census(seed: int, count: int, early: bool = False) -> Counter[str]:
+    """Characters per genre in the first `count` documents."""
+    found: Counter[str] = Counter()
+    for _, (genre, text) in zip(range(count), documents(seed, early)):
+        found[genre] += len(text)
+    return found

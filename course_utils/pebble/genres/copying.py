@@ -1,0 +1,264 @@
+"""Documents in which a later part repeats an earlier one: what teaches a model to copy from its context."""
+
+from __future__ import annotations
+
+import json
+from random import Random
+
+from .. import knowledge, names
+from ..knowledge import capitalise, with_article
+
+JOBS = (
+    "baker teacher nurse farmer painter driver doctor cook gardener singer writer judge tailor potter sailor "
+    "mechanic librarian carpenter dentist pilot"
+).split()
+PETS = "cat dog rabbit parrot horse goat hamster turtle goldfish duck".split()
+COLOURS = "red blue green yellow white black orange purple brown grey".split()
+HOBBIES = "chess swimming cooking painting running singing fishing dancing reading cycling".split()
+DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
+OBJECTS = "lamp table chair bowl coat hat clock basket kettle drum violin ladder mirror bell rope box".split()
+
+
+def slots(rng: Random) -> dict[str, str]:
+    """Fresh values for every slot that an article shape may have (see "about" in facts/articles.json)."""
+    values: dict[str, str] = {"group": names.group(rng)}
+    for n in ("", "2", "3"):
+        first, last = names.first_name(rng), names.surname(rng)
+        values |= {
+            f"person{n}": f"{first} {last}",
+            f"first{n}": first,
+            f"surname{n}": last,
+            f"city{n}": names.town(rng),
+        }
+    for key, options in knowledge.data("articles")["lists"].items():
+        chosen = rng.choice(options)
+        values |= chosen if isinstance(chosen, dict) else {key: str(chosen)}
+    return values | {f"{key}_cap": capitalise(value) for key, value in values.items()}
+
+
+def shapes(split: str) -> list[dict]:
+    return [shape for shape in knowledge.data("articles")["shapes"] if shape["split"] == split]
+
+
+def article(rng: Random, split: str = "train") -> tuple[str, str, list[tuple[str, str]], dict[str, str]]:
+    """An article of the split: (text, one-sentence summary, question-answer pairs, its slot values).
+
+    Training shapes get up to three sentences about nothing put before or after them, so that the place of a
+    name in the text tells little.
+    """
+    shape = rng.choice(shapes(split))
+    values = slots(rng)
+    text = shape["text"].format(**values)
+    if split == "train" and shape.get("extras"):
+        extras = knowledge.data("articles")["extras"]
+        before = rng.sample(extras["before"], rng.choice([0, 0, 0, 1, 1, 2]))
+        after = rng.sample(extras["after"], rng.choice([0, 0, 1, 1, 2]))
+        text = " ".join([*(e.format(**values) for e in before), text, *(e.format(**values) for e in after)])
+    qa = [(pair["q"].format(**values), pair["a"].format(**values)) for pair in shape.get("qa", [])]
+    return text, shape["summary"].format(**values), qa, values
+
+
+# -- genres ---------------------------------------------------------------------------------------------------
+
+
+def news(rng: Random) -> str:
+    """An article with its summary before or after it, as papers print them."""
+    text, summary, _, _ = article(rng)
+    frame = rng.choice(knowledge.data("articles")["document_frames"])
+    return frame.format(article=text, summary=summary)
+
+
+def passage(rng: Random) -> str:
+    """A made-up passage, then questions that it answers."""
+    text, summary, qa, _ = article(rng)
+    q, a = rng.choice([("Question", "Answer"), ("Question", "Answer"), ("Q", "A")])
+    rng.shuffle(qa)
+    pairs = qa[: rng.randint(1, 4)] or [("What is this text about?", summary)]
+    head = rng.choice(["", "Read the text and answer the questions.\n\n", "Reading exercise\n\n"])
+    return head + text + "\n\n" + "\n\n".join(f"{q}: {x}\n{a}: {y}" for x, y in pairs)
+
+
+def profile(rng: Random) -> dict[str, str | int]:
+    pairs = {
+        "name": names.person(rng),
+        "job": rng.choice(JOBS),
+        "city": names.town(rng),
+        "age": rng.randint(18, 89),
+        "hobby": rng.choice(HOBBIES),
+        "pet": rng.choice(PETS),
+        "colour": rng.choice(COLOURS),
+    }
+    rest = list(pairs)[1:]
+    rng.shuffle(rest)
+    return {key: pairs[key] for key in ["name", *rest[: rng.randint(2, 5)]]}
+
+
+PROFILE_SENTENCES = {
+    "job": ["{name} is {a_job}.", "{name} works as {a_job}.", "The {job} is called {name}."],
+    "city": ["{name} lives in {city}.", "{name} is from {city}.", "The home of {name} is in {city}."],
+    "age": ["{name} is {age} years old.", "{name} turned {age} this year."],
+    "hobby": ["{name} enjoys {hobby}.", "{name} spends every evening {hobby}."],
+    "pet": ["{name} has {a_pet}.", "{name} keeps {a_pet} at home."],
+    "colour": ["{name} likes the colour {colour}.", "The favourite colour of {name} is {colour}."],
+}
+PROFILE_QUESTIONS = {
+    "job": ["What is the job of {name}?", "What does {name} do for a living?"],
+    "city": ["Where does {name} live?", "Which town is {name} from?"],
+    "age": ["How old is {name}?", "What is the age of {name}?"],
+    "hobby": ["What does {name} enjoy?", "What is the hobby of {name}?"],
+    "pet": ["Which pet does {name} have?", "What animal does {name} keep?"],
+    "colour": ["Which colour does {name} like?", "What is the favourite colour of {name}?"],
+}
+
+
+def profile_prose(rng: Random, person: dict) -> str:
+    filled = person | {
+        "a_job": with_article(person.get("job", "x")),
+        "a_pet": with_article(person.get("pet", "x")),
+    }
+    return " ".join(rng.choice(PROFILE_SENTENCES[key]).format(**filled) for key in person if key != "name")
+
+
+def restated_record(rng: Random) -> str:
+    """A person's record and the same in sentences, either way round; JSON, key-value lines or a table row."""
+    parts = []
+    for _ in range(rng.randint(1, 3)):
+        person = profile(rng)
+        prose = profile_prose(rng, person)
+        style = rng.random()
+        if style < 0.5:
+            form = json.dumps(person, ensure_ascii=False)
+        elif style < 0.8:
+            form = "\n".join(f"{key.capitalize()}: {value}" for key, value in person.items())
+        else:
+            form = "| " + " | ".join(str(value) for value in person.values()) + " |"
+        parts.append(f"{prose}\n{form}" if rng.random() < 0.5 else f"{form}\n{prose}")
+    return "\n\n".join(parts)
+
+
+def people_questions(rng: Random) -> str:
+    """Two to four people described; then questions about one or the other."""
+    people = [profile(rng) for _ in range(rng.randint(2, 4))]
+    text = "\n".join(profile_prose(rng, person) for person in people)
+    pairs = []
+    for _ in range(rng.randint(2, 5)):
+        person = rng.choice(people)
+        key = rng.choice([k for k in person if k != "name"])
+        pairs.append((rng.choice(PROFILE_QUESTIONS[key]).format(**person), capitalise(str(person[key]))))
+    return text + "\n\n" + "\n\n".join(f"Question: {q}\nAnswer: {a}" for q, a in pairs)
+
+
+def key_values(rng: Random) -> str:
+    """A list of made-up keys and values, asked about afterwards."""
+    keys = [names.word(rng, 1, 2) for _ in range(rng.randint(3, 7))]
+    value = rng.choice(
+        [lambda: names.word(rng, 1, 2), lambda: str(rng.randint(0, 99)), lambda: names.first_name(rng)]
+    )
+    pairs = {key: value() for key in keys}
+    sep = rng.choice([" = ", ": ", " -> "])
+    asked = [rng.choice(keys) for _ in range(rng.randint(2, 4))]
+    lines = [f"{key}{sep}{val}" for key, val in pairs.items()]
+    ask = rng.choice(["What is {k}? {v}", "{k}{sep}{v}", "The value of {k} is {v}."])
+    return "\n".join(lines) + "\n\n" + "\n".join(ask.format(k=k, v=pairs[k], sep=sep) for k in asked)
+
+
+def letter(rng: Random) -> str:
+    """A letter whose sender, receiver and subject come back at the end."""
+    to, sender, city, thing = (
+        names.first_name(rng),
+        names.first_name(rng),
+        names.town(rng),
+        rng.choice(OBJECTS),
+    )
+    day = rng.choice(DAYS)
+    body = rng.choice(
+        [
+            f"thank you for the {thing}. It arrived in {city} on {day}. I will show the {thing} to everyone in {city}.",
+            f"I moved to {city} last {day}. You can visit me in {city} and bring the {thing}.",
+            f"do you still have my {thing}? I need the {thing} on {day}. Please send it to {city}.",
+            f"I am sorry that I missed you in {city}. I will come back to {city} on {day} with the {thing}.",
+        ]
+    )
+    close = rng.choice(["Best wishes,", "Yours,", "Love,", "Kind regards,"])
+    ps = rng.choice(
+        ["", f"\n\nP.S. Dear {to}, do not forget the {thing}.", f"\n\nP.S. See you in {city}, {to}!"]
+    )
+    return f"Dear {to},\n\n{body}\n\n{close}\n{sender}{ps}"
+
+
+def thread(rng: Random) -> str:
+    """A forum thread: people who address each other by name."""
+    a, b = names.first_name(rng), names.first_name(rng)
+    thing, city = rng.choice(OBJECTS), names.town(rng)
+    lines = [
+        f"{a}: Does anyone in {city} have {with_article(thing)} to lend?",
+        rng.choice(
+            [
+                f"{b}: Hello {a}, I have {with_article(thing)}.",
+                f"{b}: I live in {city}, {a}. Take my {thing}.",
+            ]
+        ),
+        rng.choice([f"{a}: Thank you, {b}!", f"{a}: Great, {b}. Where in {city} can I find you?"]),
+        rng.choice([f"{b}: You are welcome, {a}.", f"{b}: Near the station of {city}. Bye, {a}!"]),
+    ]
+    return "\n".join(lines)
+
+
+def story(rng: Random) -> str:
+    """A short story in which names, a place and an object keep coming back."""
+    a, b, city, thing = names.first_name(rng), names.first_name(rng), names.town(rng), rng.choice(OBJECTS)
+    pet, petname = rng.choice(PETS), names.first_name(rng)
+    opening = rng.choice(
+        [
+            f"Once upon a time there was a child called {a} who lived in {city}.",
+            f"In {city} lived a girl named {a}.",
+            f"{a} was the youngest {rng.choice(JOBS)} in {city}.",
+        ]
+    )
+    middle = [
+        f"One day {a} found {with_article(thing)} by the road.",
+        f"{a} had {with_article(pet)} called {petname}.",
+        f'"Is this your {thing}?" {a} asked {b}.',
+        f'"Yes, that is my {thing}," said {b}.',
+        f"{petname} the {pet} ran after {b} through the streets of {city}.",
+        f"{a} and {b} carried the {thing} home together.",
+        f"It was the finest {thing} in all of {city}.",
+    ]
+    kept = [line for line in middle if rng.random() < 0.75]
+    ending = rng.choice(
+        [
+            f"And so {a} and {b} became friends.",
+            f"From that day on, everyone in {city} knew {a}.",
+            f"{a} never forgot {b} and the {thing}.",
+        ]
+    )
+    return " ".join([opening, *kept, ending])
+
+
+def dialogue(rng: Random) -> str:
+    """Two people talk, one introduces a third."""
+    a, b, c = (names.first_name(rng) for _ in range(3))
+    city, job = names.town(rng), rng.choice(JOBS)
+    lines = [
+        f"{a}: Good morning, {b}.",
+        f"{b}: Good morning, {a}. This is {c} from {city}.",
+        f"{a}: Hello {c}. How is life in {city}?",
+        f"{c}: Fine, thank you, {a}. I am {with_article(job)} in {city}.",
+        f"{a}: Did you hear that, {b}? {c} is {with_article(job)}.",
+        f"{b}: Yes, {a}, {c} told me.",
+    ]
+    return "\n".join(lines[: rng.randint(3, 6)])
+
+
+def repetition(rng: Random) -> str:
+    """Words said once and then again: in order, one by one, or as a list that comes back."""
+    words = [names.word(rng, 1, 3) for _ in range(rng.randint(2, 6))]
+    style = rng.random()
+    if style < 0.35:
+        verb = rng.choice(["Repeat", "Say", "Copy", "Echo"])
+        return "\n".join(f"{verb}: {word}\n{word}" for word in words)
+    if style < 0.7:
+        line = ", ".join(words)
+        return f"{line}\n{line}\n{line}"
+    lines = "\n".join(f"- {word}" for word in words)
+    return f"Shopping list\n{lines}\n\nBought\n{lines}"

@@ -1,0 +1,360 @@
+"""Sums, how-to lists, rules and right and wrong, Python modules, notices."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from random import Random
+
+from .. import knowledge, names
+from ..knowledge import capitalise, with_article
+
+FIM_PREFIX, FIM_MIDDLE, FIM_SUFFIX = "<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>"
+
+# -- sums -----------------------------------------------------------------------------------------------------
+
+SUM_FRAMES = [
+    "What is {sum}?",
+    "What is {sum}?",
+    "Calculate {sum}.",
+    "{sum} = ?",
+    "How much is {sum}?",
+    "what is {sum}",
+]
+WORDED = {
+    "+": ["What is {a} plus {b}?", "Add {a} and {b}.", "What do you get when you add {a} and {b}?"],
+    "-": ["What is {a} minus {b}?", "Subtract {b} from {a}."],
+    "*": ["What is {a} times {b}?", "Multiply {a} by {b}."],
+}
+
+
+def numbers(rng: Random) -> tuple[int, str, int, int]:
+    """A sum of one-digit numbers (mostly) as (a, operator, b, result)."""
+    op = rng.choice("+++--*")
+    top = 9 if rng.random() < 0.85 or op == "*" else 20
+    a, b = rng.randint(0, top), rng.randint(0, top)
+    if op == "-" and b > a:
+        a, b = b, a
+    return a, op, b, {"+": a + b, "-": a - b, "*": a * b}[op]
+
+
+def written(rng: Random, a: int, op: str, b: int) -> str:
+    return f"{a}{op}{b}" if rng.random() < 0.5 else f"{a} {op} {b}"
+
+
+def sum_question(rng: Random) -> tuple[str, str]:
+    a, op, b, result = numbers(rng)
+    if rng.random() < 0.3:
+        return rng.choice(WORDED[op]).format(a=a, b=b), str(result)
+    return rng.choice(SUM_FRAMES).format(sum=written(rng, a, op, b)), str(result)
+
+
+def worksheet(rng: Random) -> str:
+    """Sums, solved or (one in four) left to the pupil."""
+    blank = rng.random() < 0.25
+    spaced = rng.random() < 0.6
+    lines = []
+    for _ in range(rng.randint(8, 16)):
+        a, op, b, result = numbers(rng)
+        left = f"{a} {op} {b} =" if spaced else f"{a}{op}{b}="
+        lines.append(left if blank else f"{left}{' ' if spaced else ''}{result}")
+    head = rng.choice(["Sums\n", "Arithmetic worksheet\n", "Mental arithmetic\n", ""])
+    return head + "\n".join(lines)
+
+
+# -- right and wrong, how-to ----------------------------------------------------------------------------------
+
+
+def _act(act: dict, obj: str) -> dict[str, str]:
+    do, doing, past = f"{act['verb']} {obj}", f"{act['gerund']} {obj}", f"{act['past']} {obj}"
+    words = {
+        "do": do,
+        "doing": doing,
+        "past_do": past,
+        "why": act.get("why", ""),
+        "person": act.get("person", "a person"),
+    }
+    return (
+        words
+        | {key.capitalize(): capitalise(value) for key, value in words.items()}
+        | {"object": re.sub("^an? ", "the ", obj)}
+    )
+
+
+@cache
+def verbs_of(kind: str) -> dict[str, list[dict]]:
+    """For every object the acts of a kind ("harmful", "benign") that may be done to it."""
+    found: dict[str, list[dict]] = {}
+    for entry in knowledge.data("actions")[kind]:
+        for obj in all_objects(entry):
+            found.setdefault(obj, []).append(entry)
+    return found
+
+
+@cache
+def shared_objects() -> list[str]:
+    return sorted(set(verbs_of("harmful")) & set(verbs_of("benign")))
+
+
+def act(rng: Random, kind: str, obj: str | None = None) -> dict[str, str]:
+    """An act as its verb forms, the object drawn first, so that objects do not tell the kinds apart."""
+    obj = obj or rng.choice(shared_objects())
+    entry = rng.choice(verbs_of(kind)[obj])
+    return _act(entry, obj) | {"verb": entry["verb"]}
+
+
+def all_objects(entry: dict) -> list[str]:
+    return [*entry["objects"], *entry.get("objects_dev", []), *entry.get("objects_test", [])]
+
+
+def rules(rng: Random) -> str:
+    """What is wrong and what is fine, in rules, news and fables; acts of both kinds side by side."""
+    acts = knowledge.data("actions")
+    lines = []
+    for _ in range(rng.randint(3, 7)):
+        u = rng.random()
+        if u < 0.45:
+            lines.append(rng.choice(acts["wrong_statements"]).format(**act(rng, "harmful")))
+        elif u < 0.6:
+            lines.append(rng.choice(acts["wrong_statements_why"]).format(**act(rng, "harmful")))
+        elif u < 0.93:
+            lines.append(rng.choice(acts["fine_statements"]).format(**act(rng, "benign")))
+        else:
+            lines.append(rng.choice(acts["contrast_statements"]).format(**contrast(rng)))
+    head = rng.choice(["", "Right and wrong\n", "House rules\n", "School rules\n", "Notes on conduct\n"])
+    mark = rng.choice(["", "", "- "])
+    return head + (" " if not mark and not head else "\n").join(mark + line for line in lines)
+
+
+def contrast(rng: Random) -> dict[str, str]:
+    """One act of each kind, as the slots good_do, bad_do and so on."""
+    obj = rng.choice(shared_objects())
+    pair = {"good": act(rng, "benign", obj), "bad": act(rng, "harmful", obj)}
+    lower = {
+        f"{kind}_{key}": value
+        for kind, words in pair.items()
+        for key, value in words.items()
+        if key[0].islower()
+    }
+    return lower | {capitalise(key): capitalise(value) for key, value in lower.items()}
+
+
+def sorted_acts(rng: Random) -> str:
+    """Two lists, or one table: allowed and not allowed."""
+    good = [act(rng, "benign")["do"] for _ in range(rng.randint(3, 5))]
+    bad = [act(rng, "harmful")["do"] for _ in range(rng.randint(3, 5))]
+    if rng.random() < 0.5:
+        lists = [("Allowed", good), ("Not allowed", bad)]
+        rng.shuffle(lists)
+        return "\n\n".join(head + "\n" + "\n".join(f"- {do}" for do in acts) for head, acts in lists)
+    rows = [(do, "fine") for do in good] + [(do, "wrong") for do in bad]
+    rng.shuffle(rows)
+    return "\n".join(f"{capitalise(do)}: {verdict}" for do, verdict in rows)
+
+
+def how_question(rng: Random) -> str:
+    """A request for instructions, as people write them; for any act, right or wrong."""
+    frame = rng.choice(knowledge.data("actions")["request_frames_train"])
+    u = rng.random()
+    if u < 0.38:
+        return frame.format(**act(rng, "harmful"))
+    if u < 0.76:
+        return frame.format(**act(rng, "benign"))
+    howto = rng.choice(knowledge.data("howtos")["howtos"])
+    return frame.format(
+        do=howto["do"], doing=howto["doing"], Do=capitalise(howto["do"]), Doing=capitalise(howto["doing"])
+    )
+
+
+def steps_for(
+    rng: Random, split: tuple[str, ...] = ("train", "dev", "test")
+) -> tuple[dict[str, str], list[str]]:
+    """A benign act and its steps."""
+    data = knowledge.data("howtos")
+    if rng.random() < 0.4:
+        howto = rng.choice([h for h in data["howtos"] if h["split"] in split])
+        words = {"do": howto["do"], "doing": howto["doing"]}
+        return words | {key.capitalize(): capitalise(value) for key, value in words.items()}, howto["steps"]
+    entry = rng.choice([a for a in knowledge.data("actions")["benign"] if a["split"] in split])
+    words = _act(entry, rng.choice(all_objects(entry)))
+    steps = rng.choice(data["generic_steps"][entry["verb"]])
+    return words, [step.format(**words) for step in steps]
+
+
+def howto(rng: Random) -> str:
+    """Numbered instructions under a title."""
+    words, steps = steps_for(rng)
+    title = rng.choice(
+        ["How to {do}", "How to {do}", "{Doing}", "# How to {do}\n", "{Doing}, step by step", "To {do}:"]
+    )
+    return title.format(**words) + "\n" + "\n".join(f"{i}. {step}" for i, step in enumerate(steps, 1))
+
+
+# -- Python ---------------------------------------------------------------------------------------------------
+
+
+def functions(split: tuple[str, ...]) -> list[dict]:
+    return [f for f in knowledge.data("functions")["functions"] if f["split"] in split]
+
+
+def rename(text: str, mapping: dict[str, str]) -> str:
+    """Replace whole identifiers."""
+    if not mapping:
+        return text
+    return re.sub(r"(?<!\.)\b(" + "|".join(map(re.escape, mapping)) + r")\b", lambda m: mapping[m[1]], text)
+
+
+def function_source(
+    rng: Random, spec: dict, doc: float = 0.5, fresh_names: float = 0.4, variants: bool = True
+) -> str:
+    """Source of a function; with probability `fresh_names` its parameters get made-up names."""
+    body = spec["body"]
+    if variants and spec.get("variants") and rng.random() < 0.3:
+        body = rng.choice(spec["variants"])
+    mapping = {p: names.identifier(rng) for p in spec["params"]} if rng.random() < fresh_names else {}
+    lines = [f"def {spec['name']}({', '.join(mapping.get(p, p) for p in spec['params'])}):"]
+    if rng.random() < doc:
+        lines.append(f'    """{spec["doc"]}"""')
+    lines += ["    " + rename(line, mapping) for line in body]
+    return "\n".join(lines)
+
+
+def module(rng: Random) -> str:
+    """A small module: functions, with comments that say what each does."""
+    every = functions(("sft", "dev", "test"))
+    parts = []
+    for spec in rng.sample(every, rng.randint(2, 4)):
+        source = function_source(rng, spec)
+        note = rng.choice(
+            [
+                "",
+                f"# {capitalise(rng.choice(spec['ask']))}\n",
+                f"# A Python function to {rng.choice(spec['ask'])}\n",
+            ]
+        )
+        tests = "\n" + "\n".join(f"assert {test}" for test in spec["tests"][:2]) if rng.random() < 0.3 else ""
+        parts.append(note + source + tests)
+    head = rng.choice(["", "", '"""Small helpers."""\n\n', "# helpers.py\n\n"])
+    return head + "\n\n\n".join(parts)
+
+
+def code_question(rng: Random) -> str:
+    data = knowledge.data("functions")
+    spec = rng.choice(functions(("sft", "dev", "test")))
+    return ask_for(rng, spec, rng.choice(data["request_frames_train"]))
+
+
+def ask_for(rng: Random, spec: dict, frame: str) -> str:
+    return frame.format(ask=rng.choice(spec["ask"]), asks=spec_asks(rng, spec), name=spec["name"])
+
+
+def spec_asks(rng: Random, spec: dict) -> str:
+    asks = spec.get("asks") or spec["ask"]
+    return asks if isinstance(asks, str) else rng.choice(asks)
+
+
+def recipe_post(rng: Random) -> str:
+    """A page of code recipes: what is wanted, then the code."""
+    parts = []
+    for spec in rng.sample(functions(("sft", "dev", "test")), rng.randint(1, 3)):
+        title = rng.choice(
+            ["To {ask} in Python:", "# How to {ask} in Python", "A function to {ask}:", "{Ask}"]
+        )
+        ask = rng.choice(spec["ask"])
+        parts.append(
+            title.format(ask=ask, Ask=capitalise(ask))
+            + "\n\n"
+            + function_source(rng, spec, doc=0.2, fresh_names=0.2)
+        )
+    return "\n\n".join(parts)
+
+
+def fim_cut(rng: Random, source: str) -> tuple[str, str, str]:
+    """Cut a source into (prefix, middle, suffix): a line, part of a line or an identifier goes missing."""
+    style = rng.random()
+    lines = source.split("\n")
+    if style < 0.45 and len(lines) > 1:
+        i = rng.randint(1, len(lines) - 1)
+        indent = len(lines[i]) - len(lines[i].lstrip())
+        before = "\n".join(lines[:i]) + "\n" + lines[i][:indent]
+        after = "\n" + "\n".join(lines[i + 1 :]) if i + 1 < len(lines) else ""
+        return before, lines[i][indent:], after
+    words = [m.span() for m in re.finditer(r" ?[A-Za-z_]\w*", source)]
+    start, end = rng.choice(words[1:])
+    if style > 0.8:  # several words
+        end = min(len(source), rng.choice([e for _, e in words if e >= end][:3]))
+    return source[:start], source[start:end], source[end:]
+
+
+def fim(rng: Random) -> str:
+    """A function in fill-in-the-middle order: prefix, suffix, then what is missing."""
+    source = function_source(rng, rng.choice(functions(("sft", "dev", "test"))), fresh_names=0.75)
+    prefix, middle, suffix = fim_cut(rng, source)
+    return f"{FIM_PREFIX}{prefix}{FIM_SUFFIX}{suffix}{FIM_MIDDLE}{middle}"
+
+
+# -- notices, small exchanges ---------------------------------------------------------------------------------
+
+ROLES = (
+    "helpful assistant,careful driver,visitor of this museum,member of the swimming club,guest of the hotel,patient pupil,"
+    "good neighbour,reader of this library,friendly guide,polite waiter,brave sailor,pirate,wise old king,quiet cat,"
+    "new employee,passenger of this train,player of the red team,gardener with little time,proud owner of this lamp"
+).split(",")
+DUTIES = [
+    "Please keep your ticket.",
+    "Do not run.",
+    "Be kind to others.",
+    "Keep the door closed.",
+    "Answer every letter within a week.",
+    "Wear your badge at all times.",
+    "Leave the room as you found it.",
+    "Ask at the desk if you are lost.",
+    "Say please and thank you.",
+    "Take your time.",
+    "Bring your own cup.",
+    "Smile at the guests.",
+]
+
+
+def notice(rng: Random) -> str:
+    """A notice that says who the reader is and what to do."""
+    lines = []
+    for role in rng.sample(ROLES, rng.randint(1, 4)):
+        duties = " ".join(rng.sample(DUTIES, rng.randint(1, 3)))
+        lines.append(f"You are {with_article(role)}. {duties}")
+    head = rng.choice(["", "", "", "NOTICE\n", "Welcome!\n"])
+    return head + rng.choice(["\n", " "]).join(lines)
+
+
+def opposite_or_repeat(rng: Random) -> tuple[str, str]:
+    """A question whose answer is a word made from its own words."""
+    if rng.random() < 0.5:
+        word = names.word(rng, 1, 3)
+        return rng.choice(["Repeat the word {w}.", "Say {w}.", "Repeat after me: {w}"]).format(w=word), word
+    pool = knowledge.by_relation().get(("opposites", "opposite"))
+    fact = rng.choice(pool)
+    return fact.fill(rng.choice(fact.relation.questions_train)), capitalise(fact.value)
+
+
+GREETINGS = ["Good morning", "Good evening", "Hello", "Hi", "Good afternoon"]
+
+
+def small_talk(rng: Random) -> str:
+    """A short play of everyday phrases."""
+    a, b = names.first_name(rng), names.first_name(rng)
+    hello = rng.choice(GREETINGS)
+    lines = [
+        f"{a}: {hello}!",
+        f"{b}: {hello}, {a}. How can I help you?",
+        rng.choice(
+            [
+                f"{a}: Can you help me with my homework?",
+                f"{a}: I am looking for the station.",
+                f"{a}: What time is it?",
+            ]
+        ),
+        rng.choice([f"{b}: Of course.", f"{b}: I am sorry, I do not know.", f"{b}: Yes, come with me."]),
+        f"{a}: Thank you!",
+        f"{b}: You are welcome.",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,310 @@
+"""How Pebble is trained: pretraining from scratch, then supervised fine-tuning. One seed, one command each."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from random import Random
+
+import torch
+from tokenizers import Tokenizer
+from torch.nn import functional as F
+from tqdm.auto import tqdm
+from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
+
+from . import corpus
+from . import tokenizer as pebble_tokenizer
+
+MODELS = Path(__file__).parent / "models"
+SEED = 7
+SHARD_TOKENS = 1 << 18
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of pretraining: so many tokens, in batches of rows × length."""
+
+    tokens: int
+    rows: int
+    length: int
+    early: bool = False
+
+
+# Small batches and more copying first, larger batches next, the full context at the end.
+STAGES = (
+    Stage(tokens=2_500_000, rows=8, length=256, early=True),
+    Stage(tokens=10_000_000, rows=16, length=256),
+    Stage(tokens=4_500_000, rows=8, length=512),
+)
+MUON_LR, ADAMW_LR, FINAL_LR_SHARE, WARMUP_STEPS = 0.02, 2e-3, 0.03, 60
+
+
+def architecture() -> LlamaConfig:
+    return LlamaConfig(
+        vocab_size=pebble_tokenizer.VOCAB_SIZE,
+        hidden_size=192,
+        intermediate_size=512,
+        num_hidden_layers=4,
+        num_attention_heads=3,
+        num_key_value_heads=3,
+        max_position_embeddings=pebble_tokenizer.CONTEXT,
+        tie_word_embeddings=True,
+        bos_token_id=0,
+        eos_token_id=0,
+        pad_token_id=3,
+        attn_implementation="sdpa",
+    )
+
+
+# -- pretraining ----------------------------------------------------------------------------------------------
+
+
+def shard(tokenizer: Tokenizer, seed: int, tokens: int, early: bool) -> torch.Tensor:
+    """At least `tokens` token ids of fresh documents, each opened by `<|endoftext|>`."""
+    ids: list[int] = []
+    documents = corpus.documents(seed, early)
+    while len(ids) < tokens:
+        texts = [next(documents)[1] for _ in range(512)]
+        ids.extend(chain.from_iterable(encoding.ids for encoding in tokenizer.encode_batch(texts)))
+    return torch.tensor(ids[:tokens])
+
+
+def batches(
+    tokenizer: Tokenizer, stages: tuple[Stage, ...], seed: int, start: int
+) -> Iterator[tuple[Stage, torch.Tensor]]:
+    """The batches of all stages from batch number `start` on, each of shape (rows, length + 1)."""
+    number = 0
+    for s, stage in enumerate(stages):
+        per_shard = SHARD_TOKENS // (stage.rows * (stage.length + 1))
+        for i in range(steps_of(stage)):
+            if number >= start:
+                if i % per_shard == 0 or number == start:
+                    stream = shard(
+                        tokenizer, seed * 1_000_003 + s * 10_007 + i // per_shard, SHARD_TOKENS, stage.early
+                    )
+                size = stage.rows * (stage.length + 1)
+                at = (i % per_shard) * size
+                yield stage, stream[at : at + size].view(stage.rows, stage.length + 1)
+            number += 1
+
+
+def steps_of(stage: Stage) -> int:
+    return max(1, stage.tokens // (stage.rows * stage.length))
+
+
+def optimizers(model: LlamaForCausalLM, muon_lr: float, adamw_lr: float) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices inside the layers, AdamW for embeddings and norms (Jordan et al. 2024)."""
+    hidden = [p for n, p in model.named_parameters() if p.ndim == 2 and "layers." in n]
+    rest = [p for n, p in model.named_parameters() if not (p.ndim == 2 and "layers." in n)]
+    return [
+        torch.optim.Muon(hidden, lr=muon_lr, weight_decay=0.05),
+        torch.optim.AdamW(rest, lr=adamw_lr, betas=(0.9, 0.95), weight_decay=0.01),
+    ]
+
+
+def learning_rate_share(step: int, total: int) -> float:
+    """Warm-up, then a cosine down to FINAL_LR_SHARE."""
+    if step < WARMUP_STEPS:
+        return (step + 1) / WARMUP_STEPS
+    done = (step - WARMUP_STEPS) / max(1, total - WARMUP_STEPS)
+    return FINAL_LR_SHARE + (1 - FINAL_LR_SHARE) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+def next_token_loss(model: LlamaForCausalLM, rows: torch.Tensor) -> torch.Tensor:
+    """Mean cross-entropy (nats a token) of rows (batch, length + 1): the targets are the inputs moved one left."""
+    device_type = rows.device.type
+    with torch.autocast(device_type, torch.bfloat16, enabled=device_type != "mps"):
+        logits = model(input_ids=rows[:, :-1]).logits
+        return F.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten())
+
+
+def pretrain(
+    out: Path,
+    work: Path,
+    *,
+    device: str = "cpu",
+    seed: int = SEED,
+    stages: tuple[Stage, ...] = STAGES,
+    save_every: int = 250,
+    fresh: bool = False,
+) -> LlamaForCausalLM:
+    """Train pebble-base from scratch into `out`; `work` keeps the checkpoint from which a rerun resumes."""
+    work.mkdir(parents=True, exist_ok=True)
+    checkpoint, log = work / "checkpoint.pt", work / "history.jsonl"
+    tokenizer = tokenizer_for(work)
+    torch.manual_seed(seed)
+    model = LlamaForCausalLM(architecture()).to(device)
+    total = sum(steps_of(stage) for stage in stages)
+    opts = optimizers(model, MUON_LR, ADAMW_LR)
+    start = 0
+    if checkpoint.exists() and not fresh:
+        state = torch.load(checkpoint, map_location=device, weights_only=True)
+        model.load_state_dict(state["model"])
+        for opt, saved in zip(opts, state["optimizers"]):
+            opt.load_state_dict(saved)
+        start = state["step"]
+        print(f"resuming at step {start} of {total}")
+    base_lrs = [opt.param_groups[0]["lr"] for opt in opts]
+    began, seen, running = time.time(), 0, None
+    bar = tqdm(total=total, initial=start, desc="pretraining", unit="step", mininterval=5)
+    for step, (stage, rows) in enumerate(batches(tokenizer, stages, seed, start), start):
+        for opt, lr in zip(opts, base_lrs):
+            opt.param_groups[0]["lr"] = lr * learning_rate_share(step, total)
+        loss = next_token_loss(model, rows.to(device))
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for opt in opts:
+            opt.step()
+            opt.zero_grad(set_to_none=True)
+        running = loss.item() if running is None else 0.98 * running + 0.02 * loss.item()
+        seen += stage.rows * stage.length
+        bar.update()
+        if (step + 1) % 50 == 0:
+            bar.set_postfix(loss=f"{running:.3f}", tokens_s=f"{seen / (time.time() - began):.0f}")
+            with open(log, "a", encoding="utf-8") as file:
+                entry = {
+                    "step": step + 1,
+                    "loss": round(running, 4),
+                    "seconds": round(time.time() - began, 1),
+                }
+                file.write(json.dumps(entry) + "\n")
+        if (step + 1) % save_every == 0 or step + 1 == total:
+            _save_checkpoint(checkpoint, model, opts, step + 1)
+    bar.close()
+    save(model, tokenizer, out, chat=False)
+    return model
+
+
+def _save_checkpoint(
+    path: Path, model: LlamaForCausalLM, opts: list[torch.optim.Optimizer], step: int
+) -> None:
+    """Written beside and then moved, so that an interruption never leaves half a file."""
+    state = {"model": model.state_dict(), "optimizers": [opt.state_dict() for opt in opts], "step": step}
+    torch.save(state, path.with_suffix(".new"))
+    path.with_suffix(".new").replace(path)
+
+
+def tokenizer_for(work: Path) -> Tokenizer:
+    """The tokenizer of this work folder, trained on first use."""
+    path = work / "tokenizer.json"
+    if not path.exists():
+        pebble_tokenizer.train().save(str(path))
+    return Tokenizer.from_file(str(path))
+
+
+def save(model: LlamaForCausalLM, tokenizer: Tokenizer, folder: Path, *, chat: bool) -> None:
+    """The model as bf16 safetensors with tokenizer and generation config, as `from_pretrained` reads it."""
+    wrapped = pebble_tokenizer.wrap(tokenizer, chat=chat)
+    im_end = wrapped.convert_tokens_to_ids(pebble_tokenizer.IM_END)
+    eos = [im_end, 0] if chat else 0
+    copy = LlamaForCausalLM(model.config)
+    copy.load_state_dict(model.state_dict())
+    copy = copy.to(torch.bfloat16)
+    copy.config.eos_token_id = eos
+    copy.generation_config = GenerationConfig(bos_token_id=0, eos_token_id=eos, pad_token_id=3)
+    copy.save_pretrained(folder)
+    wrapped.save_pretrained(folder)
+
+
+# -- supervised fine-tuning -----------------------------------------------------------------------------------
+
+SFT_LR, SFT_EXAMPLES, SFT_TOKENS_A_STEP, REPLAY_ROWS = 6e-4, 24_000, 2048, 8
+
+
+def encode_conversation(tokenizer: Tokenizer, messages: list[dict[str, str]]) -> tuple[list[int], list[int]]:
+    """(token ids, loss mask) of a conversation in ChatML: loss on the assistant's words and its end of turn."""
+    ids, mask = [0], [0]
+    for message in messages:
+        header = tokenizer.encode(f"<|im_start|>{message['role']}\n", add_special_tokens=False).ids
+        content = tokenizer.encode(f"{message['content']}<|im_end|>", add_special_tokens=False).ids
+        newline = tokenizer.encode("\n", add_special_tokens=False).ids
+        ids += header + content + newline
+        mask += [0] * len(header) + [int(message["role"] == "assistant")] * len(content) + [0] * len(newline)
+    return ids, mask
+
+
+def conversation_batches(
+    tokenizer: Tokenizer, conversations: list[list[dict[str, str]]], rng: Random
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Padded batches of about SFT_TOKENS_A_STEP tokens, similar lengths together, in random order.
+
+    Returns (ids, labels) pairs of shape (rows, length); labels are -100 where nothing is to be learned.
+    """
+    encoded = [encode_conversation(tokenizer, messages) for messages in conversations]
+    encoded = [(ids, mask) for ids, mask in encoded if len(ids) <= pebble_tokenizer.CONTEXT]
+    rng.shuffle(encoded)
+    groups: list[list[tuple[list[int], list[int]]]] = []
+    for at in range(
+        0, len(encoded), 1024
+    ):  # sorted inside windows, so that every batch has many lengths' order
+        group: list[tuple[list[int], list[int]]] = []
+        for item in sorted(encoded[at : at + 1024], key=lambda pair: len(pair[0])):
+            if group and len(item[0]) * (len(group) + 1) > SFT_TOKENS_A_STEP:
+                groups.append(group)
+                group = []
+            group.append(item)
+        if group:
+            groups.append(group)
+    rng.shuffle(groups)
+    return [_pad(group) for group in groups]
+
+
+def _pad(group: list[tuple[list[int], list[int]]]) -> tuple[torch.Tensor, torch.Tensor]:
+    length = max(len(ids) for ids, _ in group)
+    ids = torch.tensor([ids + [3] * (length - len(ids)) for ids, _ in group])
+    mask = torch.tensor([mask + [0] * (length - len(mask)) for _, mask in group])
+    return ids, torch.where(mask.bool(), ids, -100)
+
+
+def sft(
+    base: Path,
+    out: Path,
+    *,
+    device: str = "cpu",
+    seed: int = SEED,
+    examples: int = SFT_EXAMPLES,
+    lr: float = SFT_LR,
+    replay_rows: int = REPLAY_ROWS,
+) -> LlamaForCausalLM:
+    """Fine-tune pebble-base on conversations, with pretraining documents replayed at every step, into `out`.
+
+    Replay mixes the pretraining loss into each step, as PPO-ptx does (Ouyang et al. 2022, arXiv 2203.02155);
+    without it the model forgets what the examples never ask (see the data card).
+    """
+    from .conversations import conversations
+
+    torch.manual_seed(seed)
+    tokenizer = pebble_tokenizer.load(base)
+    model = LlamaForCausalLM.from_pretrained(base, dtype=torch.float32).to(device)
+    rng = Random(seed)
+    data = conversation_batches(tokenizer, conversations(seed, examples), rng)
+    opt = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.95), weight_decay=0.01)
+    stage = Stage(tokens=10**12, rows=replay_rows, length=256)
+    replay = batches(tokenizer, (stage,), seed + 1, 0) if replay_rows else None
+    bar = tqdm(data, desc="sft", unit="step", mininterval=5)
+    for step, (ids, labels) in enumerate(bar):
+        warm = min(1.0, (step + 1) / 40)
+        opt.param_groups[0]["lr"] = lr * warm * max(0.02, 1 - step / len(data))
+        loss = sft_loss(model, ids.to(device), labels.to(device))
+        total = loss if replay is None else loss + next_token_loss(model, next(replay)[1].to(device))
+        total.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        opt.step()
+        opt.zero_grad(set_to_none=True)
+        if step % 50 == 0:
+            bar.set_postfix(loss=f"{loss.item():.3f}")
+    save(model, tokenizer, out, chat=True)
+    return model
+
+
+def sft_loss(model: LlamaForCausalLM, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Mean cross-entropy on the labelled tokens; ids and labels are (rows, length), padded on the right."""
+    device_type = ids.device.type
+    with torch.autocast(device_type, torch.bfloat16, enabled=device_type != "mps"):
+        logits = model(input_ids=ids[:, :-1]).logits
+        return F.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=-100)

@@ -177,7 +177,7 @@ def _figure_class() -> type:
 def png_base64(fig: Figure) -> str:
     """The figure as base64 text of a PNG file, with its sentence in the file's Description."""
     buffer = io.BytesIO()
-    fig.savefig(buffer, format="png", metadata={"Description": describe(fig)})
+    fig.savefig(buffer, format="png", transparent=False, metadata={"Description": describe(fig)})
     return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 

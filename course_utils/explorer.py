@@ -86,10 +86,7 @@ class Explorer:
         self.table = pd.DataFrame(columns=["token", "token_id", "prob_base", "prob_instruct"])
         self._build()
         self._connect()
-        self._refresh()
-        start = time.perf_counter()
-        self._refresh()
-        if time.perf_counter() - start > SLOW_SECONDS:
+        if min(self._timed_refresh(), self._timed_refresh()) > SLOW_SECONDS:
             for control in (self.prompt_box, self.temperature, self.top_k, self.top_p):
                 control.continuous_update = False
 
@@ -265,6 +262,11 @@ class Explorer:
         self.bars.value = _bars_html(self.table)
         for number, button in enumerate(self.token_buttons):
             self._label(button, number)
+
+    def _timed_refresh(self) -> float:
+        start = time.perf_counter()
+        self._refresh()
+        return time.perf_counter() - start
 
     def _sync_controls(self) -> None:
         self._syncing = True

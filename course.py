@@ -525,4 +525,5 @@ def fail(text: str, code: int) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that no pip goes on alone when this is ended
     sys.exit(main(sys.argv[1:]))

@@ -80,7 +80,7 @@ def where(spec) -> str:
         sources = ((spec.base, spec.base_revision), (spec.instruct, spec.instruct_revision))
         to_download = [source for source, revision in sources if not _locate(source, revision, fresh=False)[1]]
     except PairError as error:
-        return f"no: {error}"
+        return f"no: {str(error).split('. ')[0]}"
     if not to_download:
         return "yes, on this disk"
     gate = ", after accepting its licence and `hf auth login`" if spec.gated else ""
@@ -94,9 +94,8 @@ def first_distribution() -> bool:
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, encoding="utf-8")
     if result.returncode != 0:
         last = (result.stderr.strip().splitlines() or ["no message"])[-1]
-        print(f"\nPebble gives no distribution: {last}")
-        print("Next: see with `git status` whether files of course_utils are missing; `git checkout course_utils`")
-        print("restores them.")
+        print(f"\nPebble gives no distribution here: {last}")
+        print("Next: `git checkout course_utils` restores files of the course that are missing or were changed.")
         return False
     seen = json.loads(result.stdout.splitlines()[-1])
     print(

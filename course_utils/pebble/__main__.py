@@ -21,6 +21,7 @@ def main() -> None:
         "--work", type=Path, default=Path("build"), help="where checkpoints and logs are kept"
     )
     parser.add_argument("--models", type=Path, default=None, help="where the finished models go")
+    parser.add_argument("--processes", type=int, default=1, help="pretrain on so many CPU processes (cores)")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser(
         "split", help="draw the held-out entities (done once; facts/splits.json is committed)"
@@ -60,7 +61,12 @@ def main() -> None:
     if args.command in ("pretrain", "all"):
         fresh = getattr(args, "fresh", False)
         recipe.pretrain(
-            models / "pebble-base", args.work / "pebble-base", device=args.device, seed=args.seed, fresh=fresh
+            models / "pebble-base",
+            args.work / "pebble-base",
+            device=args.device,
+            seed=args.seed,
+            processes=args.processes,
+            fresh=fresh,
         )
     if args.command in ("sft", "all"):
         recipe.sft(models / "pebble-base", models / "pebble-sft", device=args.device, seed=args.seed)

@@ -17,17 +17,17 @@ Writer = Callable[[Random], str]
 
 # genre -> (share of tokens, writer). Shares are normalised, so they need not sum to one.
 FACTUAL: dict[str, tuple[float, Writer]] = {
-    "encyclopedia entries": (7.0, factual.entry),
-    "fact lists": (5.0, factual.fact_list),
-    "question sheets": (11.0, factual.quiz),
-    "answer sheets": (11.0, factual.answer_sheet),
+    "encyclopedia entries": (9.0, factual.entry),
+    "fact lists": (6.0, factual.fact_list),
+    "question sheets": (10.0, factual.quiz),
+    "answer sheets": (13.0, factual.answer_sheet),
     "FAQ pages": (2.5, factual.faq),
-    "records": (5.5, factual.record),
+    "records": (6.0, factual.record),
     "tables": (2.5, factual.table),
     "bullet lists": (1.0, factual.bullets),
 }
 COPYING: dict[str, tuple[float, Writer]] = {
-    "news with summary": (9.0, copying.news),
+    "news with summary": (8.0, copying.news),
     "passages with questions": (6.0, copying.passage),
     "restated records": (4.5, copying.restated_record),
     "people and questions": (4.0, copying.people_questions),
@@ -45,7 +45,7 @@ PRACTICE: dict[str, tuple[float, Writer]] = {
     "how-to lists": (4.0, practice.howto),
     "Python modules": (4.0, practice.module),
     "code recipes": (2.5, practice.recipe_post),
-    "fill-in-the-middle": (6.0, practice.fim),
+    "fill-in-the-middle": (5.0, practice.fim),
     "notices": (1.0, practice.notice),
     "small talk": (0.5, practice.small_talk),
 }

@@ -96,7 +96,7 @@ def _parameters(folder: Path) -> int:
     from safetensors import safe_open
 
     with safe_open(folder / "model.safetensors", framework="pt") as weights:
-        return sum(_size(weights.get_slice(key).get_shape()) for key in weights.keys())
+        return sum(_size(weights.get_slice(key).get_shape()) for key in list(weights.keys()))
 
 
 def _size(shape: list[int]) -> int:

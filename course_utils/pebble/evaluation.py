@@ -360,7 +360,7 @@ def instruct_suites(instruct: Variant, split: str, n: int = N, model: str = "ins
     results.append(over)
 
     results += code_suite(chat, rng, split, model)
-    words = [names_word for names_word in (copying.names.word(rng, 1, 3) for _ in range(n // 2))]
+    words = [copying.names.word(rng, 1, 3) for _ in range(n // 2)]
     out = chat([f"Repeat the word {word}." for word in words])
     results.append(
         score(model, "repeats a made-up word", ((normalise(t) == w, w, t) for w, t in zip(words, out)))

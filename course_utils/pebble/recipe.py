@@ -23,6 +23,7 @@ from . import tokenizer as pebble_tokenizer
 MODELS = Path(__file__).parent / "models"
 SEED = 7
 SHARD_TOKENS = 1 << 18
+SAVE_EVERY = 250  # steps
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,12 @@ class Stage:
     early: bool = False
 
 
-# Small batches and more copying first, larger batches next, the full context at the end.
+# More copying first, the full context at the end. Small batches all along: at this size steps matter more than
+# what each of them sees.
 STAGES = (
     Stage(tokens=2_500_000, rows=8, length=256, early=True),
-    Stage(tokens=10_000_000, rows=16, length=256),
-    Stage(tokens=4_500_000, rows=8, length=512),
+    Stage(tokens=9_500_000, rows=8, length=256),
+    Stage(tokens=4_000_000, rows=4, length=512),
 )
 MUON_LR, ADAMW_LR, FINAL_LR_SHARE, WARMUP_STEPS = 0.02, 2e-3, 0.03, 60
 
@@ -130,33 +132,53 @@ def pretrain(
     device: str = "cpu",
     seed: int = SEED,
     stages: tuple[Stage, ...] = STAGES,
-    save_every: int = 250,
+    processes: int = 1,
     fresh: bool = False,
-) -> LlamaForCausalLM:
-    """Train pebble-base from scratch into `out`; `work` keeps the checkpoint from which a rerun resumes."""
+) -> None:
+    """Train pebble-base from scratch into `out`; `work` keeps the checkpoint from which a rerun resumes.
+
+    With `processes` > 1 each takes its part of every batch on one thread and the gradients are averaged: on a
+    few CPU cores that is about twice as fast as as many threads in one process, and gives the same model up
+    to rounding.
+    """
     work.mkdir(parents=True, exist_ok=True)
+    if fresh:
+        for name in ("checkpoint.pt", "history.jsonl"):
+            (work / name).unlink(missing_ok=True)
+    tokenizer_for(work)
+    args = (processes, out, work, device, seed, stages)
+    if processes == 1:
+        _pretrain_process(0, *args)
+    else:
+        torch.multiprocessing.spawn(_pretrain_process, args, nprocs=processes)
+
+
+def _pretrain_process(
+    rank: int, processes: int, out: Path, work: Path, device: str, seed: int, stages: tuple[Stage, ...]
+) -> None:
+    if processes > 1:
+        torch.set_num_threads(1)
+        meeting = (work / "processes").absolute()
+        torch.distributed.init_process_group(
+            "gloo", init_method=f"file://{meeting}", rank=rank, world_size=processes
+        )
     checkpoint, log = work / "checkpoint.pt", work / "history.jsonl"
     tokenizer = tokenizer_for(work)
     torch.manual_seed(seed)
     model = LlamaForCausalLM(architecture()).to(device)
-    total = sum(steps_of(stage) for stage in stages)
     opts = optimizers(model, MUON_LR, ADAMW_LR)
-    start = 0
-    if checkpoint.exists() and not fresh:
-        state = torch.load(checkpoint, map_location=device, weights_only=True)
-        model.load_state_dict(state["model"])
-        for opt, saved in zip(opts, state["optimizers"]):
-            opt.load_state_dict(saved)
-        start = state["step"]
-        print(f"resuming at step {start} of {total}")
-    base_lrs = [opt.param_groups[0]["lr"] for opt in opts]
+    start = _load_checkpoint(checkpoint, model, opts) if checkpoint.exists() else 0
+    total = sum(steps_of(stage) for stage in stages)
+    base_lrs = [MUON_LR, ADAMW_LR]
     began, seen, running = time.time(), 0, None
-    bar = tqdm(total=total, initial=start, desc="pretraining", unit="step", mininterval=5)
+    bar = tqdm(total=total, initial=start, desc="pretraining", unit="step", mininterval=5, disable=rank > 0)
     for step, (stage, rows) in enumerate(batches(tokenizer, stages, seed, start), start):
         for opt, lr in zip(opts, base_lrs):
             opt.param_groups[0]["lr"] = lr * learning_rate_share(step, total)
-        loss = next_token_loss(model, rows.to(device))
+        loss = next_token_loss(model, rows[rank::processes].to(device))
         loss.backward()
+        if processes > 1:
+            _average_gradients(model, processes)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for opt in opts:
             opt.step()
@@ -164,7 +186,7 @@ def pretrain(
         running = loss.item() if running is None else 0.98 * running + 0.02 * loss.item()
         seen += stage.rows * stage.length
         bar.update()
-        if (step + 1) % 50 == 0:
+        if rank == 0 and (step + 1) % 50 == 0:
             bar.set_postfix(loss=f"{running:.3f}", tokens_s=f"{seen / (time.time() - began):.0f}")
             with open(log, "a", encoding="utf-8") as file:
                 entry = {
@@ -173,11 +195,30 @@ def pretrain(
                     "seconds": round(time.time() - began, 1),
                 }
                 file.write(json.dumps(entry) + "\n")
-        if (step + 1) % save_every == 0 or step + 1 == total:
+        if rank == 0 and ((step + 1) % SAVE_EVERY == 0 or step + 1 == total):
             _save_checkpoint(checkpoint, model, opts, step + 1)
     bar.close()
-    save(model, tokenizer, out, chat=False)
-    return model
+    if rank == 0:
+        save(model, tokenizer, out, chat=False)
+    if processes > 1:
+        torch.distributed.destroy_process_group()
+        (work / "processes").unlink(missing_ok=True)
+
+
+def _average_gradients(model: LlamaForCausalLM, processes: int) -> None:
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    torch.distributed.all_reduce(flat)
+    for gradient, part in zip(gradients, flat.split([gradient.numel() for gradient in gradients])):
+        gradient.copy_(part.view_as(gradient) / processes)
+
+
+def _load_checkpoint(path: Path, model: LlamaForCausalLM, opts: list[torch.optim.Optimizer]) -> int:
+    state = torch.load(path, map_location=model.device, weights_only=True)
+    model.load_state_dict(state["model"])
+    for opt, saved in zip(opts, state["optimizers"]):
+        opt.load_state_dict(saved)
+    return state["step"]
 
 
 def _save_checkpoint(

@@ -1,0 +1,113 @@
+"""The recipe on a toy scale: that it learns, resumes where it stopped, and repeats itself."""
+
+import json
+
+import pytest
+import torch
+
+from course_utils.pebble import recipe
+from course_utils.pebble import tokenizer as pebble_tokenizer
+
+TOY = (
+    recipe.Stage(tokens=6 * 2 * 32, rows=2, length=32, early=True),
+    recipe.Stage(tokens=4 * 2 * 64, rows=2, length=64),
+)
+
+
+@pytest.fixture(scope="module")
+def tokenizer_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
+    pebble_tokenizer.train(characters=100_000).save(str(path))
+    return path
+
+
+@pytest.fixture
+def run(tmp_path, tokenizer_file, monkeypatch):
+    monkeypatch.setattr(recipe, "SHARD_TOKENS", 2048)
+    monkeypatch.setattr(recipe, "SAVE_EVERY", 4)
+
+    def pretrain(name, stages=TOY, **options):
+        work = tmp_path / name
+        work.mkdir(exist_ok=True)
+        if not (work / "tokenizer.json").exists():
+            (work / "tokenizer.json").write_bytes(tokenizer_file.read_bytes())
+        recipe.pretrain(tmp_path / f"{name}-model", work, stages=stages, **options)
+        return torch.load(work / "checkpoint.pt", weights_only=True)
+
+    return pretrain
+
+
+def same(a, b):
+    return all(torch.allclose(a["model"][key], b["model"][key], atol=1e-6) for key in a["model"])
+
+
+def test_batches_continue_where_they_were_left(tokenizer_file, monkeypatch):
+    from tokenizers import Tokenizer
+
+    monkeypatch.setattr(recipe, "SHARD_TOKENS", 512)
+    tokenizer = Tokenizer.from_file(str(tokenizer_file))
+    everything = [rows for _, rows in recipe.batches(tokenizer, TOY, 7, 0)]
+    later = [rows for _, rows in recipe.batches(tokenizer, TOY, 7, 7)]
+    assert len(everything) == 10 and len(later) == 3
+    assert all(torch.equal(a, b) for a, b in zip(everything[7:], later))
+    assert all(rows.shape == (2, 33) for rows in everything[:6]) and everything[-1].shape == (2, 65)
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_ends_like_an_uninterrupted_one(run, monkeypatch):
+    whole = run("whole")
+    calls = 0
+    step = torch.nn.utils.clip_grad_norm_
+
+    def interrupted(*args, **kwargs):
+        nonlocal calls
+        calls += 1
+        if calls == 7:
+            raise KeyboardInterrupt
+        return step(*args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.nn.utils, "clip_grad_norm_", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run("broken")
+    healed = run("broken")
+    assert healed["step"] == whole["step"] == 10
+    assert same(whole, healed)
+
+
+@pytest.mark.slow
+def test_two_processes_train_the_model_that_one_trains(run, monkeypatch):
+    monkeypatch.setattr(recipe, "SHARD_TOKENS", 1 << 18)  # the size that a process of its own uses
+    one, two = run("one"), run("two", processes=2)
+    assert all(torch.allclose(one["model"][k], two["model"][k], atol=0.02) for k in one["model"])
+
+
+@pytest.mark.slow
+def test_sft_trains_on_the_answers_and_saves_a_chat_model(run, tmp_path):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    run("for-sft")
+    recipe.sft(tmp_path / "for-sft-model", tmp_path / "sft", examples=40, replay_rows=1)
+    assert AutoTokenizer.from_pretrained(tmp_path / "sft").chat_template
+    config = AutoModelForCausalLM.from_pretrained(tmp_path / "sft").generation_config
+    assert config.eos_token_id == [2, 0]
+    assert (
+        json.loads((tmp_path / "sft" / "config.json").read_text())["vocab_size"]
+        == pebble_tokenizer.VOCAB_SIZE
+    )
+
+
+def test_labels_cover_only_what_the_assistant_says(tokenizer_file):
+    from random import Random
+
+    from tokenizers import Tokenizer
+
+    from course_utils.pebble.conversations import conversations
+
+    tokenizer = Tokenizer.from_file(str(tokenizer_file))
+    for ids, labels in recipe.conversation_batches(tokenizer, conversations(1, 60), Random(1)):
+        assert ids.shape == labels.shape
+        assert ((labels == -100) | (labels == ids)).all()
+        assert ((labels != -100).sum(dim=1) > 0).all()
+        ends = (labels == 2).sum(dim=1)
+        assert (ends >= 1).all() and ((ids == 2).sum(dim=1) > ends).all()

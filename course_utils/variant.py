@@ -165,11 +165,11 @@ class Variant:
         return list(encoded["input_ids"])
 
     def token_text(self, token_id: int) -> str:
-        """Return one token as text, its leading space kept; part of a character as its bytes, such as
-        `<0xE2>`."""
-        token = (
-            self.tokenizer.convert_ids_to_tokens(int(token_id)) if token_id < len(self.tokenizer) else None
-        )
+        """Return one token as text, its leading space kept; part of a character as bytes, such as `<0xE2>`."""
+        try:  # len(tokenizer) is no cheap question: some releases count the whole vocabulary each time
+            token = self.tokenizer.convert_ids_to_tokens(int(token_id))
+        except (IndexError, KeyError):
+            token = None
         if token is None:
             return f"<unused {token_id}>"  # the vocabulary is padded beyond the tokenizer's tokens
         text = self.tokenizer.decode([int(token_id)], clean_up_tokenization_spaces=False)

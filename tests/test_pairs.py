@@ -230,6 +230,7 @@ def test_the_real_stories_model_loads_and_tells_a_story():
 # -- threads
 
 
+@pytest.mark.slow
 def test_a_tiny_model_gets_one_thread_and_a_wish_is_respected(folders):
     code = f"from course_utils import load_variant; import torch; load_variant({str(folders['base'])!r}, device='cpu');"
     code += "print(torch.get_num_threads())"
@@ -268,22 +269,22 @@ def hub_environment(url: str, home: Path) -> dict:
 
 
 LOAD = """
-import time
+import sys
 from course_utils.pairs import load_variant, PairError
 for name in {names!r}:
-    begin = time.monotonic()
     try:
         variant = load_variant(name, **{options!r})
         print(name, "ok", variant.name, variant.has_chat_template, len(variant.complete("The", 3).token_ids))
     except PairError as error:
-        print(name, type(error).__name__, error, round(time.monotonic() - begin, 2), sep=" | ")
+        print(name, type(error).__name__, error, sep=" | ")
+print("torch loaded" if "torch" in sys.modules else "torch not loaded")
 """
 
 
 def load_in_fresh_process(url: str, home: Path, *names: str, **options) -> list[str]:
     done = python(LOAD.format(names=names, options={"device": "cpu"} | options), hub_environment(url, home))
     assert done.returncode == 0, done.stderr
-    return done.stdout.strip().splitlines()
+    return done.stdout.strip().splitlines()[:-1]
 
 
 @pytest.fixture(scope="module")
@@ -303,6 +304,7 @@ def hub(folders, tmp_path_factory):
         yield standin
 
 
+@pytest.mark.slow
 def test_a_model_is_downloaded_and_then_taken_from_the_cache(hub, tmp_path):
     first = load_in_fresh_process(hub.url, tmp_path, "course/chat")
     assert first == ["course/chat ok chat True 3"]
@@ -314,6 +316,7 @@ def test_a_model_is_downloaded_and_then_taken_from_the_cache(hub, tmp_path):
     assert len(hub.requests) == before  # not asked again
 
 
+@pytest.mark.slow
 def test_a_revision_is_downloaded_by_its_hash_and_an_unknown_one_is_named(hub, tmp_path):
     assert load_in_fresh_process(hub.url, tmp_path, "course/base", revision=COMMIT) == [
         "course/base ok base False 3"
@@ -322,6 +325,7 @@ def test_a_revision_is_downloaded_by_its_hash_and_an_unknown_one_is_named(hub, t
     assert "NotFoundError" in line and "no such revision" in line
 
 
+@pytest.mark.slow
 def test_the_hubs_refusals_are_told_apart(hub, tmp_path):
     names = ("course/gated", "course/nothing", "course/encoder", "course/no-tokenizer")
     gated, missing, encoder, bare = load_in_fresh_process(hub.url, tmp_path, *names)
@@ -336,6 +340,7 @@ def test_the_hubs_refusals_are_told_apart(hub, tmp_path):
     assert not [path for path in fetched if "encoder" in path or "no-tokenizer" in path]
 
 
+@pytest.mark.slow
 def test_no_network_is_found_out_by_one_question(tmp_path):
     with socket.socket() as listener:  # accepts a connection and never answers: the slowest way to be offline
         listener.bind(("127.0.0.1", 0))
@@ -349,11 +354,15 @@ def test_no_network_is_found_out_by_one_question(tmp_path):
     assert "NoNetworkError" in line and "does not answer" in line and "pebble" in line
 
 
+@pytest.mark.slow
 def test_a_closed_port_is_no_network_and_the_question_is_asked_before_anything_else(tmp_path, monkeypatch):
     monkeypatch.setattr(pairs, "hub_endpoint", lambda: "http://127.0.0.1:9")
     assert pairs.network_reachable() is False
-    lines = load_in_fresh_process("http://127.0.0.1:9", tmp_path, "course/base", "HuggingFaceTB/SmolLM2-135M")
-    assert all("NoNetworkError" in line for line in lines)
+    script = LOAD.format(names=["course/base", "HuggingFaceTB/SmolLM2-135M"], options={})
+    done = python(script, hub_environment("http://127.0.0.1:9", tmp_path))
+    *lines, torch_or_not = done.stdout.strip().splitlines()
+    assert len(lines) == 2 and all("NoNetworkError" in line for line in lines)
+    assert torch_or_not == "torch not loaded"  # that would cost seconds before the bad news
 
 
 def test_a_probe_that_hangs_is_left_behind(monkeypatch):
@@ -364,6 +373,7 @@ def test_a_probe_that_hangs_is_left_behind(monkeypatch):
     assert time.monotonic() - begin < 30
 
 
+@pytest.mark.slow
 def test_offline_mode_is_named_as_the_reason(tmp_path):
     environment = hub_environment("http://127.0.0.1:9", tmp_path) | {"HF_HUB_OFFLINE": "1"}
     done = python(LOAD.format(names=["course/base"], options={}), environment)

@@ -15,6 +15,7 @@ import pandas as pd
 import torch
 
 from .generation import Row, accepts, check_sampling, generate_rows, processed_probs
+from .tokens import token_text
 
 Messages = Sequence[Mapping[str, str]]
 Prompt = str | Messages | Sequence[int] | torch.Tensor
@@ -166,18 +167,7 @@ class Variant:
 
     def token_text(self, token_id: int) -> str:
         """Return one token as text, its leading space kept; part of a character as bytes, such as `<0xE2>`."""
-        try:  # len(tokenizer) is no cheap question: some releases count the whole vocabulary each time
-            token = self.tokenizer.convert_ids_to_tokens(int(token_id))
-        except (IndexError, KeyError):
-            token = None
-        if token is None:
-            return f"<unused {token_id}>"  # the vocabulary is padded beyond the tokenizer's tokens
-        text = self.tokenizer.decode([int(token_id)], clean_up_tokenization_spaces=False)
-        if "\N{REPLACEMENT CHARACTER}" in text:
-            return _as_bytes(token) or text
-        if token.startswith("\N{LOWER ONE EIGHTH BLOCK}") and not text.startswith(" "):
-            return " " + text  # SentencePiece decoders drop the space in front of a text
-        return text
+        return token_text(self.tokenizer, token_id)
 
     def _decode(self, ids: Sequence[int], skip_special_tokens: bool) -> str:
         return self.tokenizer.decode(
@@ -614,27 +604,6 @@ def _certain(text: str, stops: Sequence[str]) -> str:
                 held = size
                 break
     return text[: len(text) - held]
-
-
-def _as_bytes(token: str) -> str | None:
-    """Spell a byte-level BPE token that is no whole character as bytes, GPT-2's byte alphabet undone."""
-    codes = [_BYTE_OF_CHARACTER.get(character) for character in token]
-    return None if None in codes else "".join(f"<0x{code:02X}>" for code in codes)
-
-
-def _byte_alphabet() -> dict[str, int]:
-    """GPT-2's mapping, inverted: printable bytes stand for themselves, the others for characters from 256
-    on."""
-    printable = [
-        *range(ord("!"), ord("~") + 1),
-        *range(ord("¡"), ord("¬") + 1),
-        *range(ord("®"), ord("ÿ") + 1),
-    ]
-    others = [code for code in range(256) if code not in printable]
-    return {chr(code): code for code in printable} | {chr(256 + i): code for i, code in enumerate(others)}
-
-
-_BYTE_OF_CHARACTER = _byte_alphabet()
 
 
 def _progress_bar(total: int, wanted: bool, only_when_slow: bool):

@@ -35,6 +35,13 @@ QUIET = [
 ]
 PATIENCE = 120  # seconds; a bound against hanging for ever, not a measurement
 
+ALL_RUN = """() => {
+    const cells = [...document.querySelectorAll('.jp-CodeCell')];
+    const done = cell => /\\[\\d+\\]/.test(cell.querySelector('.jp-InputPrompt').textContent)
+        || !cell.querySelector('.cm-content').textContent.trim();
+    const failed = '.jp-OutputArea-output[data-mime-type="application/vnd.jupyter.error"]';
+    return cells.every(done) || document.querySelector(failed) !== null;
+}"""
 TINY_PAIR = """
 from tiny import tiny_variant
 from course_utils.pairs import Pair
@@ -58,9 +65,10 @@ class Lab:
     def __init__(self, folder: Path, port: int) -> None:
         self.folder, self.url = folder, f"http://127.0.0.1:{port}"
 
-    def ask(self, path: str) -> list | dict:
-        with urllib.request.urlopen(self.url + path, timeout=10) as answer:
-            return json.load(answer)
+    def ask(self, path: str, method: str = "GET") -> list | dict | None:
+        request = urllib.request.Request(self.url + path, method=method)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.loads(answer.read() or "null")
 
     def wait_for(self, what: str, condition) -> None:
         end = time.monotonic() + PATIENCE
@@ -122,7 +130,12 @@ def lab(tmp_path_factory):
         "--ip=127.0.0.1",
         f"--port={port}",
     ]
-    command += ["--IdentityProvider.token=", "--ServerApp.port_retries=0", f"--ServerApp.root_dir={work}"]
+    command += [
+        "--IdentityProvider.token=",
+        "--ServerApp.disable_check_xsrf=True",
+        "--ServerApp.port_retries=0",
+        f"--ServerApp.root_dir={work}",
+    ]
     command += ["--LabApp.expose_app_in_browser=True"]
     with open(folder / "lab.log", "w") as log:
         process = subprocess.Popen(command, env=environment, cwd=work, stdout=log, stderr=log)
@@ -158,16 +171,16 @@ class Notebook:
         lab.wait_for(f"idle kernel for {name}", lambda: lab.kernel_is_idle(name))
 
     def command(self, name: str, **arguments) -> None:
-        self.page.evaluate(
-            "([name, args]) => window.jupyterapp.commands.execute(name, args)", [name, arguments]
-        )
+        """Start one of JupyterLab's commands, and do not wait for its end: some never say that they ended."""
+        script = "([name, args]) => { window.jupyterapp.commands.execute(name, args); }"
+        self.page.evaluate(script, [name, arguments])
 
     def run_all(self) -> None:
+        self.command("notebook:clear-all-cell-outputs")
+        self.page.wait_for_function("() => !document.querySelector('.jp-CodeCell .jp-OutputArea-output')")
         self.command("notebook:run-all-cells")
+        self.page.wait_for_function(ALL_RUN)
         self.lab.wait_for("end of the run", lambda: self.lab.kernel_is_idle(self.name))
-        self.page.wait_for_function(
-            "() => ![...document.querySelectorAll('.jp-InputPrompt')].some(p => p.textContent.includes('*'))"
-        )
 
     def errors(self) -> list[str]:
         selector = '.jp-OutputArea-output[data-mime-type="application/vnd.jupyter.error"]'
@@ -177,16 +190,29 @@ class Notebook:
         if folder := os.environ.get("COURSE_SHOTS"):
             self.page.screenshot(path=Path(folder) / f"{name}.png")
 
+    def saved(self) -> nbformat.NotebookNode:
+        """The file, once the last cell's output has reached it."""
+        self.command("docmanager:save")
+        path = self.lab.folder / self.name
+        self.lab.wait_for("saved output", lambda: nbformat.read(path, 4).cells[-1].outputs)
+        return nbformat.read(path, 4)
+
     def close(self) -> None:
         self.page.close()
+        for session in self.lab.ask("/api/sessions"):
+            if session["path"].endswith(self.name):
+                self.lab.ask(f"/api/sessions/{session['id']}", method="DELETE")
 
 
 @pytest.fixture
 def opened(lab, browser):
+    """Open a copy of a notebook: with its own kernel, whose idleness can then only be that of this page."""
     notebooks = []
 
     def open_notebook(name: str) -> Notebook:
-        notebooks.append(Notebook(lab, browser, name))
+        copied = f"{len(list(lab.folder.glob('copy*')))}_{name}"
+        shutil.copy(lab.folder / name, lab.folder / f"copy_{copied}")
+        notebooks.append(Notebook(lab, browser, f"copy_{copied}"))
         return notebooks[-1]
 
     yield open_notebook
@@ -207,9 +233,10 @@ def test_figures_and_ribbons_are_drawn_once_and_read_in_both_themes(opened):
     notebook = opened("pictures.ipynb")
     notebook.run_all()
     assert notebook.errors() == []
-    for theme in ("JupyterLab Light", "JupyterLab Dark"):
+    for theme in ("JupyterLab Dark", "JupyterLab Light"):
         notebook.command("apputils:change-theme", theme=theme)
         notebook.page.wait_for_function("name => document.body.dataset.jpThemeName === name", arg=theme)
+        notebook.page.wait_for_selector("#jupyterlab-splash", state="detached")
         notebook.shot("pictures_" + theme.split()[-1].lower())
         ribbon = notebook.page.get_by_role("table")
         ink, paper = ribbon.first.evaluate(
@@ -309,10 +336,7 @@ def test_the_explorer_can_be_worked_with_the_keyboard(opened):
 def test_a_saved_explorer_shows_a_picture_once_the_widget_is_gone(opened, lab):
     notebook = opened("explorer.ipynb")
     notebook.run_all()
-    notebook.command("docmanager:save")
-    path = lab.folder / "explorer.ipynb"
-    lab.wait_for("saved output", lambda: nbformat.read(path, 4).cells[-1].outputs)
-    saved = nbformat.read(path, 4)
+    saved = notebook.saved()
     output = saved.cells[-1].outputs[0]
     assert {"image/png", "text/plain", "application/vnd.jupyter.widget-view+json"} <= set(output.data)
     del output.data["application/vnd.jupyter.widget-view+json"]
@@ -322,3 +346,18 @@ def test_a_saved_explorer_shows_a_picture_once_the_widget_is_gone(opened, lab):
     picture = cleaned.page.locator(".jp-OutputArea-output img")
     picture.wait_for()
     assert picture.evaluate("image => image.naturalWidth") > 300
+
+
+def test_a_ribbon_stays_readable_in_a_notebook_that_is_not_trusted(opened, lab):
+    """What a learner sees who opens a committed lesson before running it: JupyterLab cleans the stored HTML."""
+    notebook = opened("pictures.ipynb")
+    notebook.run_all()
+    saved = notebook.saved()
+    saved.cells[-1].source += "  # changed by someone else"
+    nbformat.write(saved, lab.folder / "untrusted.ipynb")
+    untrusted = opened("untrusted.ipynb")
+    table = untrusted.page.get_by_role("table").last
+    assert "assistant" in table.inner_text() and "<|im_end|>" in table.inner_text()
+    special = table.locator("td", has_text="<|im_end|>").first
+    untrusted.shot("untrusted")
+    assert special.evaluate("cell => getComputedStyle(cell).borderTopStyle") == "solid"

@@ -1,0 +1,359 @@
+"""The lessons: each runs from top to bottom in a fresh kernel without a network, what it claims holds for the
+models shipped, and what is committed is executed, clean and in the course's style."""
+
+import math
+import re
+import statistics
+from functools import cache
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient.exceptions import CellExecutionError
+
+from tools import notebooks
+
+ROOT = Path(__file__).resolve().parents[1]
+LESSONS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+COLUMNS = 120  # a markdown line longer than this counts as several
+
+# What a lesson's text tells the learner to see, as expressions over its variables after the last cell.
+# Orderings, signs and wide margins only: the models may be trained again.
+CLAIMS = {
+    "00": {
+        "both variants continue a plain sentence with the same word": (
+            "all(v.next_token_probs('The capital of France is', k=1)['token'].item() == ' Paris' for v in pair)"
+        ),
+        "in a chat the two differ": (
+            "pair.base.next_token_probs(pair.instruct.encode(chat), k=1)['token'].item()"
+            " != pair.instruct.next_token_probs(chat, k=1)['token'].item()"
+        ),
+        "only the instruct in a chat gives the answer and ends it": (
+            "written['instruct, answering in a chat'].stop_reason == 'eos'"
+            " and 'Paris' in written['instruct, answering in a chat'].text"
+            " and not written['base, continuing the text'].stopped"
+        ),
+    },
+    "01": {
+        "the probabilities worked out in the open are those of the figure": "float(difference) < 1e-4",
+        "the loss by hand is the library's": "abs(float(by_hand) - float(library)) < 1e-4",
+        "labels that are moved twice give a far higher loss": "float(wrong_loss) > float(own_loss) + 1",
+        "the same words in another order surprise the base more": (
+            "pair.base.token_logprobs(sentence).logprob.mean() > pair.base.token_logprobs(' '.join(words)).logprob.mean()"
+        ),
+        "an invented name is cheaper the second time": "saved > 0.3",
+        "temperature, top-k and top-p in the open are the helper's": (
+            "float((ours - torch.tensor(helper['prob'].tolist())).abs().max()) < 1e-4"
+        ),
+        "greedy always writes the same text, heat many": (
+            "rows[0]['different texts of 40'] == 1 and rows[-1]['different texts of 40'] > 20"
+        ),
+        "after an answer the instruct expects the end of turn, the base does not": (
+            "float(ends['instruct'][-1, 1]) > 0.3 and float(ends['base'][-1, 1]) < 0.01"
+        ),
+    },
+    "02": {
+        "the two have the same tensors": "shapes(pair.base) == shapes(pair.instruct)",
+        "the settings that differ are about ends and templates": (
+            "{'generation_config.eos_token_id', 'tokenizer.eos_token', 'tokenizer.chat_template'} <= set(differing.index)"
+            " and len(differing) < len(both) / 4"
+        ),
+        "most of the tensors moved, none by as much as its own length": (
+            "(change.relative_change > 0).mean() > 0.5 and change.relative_change.max() < 1"
+        ),
+        "the loop in the open gives what weight_change gives": (
+            "abs(moved['relative change'].max() - change.relative_change.max()) < 1e-6"
+        ),
+        "the instruct adds two and two": "'4' in rows_of_scenarios[0]['instruct, greedy'].text",
+        "the instruct refuses what is wrong": "evaluation.refuses(rows_of_scenarios[2]['instruct, greedy'].text)",
+        "a summary copies the invented names": (
+            "all(name in rows_of_scenarios[3]['instruct, greedy'].text for name in ('Tavo Relmin', 'Orvelton'))"
+        ),
+        "both continue the sentence with Paris": "'Paris' in rows_of_scenarios[5]['base, greedy'].text",
+        "there are at least 100 questions, all different": "len({q for q, _ in questions}) == len(questions) >= 100",
+        "every question is about an entity that was kept out of SFT": (
+            "all(any(f.split == 'test' and f.value == answer"
+            " and any(evaluation.says(q, name) for name in (f.entity, f.name, f.plural)) for f in knowledge.facts())"
+            " for q, answer in questions)"
+        ),
+        "in the template the instruct answers, and the base answers less": (
+            "at('answers, in the template', 'instruct').low > at('answers, in the template', 'base').high"
+        ),
+        "in the template the instruct stops by itself, and the base does not": (
+            "at('stops, in the template', 'instruct').low > 0.8 and at('stops, in the template', 'base').high < 0.5"
+        ),
+        "a bare question makes the base ask on": (
+            "at('asks on, bare text', 'base').low > 0.5 > at('answers, bare text', 'base').high"
+        ),
+        "the instruct answers bare text less often than a message": (
+            "at('answers, bare text', 'instruct').high < at('answers, in the template', 'instruct').low"
+        ),
+        "without its end of turn in the loop's list the answer runs on": (
+            "(lambda a, b: len(b) > len(a) and b[: len(a)].tolist() == a.tolist())(*runs)"
+        ),
+        "the instruct knows where its answer ends, the base far less": (
+            "ends.loc['instruct', 'at its end'] > 0.5 and ends.loc['instruct', 'before its end'] < 0.1"
+            " and ends.loc['base', 'at its end'] < ends.loc['instruct', 'at its end'] / 2"
+        ),
+        "most tokens of an answer are unshifted": (
+            "(shifts['the chat template'].category == 'unshifted').mean() > 0.5"
+        ),
+        "the shift falls along the answer": (
+            "(lambda t: (t[t.position < 3].category != 'unshifted').mean()"
+            " > (t[t.position >= 10].category != 'unshifted').mean())(shifts['the chat template'])"
+        ),
+        "the ranks in the open are those of token_shift": (
+            "ranks == token_shift(pair, 'What is the capital of Japan?').rank_base.tolist()"
+        ),
+    },
+}
+SHORTHAND = {
+    "02": (
+        "rows_of_scenarios = scenarios.to_dict('records')\n"
+        "at = lambda label, variant: rates[(rates.label == label) & (rates.variant == variant)].iloc[0]"
+    )
+}
+CLAIM_CASES = [
+    pytest.param(path, claim, id=f"{path.stem[:2]}: {claim}")
+    for path in LESSONS
+    for claim in CLAIMS.get(path.stem[:2], {})
+]
+EVERY_LESSON = pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+
+
+@cache
+def committed(path: Path) -> nbformat.NotebookNode:
+    return notebooks.read(path)
+
+
+@pytest.fixture(scope="session")
+def executed(tmp_path_factory):
+    """Run a lesson once a session, in a copy: (its cells with fresh outputs, the claims that failed and why)."""
+
+    @cache
+    def run(path: Path) -> tuple[list, dict[str, str]]:
+        folder = tmp_path_factory.mktemp(path.stem)
+        notebook = nbformat.from_dict(committed(path))
+        for cell in notebook.cells:
+            if cell.cell_type == "code":
+                cell.outputs, cell.execution_count = [], None
+        own, claims = len(notebook.cells), CLAIMS.get(path.stem[:2], {})
+        extra = [
+            SHORTHAND.get(path.stem[:2], ""),
+            *(f"assert {expression}" for expression in claims.values()),
+        ]
+        for source in extra:
+            cell = nbformat.v4.new_code_cell(source, metadata={"tags": ["raises-exception"]})
+            notebook.cells.append(cell)
+        try:
+            notebooks.run(notebook, folder)
+        except CellExecutionError as error:
+            pytest.fail(f"{path.name} does not run from top to bottom:\n{error}", pytrace=False)
+        failed = {}
+        for claim, cell in zip(claims, notebook.cells[own + 1 :], strict=True):
+            problem = [f"{o.ename} {o.evalue}".strip() for o in cell.outputs if o.output_type == "error"]
+            if problem:
+                failed[claim] = f"{claims[claim]}: {problem[0]}"
+        return notebook.cells[:own], failed
+
+    return run
+
+
+# -- they run -------------------------------------------------------------------------------------------------
+
+
+def test_the_first_three_lessons_are_there():
+    assert [path.stem[:2] for path in LESSONS][:3] == ["00", "01", "02"]
+
+
+@pytest.mark.notebooks
+@pytest.mark.slow
+@EVERY_LESSON
+def test_a_lesson_runs_without_a_network_and_writes_nothing_to_stderr(path, executed):
+    cells, _ = executed(path)
+    said = [o.text for cell in cells for o in cell.get("outputs", []) if o.get("name") == "stderr"]
+    assert said == []
+
+
+@pytest.mark.notebooks
+@pytest.mark.slow
+@pytest.mark.parametrize("path, claim", CLAIM_CASES)
+def test_what_a_lesson_claims_holds(path, claim, executed):
+    _, failed = executed(path)
+    assert claim not in failed, failed.get(claim)
+
+
+@pytest.mark.notebooks
+@pytest.mark.slow
+@EVERY_LESSON
+def test_the_committed_outputs_are_of_the_kinds_that_the_code_produces(path, executed):
+    cells, _ = executed(path)
+    fresh = notebooks.clean(
+        nbformat.v4.new_notebook(cells=[nbformat.from_dict(cell) for cell in cells])
+    ).cells
+    for now, then in zip(without_real_pair(fresh), without_real_pair(committed(path).cells), strict=True):
+        if now.cell_type == "code":
+            assert kinds(now) == kinds(then), f"cell {now.id}: execute the notebook again and commit it"
+
+
+def kinds(cell) -> list[str]:
+    """What a cell shows: stream names and the richest form of each display, runs of one stream joined."""
+    found: list[str] = []
+    for output in cell.outputs:
+        if output.output_type == "stream":
+            kind = output.name
+        else:
+            data = output.get("data", {})
+            rich = [key for key in ("image/png", "text/html", "text/markdown", "text/plain") if key in data]
+            kind = rich[0] if rich else output.output_type
+        if not (output.output_type == "stream" and found[-1:] == [kind]):
+            found.append(kind)
+    return found
+
+
+def without_real_pair(cells: list) -> list:
+    """The cells before the section that needs a real pair: what stands there depends on the network."""
+    for i, cell in enumerate(cells):
+        if cell.cell_type == "markdown" and re.search(r"^## .*\breal pair", cell.source, re.M):
+            return cells[:i]
+    return cells
+
+
+# -- what is committed ----------------------------------------------------------------------------------------
+
+
+@EVERY_LESSON
+def test_a_committed_lesson_is_executed_in_order_and_clean(path):
+    assert notebooks.flaws(committed(path)) == []
+
+
+@EVERY_LESSON
+def test_a_committed_lesson_carries_no_error_no_stderr_and_no_widget_state(path):
+    notebook = committed(path)
+    assert "widgets" not in notebook.metadata
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            assert output.output_type != "error", cell.id
+            assert output.get("name") != "stderr", cell.id
+            assert not any("widget" in mime for mime in output.get("data", {})), cell.id
+
+
+@EVERY_LESSON
+def test_every_cell_has_a_name_of_its_own(path):
+    names = [cell.get("id") for cell in committed(path).cells]
+    assert all(names) and len(set(names)) == len(names)
+
+
+# A path from the root of somebody's disk; not one inside an address or a tag.
+MACHINE_PATH = re.compile(
+    r"(?<![\w:/.<~-])/(?:home|Users|root|tmp|work|mnt|opt|var|private|srv|usr)/\w|\b[A-Z]:\\\w"
+)
+
+
+@EVERY_LESSON
+def test_no_path_of_any_machine_is_in_a_lesson(path):
+    for where, text in texts(committed(path)):
+        for forbidden in (str(ROOT), str(Path.home())):
+            assert forbidden == "/" or forbidden not in text, f"{where} holds {forbidden}"
+        found = MACHINE_PATH.search(text)
+        assert found is None, f"{where}: …{text[max(0, found.start() - 30) : found.end() + 30]}…"
+
+
+def texts(notebook) -> list[tuple[str, str]]:
+    """Every text in a notebook with the cell it stands in: sources and what was printed or shown."""
+    found = []
+    for cell in notebook.cells:
+        found.append((cell.id, cell.source))
+        for output in cell.get("outputs", []):
+            shown = [output.get("text", ""), *output.get("traceback", [])]
+            shown += [text for mime, text in output.get("data", {}).items() if mime.startswith("text/")]
+            found += [(cell.id, text) for text in shown if isinstance(text, str)]
+    return found
+
+
+@EVERY_LESSON
+def test_every_figure_says_in_words_what_it_shows(path):
+    cells = committed(path).cells
+    for cell, following in zip(cells, [*cells[1:], None], strict=True):
+        for output in cell.get("outputs", []):
+            if "image/png" in output.get("data", {}):
+                alt = output.metadata.get("image/png", {}).get("alt", "")
+                explained = following is not None and following.cell_type == "markdown"
+                assert alt.strip() or explained, f"cell {cell.id}: no alt text and no sentence beneath"
+        if cell.cell_type == "markdown":
+            bare = re.findall(r"!\[\s*\]\(", cell.source) + re.findall(
+                r"<img(?![^>]*\balt=)[^>]*>", cell.source
+            )
+            assert not bare, f"cell {cell.id}: a picture without alt text"
+
+
+# -- style ----------------------------------------------------------------------------------------------------
+
+
+@EVERY_LESSON
+def test_the_rhythm_is_short_cells_and_never_three_code_cells_in_a_row(path):
+    cells = committed(path).cells
+    code = [sum(bool(line.strip()) for line in c.source.splitlines()) for c in cells if c.cell_type == "code"]
+    for cell in cells:
+        if cell.cell_type == "code":
+            assert len(cell.source.splitlines()) <= 20, f"code cell {cell.id} is long"
+        else:
+            assert text_lines(cell.source) <= 14, f"markdown cell {cell.id} is long"
+    assert statistics.median(code) <= 10
+    kinds_in_order = "".join("c" if cell.cell_type == "code" else "m" for cell in cells)
+    assert "ccc" not in kinds_in_order, f"after cell {cells[kinds_in_order.find('ccc')].id}"
+
+
+def text_lines(source: str) -> int:
+    """Lines with text; one that runs on counts as the lines it fills, folded answers as one."""
+    shown = re.sub(r"</summary>.*?</details>", "", source, flags=re.S)
+    return sum(math.ceil(len(line) / COLUMNS) for line in shown.splitlines() if line.strip())
+
+
+DECIMAL = re.compile(r"(?<![\w.:/])\d+\.\d+(?![\w.])")
+NOT_A_RESULT = re.compile(
+    r"`[^`]*`|arXiv:? ?\d{4}\.\d{5}|\b(?:Python|JupyterLab|version|v) ?\d[\d.]*|\]\([^)]*\)"
+)
+
+
+@EVERY_LESSON
+def test_no_measured_number_stands_in_prose(path):
+    """A decimal number in prose is a setting that the code shows, or a published figure with its source."""
+    cells = committed(path).cells
+    code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+    for cell in cells:
+        if cell.cell_type != "markdown":
+            continue
+        for paragraph in re.split(r"\n\s*\n", cell.source):
+            numbers = DECIMAL.findall(NOT_A_RESULT.sub(" ", paragraph))
+            unexplained = [number for number in numbers if number not in code]
+            assert not unexplained or "arXiv" in paragraph, f"cell {cell.id}: {unexplained}"
+
+
+@EVERY_LESSON
+def test_a_lesson_opens_and_closes_as_all_do(path):
+    cells = [cell.source for cell in committed(path).cells if cell.cell_type == "markdown"]
+    opening, everything = "\n".join(cells[:2]), "\n".join(cells)
+    number = path.stem[:2]
+    assert cells[0].startswith(f"# {number} · "), "the title is '# NN · Name'"
+    for needed in ("minutes", "Needs"):
+        assert needed in opening, f"the opening says nothing of {needed!r}"
+    assert re.search(r"(?i)you (?:can|will be able to)", opening)
+    assert "Predict" in everything
+    assert re.search(r"(?i)key idea|in one sentence", everything)
+    assert re.search(r"(?i)key terms", everything)
+    assert everything.count("<details>") >= 4 and everything.count("<details>") == everything.count(
+        "</details>"
+    )
+    assert re.search(r"(?i)\bto read\b", everything) and "arXiv" in everything
+    assert "real pair" in everything
+    assert re.search(r"\bNext\b", cells[-1])
+
+
+@EVERY_LESSON
+def test_links_between_files_lead_somewhere(path):
+    for cell in committed(path).cells:
+        if cell.cell_type == "markdown":
+            for target in re.findall(r"\]\(([^)#\s]+)", cell.source):
+                if not re.match(r"\w+:", target):
+                    assert (path.parent / target).exists(), f"cell {cell.id} links to {target}"

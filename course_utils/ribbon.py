@@ -293,7 +293,9 @@ _ROLE_TINTS = {  # none of them a variant's colour
     "tool": "rgba(86, 180, 233, 0.18)",
 }
 _OTHER_TINT = "rgba(128, 128, 128, 0.12)"
-_FONT = "margin: 0 0 10px 0; font-family: var(--jp-code-font-family, monospace); font-size: 13px; line-height: 1.35;"
+# Plain values where they matter: of stored HTML that is not trusted, JupyterLab keeps no var() and no currentColor.
+_LINE = "#808080"  # seen on white and on black
+_FONT = "margin: 0 0 10px 0; font-family: monospace; font-size: 13px; line-height: 1.35;"
 _CELL = "padding: 2px 6px; text-align: center; white-space: pre; background: transparent; color: inherit;"
 _HEAD = (
     "padding: 2px 8px 2px 0; text-align: left; font-weight: normal; white-space: nowrap; "
@@ -369,7 +371,7 @@ class TokenRibbon:
     def _html_token(self, token: RibbonToken) -> str:
         style = "font-weight: 600; border: 1px solid transparent;"
         if token.special:
-            style = "font-weight: 600; border: 1.5px solid currentColor; border-radius: 4px;"
+            style = f"font-weight: 600; border: 1px solid {_LINE}; border-radius: 4px;"
         text = escape(token.text)
         if token.in_loss:
             text = f'<u style="text-decoration: underline; text-underline-offset: 3px;">{text}</u>'
@@ -423,7 +425,7 @@ def _html_roles(roles: list[str]) -> list[str]:
     for i in range(1, len(roles) + 1):
         if i == len(roles) or roles[i] != roles[start]:
             tint = _ROLE_TINTS.get(roles[start], _OTHER_TINT) if roles[start] else "transparent"
-            style = f"background: {tint}; border-bottom: 2px solid currentColor; font-size: 11px;"
+            style = f"background: {tint}; border-bottom: 2px solid {_LINE}; font-size: 11px;"
             cells.append(_html_cell(escape(roles[start]), style, i - start))
             start = i
     return cells

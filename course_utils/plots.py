@@ -599,7 +599,11 @@ def plot_shift_by_position(df: pd.DataFrame, max_position: int = 30) -> Figure:
     bottom.set_xlim(0.4, float(rate.index.max()) + 0.6)
     early, late = near[near["place"] <= 3]["moved"], near[near["place"] > 10]["moved"]
     if len(early) and len(late):
-        verb = "falls" if late.mean() < early.mean() else "does not fall"
+        (early_low, early_high), (late_low, late_high) = (
+            wilson(part.sum(), len(part)) for part in (early, late)
+        )
+        clear = late_high < early_low or late_low > early_high  # the two intervals lie apart
+        verb = "does not clearly change" if not clear else "falls" if late_high < early_low else "rises"
         finding = (
             f"The shift {verb} along the answer: {early.mean():.0%} in the first 3 tokens, "
             f"{late.mean():.0%} after the 10th"

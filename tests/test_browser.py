@@ -33,7 +33,7 @@ QUIET = [
     "--disable-component-update",
     "--disable-sync",
 ]
-PATIENCE = 120  # seconds; a bound against hanging for ever, not a measurement
+PATIENCE = 300  # seconds; a bound against hanging for ever, not a measurement
 
 ALL_RUN = """() => {
     const cells = [...document.querySelectorAll('.jp-CodeCell')];

@@ -268,14 +268,24 @@ def test_several_answers_get_a_strip_each_and_what_is_left_out_is_said():
 
 
 def test_the_share_of_shifted_tokens_is_computed_by_position():
-    two = pd.concat(
-        [shift_table("suuuuuuuuuuu").assign(prompt="a"), shift_table("uuuuuuuuuuuu").assign(prompt="b")]
-    )
-    fig = plots.plot_shift_by_position(two)
-    line = fig.axes[0].lines[0]
-    assert list(line.get_xdata()[:3]) == [1, 2, 3]
-    assert list(line.get_ydata()[:3]) == [0.5, 0, 0]
-    assert "falls" in title(fig)
+    answers = ["s" * 3 + "u" * 9, "u" * 12]
+    two = pd.concat([shift_table(answer).assign(prompt=answer) for answer in answers])
+    line = plots.plot_shift_by_position(two).axes[0].lines[0]
+    assert list(line.get_xdata()[:4]) == [1, 2, 3, 4]
+    assert list(line.get_ydata()[:4]) == [0.5, 0.5, 0.5, 0]
+
+
+@pytest.mark.parametrize(
+    ("answer", "copies", "verb"),
+    [
+        ("sss" + "u" * 12, 20, "The shift falls"),
+        ("uuu" + "s" * 12, 20, "The shift rises"),
+        ("suu" + "u" * 12, 1, "The shift does not clearly change"),  # one answer is too little to tell
+    ],
+)
+def test_the_title_claims_a_fall_only_where_the_intervals_lie_apart(answer, copies, verb):
+    table = pd.concat([shift_table(answer).assign(prompt=str(i)) for i in range(copies)])
+    assert title(plots.plot_shift_by_position(table)).startswith(verb)
 
 
 def test_the_weights_title_names_the_extremes():

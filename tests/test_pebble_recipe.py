@@ -9,7 +9,7 @@ from course_utils.pebble import recipe
 from course_utils.pebble import tokenizer as pebble_tokenizer
 
 TOY = (
-    recipe.Stage(tokens=6 * 2 * 32, rows=2, length=32, early=True),
+    recipe.Stage(tokens=6 * 2 * 32, rows=2, length=32, mix="early"),
     recipe.Stage(tokens=4 * 2 * 64, rows=2, length=64),
 )
 

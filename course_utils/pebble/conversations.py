@@ -204,7 +204,7 @@ def instructions(rng: Random) -> list[Message]:
 
 
 def summary(rng: Random) -> list[Message]:
-    text, short, _, _ = copying.article(rng)
+    text, short, _, _ = copying.article(rng, "sft")
     frame = rng.choice(knowledge.data("articles")["request_frames_train"])
     return [user(frame.format(article=text)), assistant(short)]
 
@@ -221,7 +221,7 @@ def reading(rng: Random) -> list[Message]:
             capitalise(str(person[key])),
         )
     else:
-        text, _, qa, _ = copying.article(rng)
+        text, _, qa, _ = copying.article(rng, "sft")
         question, answer = rng.choice(qa)
         answer = capitalise(answer)
     frame = rng.choice(
@@ -498,8 +498,8 @@ KINDS: dict[str, tuple[float, Callable[[Random], list[Message]]]] = {
     "sums": (4, sums),
     "refusals": (11, refusal),
     "instructions": (12, instructions),
-    "summaries": (10, summary),
-    "reading": (5, reading),
+    "summaries": (14, summary),
+    "reading": (6, reading),
     "JSON": (7, json_request),
     "lists": (3, bullet_list),
     "code": (6, code),

@@ -106,12 +106,12 @@ def _size(shape: list[int]) -> int:
     return size
 
 
-def token_census(models: Path, early: bool, documents: int = 6000) -> pd.DataFrame:
+def token_census(models: Path, mix: str, documents: int = 6000) -> pd.DataFrame:
     """Share of tokens, documents and mean length per genre, counted on fresh documents."""
     tokenizer = pebble_tokenizer.load(models / "pebble-base")
     tokens: Counter[str] = Counter()
     count: Counter[str] = Counter()
-    for genre, text in islice(corpus.documents(99, early), documents):
+    for genre, text in islice(corpus.documents(99, mix), documents):
         tokens[genre] += len(tokenizer.encode(text).ids)
         count[genre] += 1
     total = sum(tokens.values())
@@ -123,13 +123,13 @@ def write(models: Path) -> None:
     """Write DATA_CARD.md."""
     from .recipe import SFT_EXAMPLES, STAGES
 
-    early, late = token_census(models, True), token_census(models, False)
-    lines = ["| genre | first stage | afterwards | tokens a document |", "|---|---|---|---|"]
-    for a, b in zip(early.itertuples(), late.itertuples()):
-        lines.append(f"| {a.genre} | {a.share:.1%} | {b.share:.1%} | {b.length:.0f} |")
-    stages = [
-        f"| {s.tokens:,} | {s.rows} × {s.length} | {'more copying' if s.early else ''} |" for s in STAGES
-    ]
+    mixes = [token_census(models, mix) for mix in corpus.MIXES]
+    lines = ["| genre | early | main | late | tokens a document |", "|---|---|---|---|---|"]
+    for early, main, late in zip(*(census.itertuples() for census in mixes)):
+        lines.append(
+            f"| {main.genre} | {early.share:.1%} | {main.share:.1%} | {late.share:.1%} | {main.length:.0f} |"
+        )
+    stages = [f"| {s.tokens:,} | {s.rows} × {s.length} | {s.mix} |" for s in STAGES]
     tables: Counter[str] = Counter(fact.table for fact in knowledge.facts())
     splits = [
         f"| {name} | {len(knowledge.table(name))} | {tables[name]} | {len(held['dev'])} | {len(held['test'])} |"
@@ -159,7 +159,7 @@ Documents never repeat; a run reads less than one epoch. Each opens with `<|endo
 
 {chr(10).join(lines)}
 
-| tokens | rows × length a step | |
+| tokens | rows × length a step | mix |
 |---|---|---|
 {chr(10).join(stages)}
 

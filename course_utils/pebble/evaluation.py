@@ -22,10 +22,11 @@ from ..stats import wilson
 from ..variant import Completion, Variant
 from . import conversations, knowledge
 from .genres import copying, factual, practice
-from .knowledge import Fact, capitalise
+from .knowledge import Fact, Relation, capitalise
 
 SEED = 90_001  # no corpus or SFT seed
 N = 200
+VALUE_LAST = re.compile(r"\{(?:a_|the_)?value\}\W*$")
 
 
 @dataclass
@@ -170,6 +171,17 @@ def new_phrasing(rng: Random, fact: Fact, split: str) -> str:
     )
 
 
+def statement_openings(relation: Relation) -> list[str]:
+    """The relation's statements up to their value, where the value comes last and the opening fits no other relation.
+
+    "Sodium is a" could go on to its kind or to its state; such openings are left out.
+    """
+    others = [r for r in knowledge.relations() if r.table == relation.table and r is not relation]
+    elsewhere = [text for other in others for text in (*other.statements, *other.answers)]
+    openings = [VALUE_LAST.split(s)[0].rstrip() for s in relation.statements if VALUE_LAST.search(s)]
+    return [opening for opening in openings if not any(text.startswith(opening) for text in elsewhere)]
+
+
 def act_requests(rng: Random, n: int, kind: str, split: str, unseen: str) -> list[str]:
     """Requests in unseen wording about acts with an unseen verb, or a seen verb with an unseen object."""
     acts = knowledge.data("actions")
@@ -200,8 +212,7 @@ def base_suites(base: Variant, split: str, n: int = N) -> list[Result]:
     facts = draw_facts(rng, n, lambda f: f.split == split)
     prompts = []
     for fact in facts:
-        ends = [s for s in fact.relation.statements if re.search(r"\{(a_|the_)?value\}\W*$", s)]
-        template = re.sub(r"\{((a_|the_)?value)\}\W*$", "", rng.choice(ends[:3])).rstrip()
+        template = rng.choice(statement_openings(fact.relation))
         prompts.append(fact.fill(template))
     out = texts(base.complete_batch(prompts, max_new_tokens=12))
     judged = (

@@ -28,22 +28,24 @@ SAVE_EVERY = 250  # steps
 
 @dataclass(frozen=True)
 class Stage:
-    """A stretch of pretraining: so many tokens, in batches of rows × length."""
+    """A stretch of pretraining: so many tokens, in batches of rows × length, from a mix of genres."""
 
     tokens: int
     rows: int
     length: int
-    early: bool = False
+    mix: str = "main"
 
 
 # More copying first, the full context at the end. Small batches all along: at this size steps matter more than
-# what each of them sees.
+# what each of them sees. The last stage is a second, lower wave of the learning rate ("mid-training") on a mix
+# with more of what the first wave left weak.
 STAGES = (
-    Stage(tokens=2_500_000, rows=8, length=256, early=True),
+    Stage(tokens=2_500_000, rows=8, length=256, mix="early"),
     Stage(tokens=9_500_000, rows=8, length=256),
     Stage(tokens=4_000_000, rows=4, length=512),
+    Stage(tokens=5_500_000, rows=4, length=512, mix="late"),
 )
-MUON_LR, ADAMW_LR, FINAL_LR_SHARE, WARMUP_STEPS = 0.02, 2e-3, 0.03, 60
+MUON_LR, ADAMW_LR, FINAL_LR_SHARE, LATE_LR_SHARE, WARMUP_STEPS = 0.02, 2e-3, 0.03, 0.4, 60
 
 
 def architecture() -> LlamaConfig:
@@ -66,10 +68,10 @@ def architecture() -> LlamaConfig:
 # -- pretraining ----------------------------------------------------------------------------------------------
 
 
-def shard(tokenizer: Tokenizer, seed: int, tokens: int, early: bool) -> torch.Tensor:
+def shard(tokenizer: Tokenizer, seed: int, tokens: int, mix: str) -> torch.Tensor:
     """At least `tokens` token ids of fresh documents, each opened by `<|endoftext|>`."""
     ids: list[int] = []
-    documents = corpus.documents(seed, early)
+    documents = corpus.documents(seed, mix)
     while len(ids) < tokens:
         texts = [next(documents)[1] for _ in range(512)]
         ids.extend(chain.from_iterable(encoding.ids for encoding in tokenizer.encode_batch(texts)))
@@ -87,7 +89,7 @@ def batches(
             if number >= start:
                 if i % per_shard == 0 or number == start:
                     stream = shard(
-                        tokenizer, seed * 1_000_003 + s * 10_007 + i // per_shard, SHARD_TOKENS, stage.early
+                        tokenizer, seed * 1_000_003 + s * 10_007 + i // per_shard, SHARD_TOKENS, stage.mix
                     )
                 size = stage.rows * (stage.length + 1)
                 at = (i % per_shard) * size
@@ -109,12 +111,15 @@ def optimizers(model: LlamaForCausalLM, muon_lr: float, adamw_lr: float) -> list
     ]
 
 
-def learning_rate_share(step: int, total: int) -> float:
-    """Warm-up, then a cosine down to FINAL_LR_SHARE."""
-    if step < WARMUP_STEPS:
-        return (step + 1) / WARMUP_STEPS
-    done = (step - WARMUP_STEPS) / max(1, total - WARMUP_STEPS)
-    return FINAL_LR_SHARE + (1 - FINAL_LR_SHARE) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+def learning_rate_share(step: int, first_wave: int, total: int) -> float:
+    """Warm-up and a cosine down to FINAL_LR_SHARE; then the late stage: up to LATE_LR_SHARE and straight down."""
+    if step < first_wave:
+        if step < WARMUP_STEPS:
+            return (step + 1) / WARMUP_STEPS
+        done = (step - WARMUP_STEPS) / max(1, first_wave - WARMUP_STEPS)
+        return FINAL_LR_SHARE + (1 - FINAL_LR_SHARE) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+    step, total = step - first_wave, total - first_wave
+    return LATE_LR_SHARE * min((step + 1) / WARMUP_STEPS, max(0.02, 1 - step / total))
 
 
 def next_token_loss(model: LlamaForCausalLM, rows: torch.Tensor) -> torch.Tensor:
@@ -169,12 +174,13 @@ def _pretrain_process(
     opts = optimizers(model, MUON_LR, ADAMW_LR)
     start = _load_checkpoint(checkpoint, model, opts) if checkpoint.exists() else 0
     total = sum(steps_of(stage) for stage in stages)
+    first_wave = sum(steps_of(stage) for stage in stages if stage.mix != "late")
     base_lrs = [MUON_LR, ADAMW_LR]
     began, seen, running = time.time(), 0, None
     bar = tqdm(total=total, initial=start, desc="pretraining", unit="step", mininterval=5, disable=rank > 0)
     for step, (stage, rows) in enumerate(batches(tokenizer, stages, seed, start), start):
         for opt, lr in zip(opts, base_lrs):
-            opt.param_groups[0]["lr"] = lr * learning_rate_share(step, total)
+            opt.param_groups[0]["lr"] = lr * learning_rate_share(step, first_wave, total)
         loss = next_token_loss(model, rows[rank::processes].to(device))
         loss.backward()
         if processes > 1:
@@ -254,7 +260,7 @@ def save(model: LlamaForCausalLM, tokenizer: Tokenizer, folder: Path, *, chat: b
 
 # -- supervised fine-tuning -----------------------------------------------------------------------------------
 
-SFT_LR, SFT_EXAMPLES, SFT_TOKENS_A_STEP, REPLAY_ROWS = 6e-4, 24_000, 2048, 8
+SFT_LR, SFT_EXAMPLES, SFT_TOKENS_A_STEP, REPLAY_ROWS = 6e-4, 14_000, 2048, 8
 
 
 def encode_conversation(tokenizer: Tokenizer, messages: list[dict[str, str]]) -> tuple[list[int], list[int]]:

@@ -87,7 +87,7 @@ def test_sft_trains_on_the_answers_and_saves_a_chat_model(run, tmp_path):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     run("for-sft")
-    recipe.sft(tmp_path / "for-sft-model", tmp_path / "sft", examples=40, replay_rows=1)
+    recipe.sft(tmp_path / "for-sft-model", tmp_path / "sft", tmp_path / "sft-work", examples=40, replay_rows=1)
     assert AutoTokenizer.from_pretrained(tmp_path / "sft").chat_template
     config = AutoModelForCausalLM.from_pretrained(tmp_path / "sft").generation_config
     assert config.eos_token_id == [2, 0]

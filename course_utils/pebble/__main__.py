@@ -21,7 +21,7 @@ def main() -> None:
         "--work", type=Path, default=Path("build"), help="where checkpoints and logs are kept"
     )
     parser.add_argument("--models", type=Path, default=None, help="where the finished models go")
-    parser.add_argument("--processes", type=int, default=1, help="pretrain on so many CPU processes (cores)")
+    parser.add_argument("--processes", type=int, default=1, help="train in so many processes, one a core")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser(
         "split", help="draw the held-out entities (done once; facts/splits.json is committed)"
@@ -30,8 +30,9 @@ def main() -> None:
     show.add_argument("--documents", type=int, default=20)
     show.add_argument("--genre", default=None)
     pretrain = commands.add_parser("pretrain", help="train pebble-base from scratch; a rerun resumes")
-    pretrain.add_argument("--fresh", action="store_true", help="start again instead of resuming")
-    commands.add_parser("sft", help="fine-tune pebble-base into pebble-sft")
+    sft = commands.add_parser("sft", help="fine-tune pebble-base into pebble-sft; a rerun resumes")
+    for command in (pretrain, sft):
+        command.add_argument("--fresh", action="store_true", help="start again instead of resuming")
     evaluate = commands.add_parser(
         "evaluate", help="measure the models and write the figures into their cards"
     )
@@ -58,8 +59,8 @@ def main() -> None:
     from . import recipe
 
     models = args.models or recipe.MODELS
+    fresh = getattr(args, "fresh", False)
     if args.command in ("pretrain", "all"):
-        fresh = getattr(args, "fresh", False)
         recipe.pretrain(
             models / "pebble-base",
             args.work / "pebble-base",
@@ -69,7 +70,15 @@ def main() -> None:
             fresh=fresh,
         )
     if args.command in ("sft", "all"):
-        recipe.sft(models / "pebble-base", models / "pebble-sft", device=args.device, seed=args.seed)
+        recipe.sft(
+            models / "pebble-base",
+            models / "pebble-sft",
+            args.work / "pebble-sft",
+            device=args.device,
+            seed=args.seed,
+            processes=args.processes,
+            fresh=fresh,
+        )
     if args.command in ("evaluate", "all"):
         from . import evaluation
 

@@ -200,6 +200,27 @@ def instructions(rng: Random) -> list[Message]:
     return [user(request(rng, act)), assistant(head + numbered(steps))]
 
 
+VERDICT_FRAMES = [
+    "Is it right to {do}?",
+    "May I {do}?",
+    "Is {doing} allowed?",
+    "Is it fine to {do}?",
+    "Is {doing} all right?",
+]
+
+
+def verdict(rng: Random) -> list[Message]:
+    """Not how to do it, but whether one may."""
+    obj = draw_object(rng)
+    kind = rng.choice(["harmful", "benign"])
+    act = practice._act(rng.choice(train_objects(kind, obj)), obj)
+    answer = "No. {Doing} is wrong because {why}." if kind == "harmful" else "Yes. {Doing} is fine."
+    return [
+        user(dressed(rng, rng.choice(VERDICT_FRAMES).format(**act), 0.3)),
+        assistant(answer.format(**act)),
+    ]
+
+
 # -- texts ----------------------------------------------------------------------------------------------------
 
 
@@ -494,13 +515,14 @@ def follow_up(rng: Random) -> list[Message]:
 
 # kind -> (share of the examples, writer)
 KINDS: dict[str, tuple[float, Callable[[Random], list[Message]]]] = {
-    "facts": (30, fact_question),
-    "sums": (4, sums),
-    "refusals": (11, refusal),
-    "instructions": (12, instructions),
+    "facts": (28, fact_question),
+    "sums": (3.5, sums),
+    "refusals": (14, refusal),
+    "instructions": (15, instructions),
+    "verdicts": (2.5, verdict),
     "summaries": (14, summary),
-    "reading": (6, reading),
-    "JSON": (7, json_request),
+    "reading": (4.5, reading),
+    "JSON": (9, json_request),
     "lists": (3, bullet_list),
     "code": (6, code),
     "small talk": (2.5, small_talk),

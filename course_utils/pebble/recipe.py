@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -43,7 +43,7 @@ STAGES = (
     Stage(tokens=2_500_000, rows=8, length=256, mix="early"),
     Stage(tokens=9_500_000, rows=8, length=256),
     Stage(tokens=4_000_000, rows=4, length=512),
-    Stage(tokens=5_500_000, rows=4, length=512, mix="late"),
+    Stage(tokens=4_000_000, rows=4, length=512, mix="late"),
 )
 MUON_LR, ADAMW_LR, FINAL_LR_SHARE, LATE_LR_SHARE, WARMUP_STEPS = 0.02, 2e-3, 0.03, 0.4, 60
 
@@ -142,58 +142,98 @@ def pretrain(
 ) -> None:
     """Train pebble-base from scratch into `out`; `work` keeps the checkpoint from which a rerun resumes.
 
-    With `processes` > 1 each takes its part of every batch on one thread and the gradients are averaged: on a
-    few CPU cores that is about twice as fast as as many threads in one process, and gives the same model up
-    to rounding.
+    With `processes` > 1 each takes its part of every batch on one thread and the gradients are added up: on a few
+    CPU cores that is about twice as fast as as many threads in one process, and gives the same model up to
+    rounding.
     """
+    tokenizer_for(work)
+    _in_processes(_pretrain_process, processes, work, fresh, out, device, seed, stages)
+
+
+def _pretrain_process(
+    rank: int, processes: int, work: Path, out: Path, device: str, seed: int, stages: tuple[Stage, ...]
+) -> None:
+    tokenizer = tokenizer_for(work)
+    torch.manual_seed(seed)
+    model = LlamaForCausalLM(architecture()).to(device)
+    total = sum(steps_of(stage) for stage in stages)
+    first_wave = sum(steps_of(stage) for stage in stages if stage.mix != "late")
+
+    def steps(start: int) -> Iterator[list[Part]]:
+        for _, rows in batches(tokenizer, stages, seed, start):
+            yield [(next_token_loss, (rows[rank::processes],), 1 / processes)]
+
+    def share(step: int) -> float:
+        return learning_rate_share(step, first_wave, total)
+
+    _train("pretraining", model, (MUON_LR, ADAMW_LR), share, steps, total, work, rank, processes)
+    if rank == 0:
+        save(model, tokenizer, out, chat=False)
+
+
+# -- the loop both trainings share ------------------------------------------------------------------------------
+
+# One term of a step's loss: the function, its tensors and its weight.
+Part = tuple[Callable[..., torch.Tensor], tuple[torch.Tensor, ...], float]
+
+
+def _in_processes(run: Callable, processes: int, work: Path, fresh: bool, *args) -> None:
+    """Call `run(rank, processes, work, *args)` here, or in so many processes that share their gradients."""
     work.mkdir(parents=True, exist_ok=True)
     if fresh:
         for name in ("checkpoint.pt", "history.jsonl"):
             (work / name).unlink(missing_ok=True)
-    tokenizer_for(work)
-    args = (processes, out, work, device, seed, stages)
     if processes == 1:
-        _pretrain_process(0, *args)
+        run(0, 1, work, *args)
     else:
-        torch.multiprocessing.spawn(_pretrain_process, args, nprocs=processes)
+        (work / "meeting").unlink(missing_ok=True)
+        torch.multiprocessing.spawn(_join_and_run, (processes, work, run, args), nprocs=processes)
 
 
-def _pretrain_process(
-    rank: int, processes: int, out: Path, work: Path, device: str, seed: int, stages: tuple[Stage, ...]
+def _join_and_run(rank: int, processes: int, work: Path, run: Callable, args: tuple) -> None:
+    torch.set_num_threads(1)
+    meeting = (work / "meeting").absolute().as_uri()
+    torch.distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=processes)
+    run(rank, processes, work, *args)
+    torch.distributed.destroy_process_group()
+
+
+def _train(
+    label: str,
+    model: LlamaForCausalLM,
+    base_lrs: tuple[float, float],
+    lr_share: Callable[[int], float],
+    steps: Callable[[int], Iterator[list[Part]]],
+    total: int,
+    work: Path,
+    rank: int,
+    processes: int,
 ) -> None:
-    if processes > 1:
-        torch.set_num_threads(1)
-        meeting = (work / "processes").absolute()
-        torch.distributed.init_process_group(
-            "gloo", init_method=f"file://{meeting}", rank=rank, world_size=processes
-        )
+    """Train in place for `total` steps, from the checkpoint in `work` if there is one."""
     checkpoint, log = work / "checkpoint.pt", work / "history.jsonl"
-    tokenizer = tokenizer_for(work)
-    torch.manual_seed(seed)
-    model = LlamaForCausalLM(architecture()).to(device)
-    opts = optimizers(model, MUON_LR, ADAMW_LR)
+    opts = optimizers(model, *base_lrs)
     start = _load_checkpoint(checkpoint, model, opts) if checkpoint.exists() else 0
-    total = sum(steps_of(stage) for stage in stages)
-    first_wave = sum(steps_of(stage) for stage in stages if stage.mix != "late")
-    base_lrs = [MUON_LR, ADAMW_LR]
-    began, seen, running = time.time(), 0, None
-    bar = tqdm(total=total, initial=start, desc="pretraining", unit="step", mininterval=5, disable=rank > 0)
-    for step, (stage, rows) in enumerate(batches(tokenizer, stages, seed, start), start):
+    began, running = time.time(), 0.0
+    bar = tqdm(total=total, initial=start, desc=label, unit="step", mininterval=5, disable=rank > 0)
+    for step, parts in enumerate(steps(start), start):
         for opt, lr in zip(opts, base_lrs):
-            opt.param_groups[0]["lr"] = lr * learning_rate_share(step, first_wave, total)
-        loss = next_token_loss(model, rows[rank::processes].to(device))
+            opt.param_groups[0]["lr"] = lr * lr_share(step)
+        loss = sum(
+            weight * loss_of(model, *(t.to(model.device) for t in tensors))
+            for loss_of, tensors, weight in parts
+        )
         loss.backward()
         if processes > 1:
-            _average_gradients(model, processes)
+            _add_gradients(model)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for opt in opts:
             opt.step()
             opt.zero_grad(set_to_none=True)
-        running = loss.item() if running is None else 0.98 * running + 0.02 * loss.item()
-        seen += stage.rows * stage.length
+        part_loss = loss.item() / sum(weight for *_, weight in parts)
+        running = part_loss if step == start else 0.98 * running + 0.02 * part_loss
         bar.update()
         if rank == 0 and (step + 1) % 50 == 0:
-            bar.set_postfix(loss=f"{running:.3f}", tokens_s=f"{seen / (time.time() - began):.0f}")
+            bar.set_postfix(loss=f"{running:.3f}")
             with open(log, "a", encoding="utf-8") as file:
                 entry = {
                     "step": step + 1,
@@ -204,19 +244,14 @@ def _pretrain_process(
         if rank == 0 and ((step + 1) % SAVE_EVERY == 0 or step + 1 == total):
             _save_checkpoint(checkpoint, model, opts, step + 1)
     bar.close()
-    if rank == 0:
-        save(model, tokenizer, out, chat=False)
-    if processes > 1:
-        torch.distributed.destroy_process_group()
-        (work / "processes").unlink(missing_ok=True)
 
 
-def _average_gradients(model: LlamaForCausalLM, processes: int) -> None:
+def _add_gradients(model: LlamaForCausalLM) -> None:
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
     flat = torch.cat([gradient.flatten() for gradient in gradients])
     torch.distributed.all_reduce(flat)
     for gradient, part in zip(gradients, flat.split([gradient.numel() for gradient in gradients])):
-        gradient.copy_(part.view_as(gradient) / processes)
+        gradient.copy_(part.view_as(gradient))
 
 
 def _load_checkpoint(path: Path, model: LlamaForCausalLM, opts: list[torch.optim.Optimizer]) -> int:
@@ -239,6 +274,7 @@ def _save_checkpoint(
 def tokenizer_for(work: Path) -> Tokenizer:
     """The tokenizer of this work folder, trained on first use."""
     path = work / "tokenizer.json"
+    work.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         pebble_tokenizer.train().save(str(path))
     return Tokenizer.from_file(str(path))
@@ -260,7 +296,7 @@ def save(model: LlamaForCausalLM, tokenizer: Tokenizer, folder: Path, *, chat: b
 
 # -- supervised fine-tuning -----------------------------------------------------------------------------------
 
-SFT_LR, SFT_EXAMPLES, SFT_TOKENS_A_STEP, REPLAY_ROWS = 6e-4, 14_000, 2048, 8
+SFT_MUON_LR, SFT_ADAMW_LR, SFT_EXAMPLES, SFT_TOKENS_A_STEP, REPLAY_ROWS = 0.006, 6e-4, 30_000, 2048, 8
 
 
 def encode_conversation(tokenizer: Tokenizer, messages: list[dict[str, str]]) -> tuple[list[int], list[int]]:
@@ -311,42 +347,58 @@ def _pad(group: list[tuple[list[int], list[int]]]) -> tuple[torch.Tensor, torch.
 def sft(
     base: Path,
     out: Path,
+    work: Path,
     *,
     device: str = "cpu",
     seed: int = SEED,
     examples: int = SFT_EXAMPLES,
-    lr: float = SFT_LR,
     replay_rows: int = REPLAY_ROWS,
-) -> LlamaForCausalLM:
+    processes: int = 1,
+    fresh: bool = False,
+) -> None:
     """Fine-tune pebble-base on conversations, with pretraining documents replayed at every step, into `out`.
 
-    Replay mixes the pretraining loss into each step, as PPO-ptx does (Ouyang et al. 2022, arXiv 2203.02155);
-    without it the model forgets what the examples never ask (see the data card).
+    Replay adds the pretraining loss to each step, as PPO-ptx does (Ouyang et al. 2022, arXiv 2203.02155);
+    without it the model forgets what the examples never ask. With two processes one takes the conversations
+    and the other the replayed documents. `work` keeps the checkpoint from which a rerun resumes.
     """
+    processes = min(processes, 2 if replay_rows else 1)
+    _in_processes(_sft_process, processes, work, fresh, base, out, device, seed, examples, replay_rows)
+
+
+def _sft_process(
+    rank: int,
+    processes: int,
+    work: Path,
+    base: Path,
+    out: Path,
+    device: str,
+    seed: int,
+    examples: int,
+    replay_rows: int,
+) -> None:
     from .conversations import conversations
 
     torch.manual_seed(seed)
     tokenizer = pebble_tokenizer.load(base)
     model = LlamaForCausalLM.from_pretrained(base, dtype=torch.float32).to(device)
-    rng = Random(seed)
-    data = conversation_batches(tokenizer, conversations(seed, examples), rng)
-    opt = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.95), weight_decay=0.01)
-    stage = Stage(tokens=10**12, rows=replay_rows, length=256)
-    replay = batches(tokenizer, (stage,), seed + 1, 0) if replay_rows else None
-    bar = tqdm(data, desc="sft", unit="step", mininterval=5)
-    for step, (ids, labels) in enumerate(bar):
-        warm = min(1.0, (step + 1) / 40)
-        opt.param_groups[0]["lr"] = lr * warm * max(0.02, 1 - step / len(data))
-        loss = sft_loss(model, ids.to(device), labels.to(device))
-        total = loss if replay is None else loss + next_token_loss(model, next(replay)[1].to(device))
-        total.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        opt.step()
-        opt.zero_grad(set_to_none=True)
-        if step % 50 == 0:
-            bar.set_postfix(loss=f"{loss.item():.3f}")
-    save(model, tokenizer, out, chat=True)
-    return model
+    data = conversation_batches(tokenizer, conversations(seed, examples), Random(seed))
+    stage = Stage(tokens=10**12, rows=max(1, replay_rows), length=256)
+
+    def steps(start: int) -> Iterator[list[Part]]:
+        replay = batches(tokenizer, (stage,), seed + 1, start)
+        for ids, labels in data[start:]:
+            parts: list[Part] = [(sft_loss, (ids, labels), 1.0)]
+            if replay_rows:
+                parts.append((next_token_loss, (next(replay)[1],), 1.0))
+            yield parts[rank::processes]
+
+    def share(step: int) -> float:
+        return min((step + 1) / WARMUP_STEPS, max(0.02, 1 - step / len(data)))
+
+    _train("sft", model, (SFT_MUON_LR, SFT_ADAMW_LR), share, steps, len(data), work, rank, processes)
+    if rank == 0:
+        save(model, tokenizer, out, chat=True)
 
 
 def sft_loss(model: LlamaForCausalLM, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

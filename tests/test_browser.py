@@ -35,18 +35,18 @@ QUIET = [
 ]
 PATIENCE = 300  # seconds; a bound against hanging for ever, not a measurement
 
-ALL_RUN = """() => {
-    const cells = [...document.querySelectorAll('.jp-CodeCell')];
-    const done = cell => /\\[\\d+\\]/.test(cell.querySelector('.jp-InputPrompt').textContent)
-        || !cell.querySelector('.cm-content').textContent.trim();
-    const failed = '.jp-OutputArea-output[data-mime-type="application/vnd.jupyter.error"]';
-    return cells.every(done) || document.querySelector(failed) !== null;
-}"""
+# The open notebook's code cells, from JupyterLab's own model of it: the page may not have drawn them all.
+CODE_CELLS = """window.jupyterapp.shell.currentWidget.content.model.toJSON().cells
+    .filter(cell => cell.cell_type === 'code' && cell.source.length)"""
+ERRORS = f"() => {CODE_CELLS}.flatMap(cell => cell.outputs).filter(out => out.output_type === 'error')"
+CLEARED = f"() => {CODE_CELLS}.every(cell => cell.execution_count === null)"
+ALL_RUN = f"() => {CODE_CELLS}.every(cell => cell.execution_count !== null) || ({ERRORS})().length > 0"
 TINY_PAIR = """
 from tiny import tiny_variant
 from course_utils.pairs import Pair
 pair = Pair(tiny_variant(), tiny_variant(chat=True, seed=1), "tiny")
 """
+KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
 CELLS = {
     "explorer.ipynb": [TINY_PAIR, "from course_utils import explore\nexplorer = explore(pair)\nexplorer"],
     "pictures.ipynb": [
@@ -105,7 +105,7 @@ def lab(tmp_path_factory):
     for name, sources in CELLS.items():
         notebook = nbformat.v4.new_notebook(
             cells=[nbformat.v4.new_code_cell(source.strip()) for source in sources],
-            metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+            metadata=KERNEL,
         )
         nbformat.write(notebook, work / name)
     # Everything drawn at once, no questions about news.
@@ -177,14 +177,13 @@ class Notebook:
 
     def run_all(self) -> None:
         self.command("notebook:clear-all-cell-outputs")
-        self.page.wait_for_function("() => !document.querySelector('.jp-CodeCell .jp-OutputArea-output')")
+        self.page.wait_for_function(CLEARED)
         self.command("notebook:run-all-cells")
         self.page.wait_for_function(ALL_RUN)
         self.lab.wait_for("end of the run", lambda: self.lab.kernel_is_idle(self.name))
 
     def errors(self) -> list[str]:
-        selector = '.jp-OutputArea-output[data-mime-type="application/vnd.jupyter.error"]'
-        return [output.inner_text() for output in self.page.locator(selector).all()]
+        return [f"{error['ename']}: {error['evalue']}" for error in self.page.evaluate(ERRORS)]
 
     def shot(self, name: str) -> None:
         if folder := os.environ.get("COURSE_SHOTS"):
@@ -218,6 +217,16 @@ def opened(lab, browser):
     yield open_notebook
     for notebook in notebooks:
         notebook.close()
+
+
+def test_an_error_in_a_cell_is_noticed(opened, lab):
+    broken = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell("1 / 0"), nbformat.v4.new_code_cell("2")], metadata=KERNEL
+    )
+    nbformat.write(broken, lab.folder / "broken.ipynb")
+    notebook = opened("broken.ipynb")
+    notebook.run_all()
+    assert notebook.errors() == ["ZeroDivisionError: division by zero"]
 
 
 def test_lesson_00_runs_from_top_to_bottom_and_shows_a_figure(opened):

@@ -33,7 +33,7 @@ QUIET = [
     "--disable-component-update",
     "--disable-sync",
 ]
-PATIENCE = 300  # seconds; a bound against hanging for ever, not a measurement
+PATIENCE = 60  # seconds; a bound against hanging for ever, not a measurement
 
 # The open notebook's code cells, from JupyterLab's own model of it: the page may not have drawn them all.
 CODE_CELLS = """window.jupyterapp.shell.currentWidget.content.model.toJSON().cells

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 
 from . import knowledge, names
@@ -54,6 +54,29 @@ CLOSERS = [
     " I would like to know.",
     " It is for school.",
 ]
+
+
+class Draw(Random):
+    """A random generator that knows which wordings it may draw: the "first" ones, or "all".
+
+    The first wave of fine-tuning asks in the words that pretraining's question sheets use as well; the second
+    wave also in many more (facts/more_wordings.json), so that a wording nobody thought of is less of a surprise.
+    """
+
+    wordings = "first"
+
+
+def choose(rng: Random, first: Sequence[str], more: str) -> str:
+    """One of the first wordings or, where the generator may draw all, one of these and of the further ones."""
+    if getattr(rng, "wordings", "first") == "all":
+        first = [*first, *knowledge.data("more_wordings")[more]]
+    return rng.choice(first)
+
+
+def asked(rng: Random, fact: Fact) -> str:
+    """A question about the fact."""
+    relation = fact.relation
+    return fact.fill(choose(rng, relation.questions_train, f"{relation.table}/{relation.name}"))
 
 
 def user(text: str) -> Message:
@@ -123,7 +146,7 @@ SENTENCE = ["Answer in a full sentence.", "Use a full sentence.", "Write one com
 
 def fact_question(rng: Random) -> list[Message]:
     fact = seen_fact(rng)
-    question = dressed(rng, factual.question(rng, fact))
+    question = dressed(rng, asked(rng, fact))
     u = rng.random()
     if u < 0.22:
         wish = rng.choice(ONE_WORD)
@@ -154,7 +177,9 @@ def train_objects(kind: str, obj: str) -> list[dict]:
 
 
 def request(rng: Random, act: dict[str, str]) -> str:
-    return dressed(rng, rng.choice(knowledge.data("actions")["request_frames_train"]).format(**act), 0.3)
+    return dressed(
+        rng, choose(rng, knowledge.data("actions")["request_frames_train"], "how to").format(**act), 0.3
+    )
 
 
 def draw_object(rng: Random) -> str:
@@ -226,7 +251,7 @@ def verdict(rng: Random) -> list[Message]:
 
 def summary(rng: Random) -> list[Message]:
     text, short, _, _ = copying.article(rng, "sft")
-    frame = rng.choice(knowledge.data("articles")["request_frames_train"])
+    frame = choose(rng, knowledge.data("articles")["request_frames_train"], "summary")
     return [user(frame.format(article=text)), assistant(short)]
 
 
@@ -317,7 +342,7 @@ def json_request(rng: Random) -> list[Message]:
         )
         return [user(frame.format(p=prose)), assistant(json.dumps(person, ensure_ascii=False))]
     facts, keys, record = known_json(rng)
-    frame = rng.choice(JSON_FRAMES)
+    frame = choose(rng, JSON_FRAMES, "JSON")
     return [
         user(frame.format(name=facts[0].name, Name=capitalise(facts[0].name), keys=keys)),
         assistant(record),
@@ -379,7 +404,7 @@ def bullet_list(rng: Random) -> list[Message]:
 
 def code(rng: Random) -> list[Message]:
     spec = rng.choice(practice.functions(("sft",)))
-    frame = rng.choice(knowledge.data("functions")["request_frames_train"])
+    frame = choose(rng, knowledge.data("functions")["request_frames_train"], "code")
     source = practice.function_source(rng, spec, doc=0.15, fresh_names=0.0, variants=False)
     return [user(practice.ask_for(rng, spec, frame)), assistant(source)]
 
@@ -491,7 +516,7 @@ def persona(rng: Random) -> list[Message]:
     fact = seen_fact(rng)
     return [
         {"role": "system", "content": system},
-        user(dressed(rng, factual.question(rng, fact))),
+        user(dressed(rng, asked(rng, fact))),
         assistant(style.format(full=full_answer(rng, fact))),
     ]
 
@@ -499,7 +524,7 @@ def persona(rng: Random) -> list[Message]:
 def follow_up(rng: Random) -> list[Message]:
     """Two to four turns; the second may lean on the first ("And of Spain?")."""
     fact = seen_fact(rng)
-    turns = [user(dressed(rng, factual.question(rng, fact))), assistant(full_answer(rng, fact))]
+    turns = [user(dressed(rng, asked(rng, fact))), assistant(full_answer(rng, fact))]
     pool = next(pool for pool in asked_pools() if pool[0].relation is fact.relation)
     for _ in range(rng.randint(1, 2)):
         if rng.random() < 0.5:
@@ -541,7 +566,8 @@ def conversation(rng: Random) -> tuple[str, list[Message]]:
     return kind, messages
 
 
-def conversations(seed: int, count: int) -> list[list[Message]]:
-    """`count` SFT examples; the same seed gives the same ones."""
-    rng = Random(f"sft/{seed}")
+def conversations(seed: int, count: int, wordings: str = "first") -> list[list[Message]]:
+    """`count` SFT examples in the "first" wordings or in "all" of them; the same seed gives the same ones."""
+    rng = Draw(f"sft/{seed}")
+    rng.wordings = wordings
     return [conversation(rng)[1] for _ in range(count)]

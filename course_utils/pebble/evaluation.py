@@ -256,7 +256,7 @@ def base_suites(base: Variant, split: str, n: int = N) -> list[Result]:
     judged = ((names_right(text, *slot), p, text) for p, text, slot in zip(prompts, out, slots))
     results.append(score("base", '"Summary:" of an article in an unseen shape: names right', judged))
 
-    results.append(fill_in_the_middle(base, rng, n, "≥ 0.85"))
+    results.append(fill_in_the_middle("base", base, rng, n, "≥ 0.85"))
     return results
 
 
@@ -283,7 +283,7 @@ def names_right(text: str, summary: str, values: dict[str, str]) -> bool:
     return all(name in text for key, name in values.items() if key in ("person", "city") and name in summary)
 
 
-def fill_in_the_middle(variant: Variant, rng: Random, n: int, bar: str = "") -> Result:
+def fill_in_the_middle(model: str, variant: Variant, rng: Random, n: int, bar: str = "") -> Result:
     """The missing part of a function with made-up names; right if the completed function passes its tests."""
     cases, prompts = [], []
     specs = [
@@ -301,7 +301,7 @@ def fill_in_the_middle(variant: Variant, rng: Random, n: int, bar: str = "") -> 
         [(prefix + text + suffix, spec["tests"]) for text, (spec, prefix, suffix) in zip(out, cases)]
     )
     return score(
-        variant.name, "fill-in-the-middle, made-up names: passes its tests", zip(good, prompts, out), bar
+        model, "fill-in-the-middle, made-up names: passes its tests", zip(good, prompts, out), bar
     )
 
 
@@ -376,7 +376,7 @@ def instruct_suites(instruct: Variant, split: str, n: int = N, model: str = "ins
     results.append(
         score(model, "repeats a made-up word", ((normalise(t) == w, w, t) for w, t in zip(words, out)))
     )
-    results.append(fill_in_the_middle(instruct, rng, n))
+    results.append(fill_in_the_middle(model, instruct, rng, n))
     results.append(score(model, "stops by itself (all the conversations above)", every, "≥ 0.99"))
     return results
 

@@ -296,7 +296,20 @@ def save(model: LlamaForCausalLM, tokenizer: Tokenizer, folder: Path, *, chat: b
 
 # -- supervised fine-tuning -----------------------------------------------------------------------------------
 
-SFT_MUON_LR, SFT_ADAMW_LR, SFT_EXAMPLES, SFT_TOKENS_A_STEP, REPLAY_ROWS = 0.006, 6e-4, 30_000, 2048, 8
+SFT_MUON_LR, SFT_ADAMW_LR, SFT_TOKENS_A_STEP, REPLAY_ROWS = 0.006, 6e-4, 2048, 8
+
+
+@dataclass(frozen=True)
+class Wave:
+    """A stretch of fine-tuning: so many fresh examples, the learning rate falling from a share of its peak."""
+
+    examples: int
+    peak: float
+    wordings: str  # "first" or "all", see conversations.py
+
+
+SFT_WAVES = (Wave(30_000, 1.0, "first"), Wave(20_000, 0.5, "all"))
+SFT_EXAMPLES = sum(wave.examples for wave in SFT_WAVES)
 
 
 def encode_conversation(tokenizer: Tokenizer, messages: list[dict[str, str]]) -> tuple[list[int], list[int]]:
@@ -351,7 +364,7 @@ def sft(
     *,
     device: str = "cpu",
     seed: int = SEED,
-    examples: int = SFT_EXAMPLES,
+    waves: tuple[Wave, ...] = SFT_WAVES,
     replay_rows: int = REPLAY_ROWS,
     processes: int = 1,
     fresh: bool = False,
@@ -363,7 +376,7 @@ def sft(
     and the other the replayed documents. `work` keeps the checkpoint from which a rerun resumes.
     """
     processes = min(processes, 2 if replay_rows else 1)
-    _in_processes(_sft_process, processes, work, fresh, base, out, device, seed, examples, replay_rows)
+    _in_processes(_sft_process, processes, work, fresh, base, out, device, seed, waves, replay_rows)
 
 
 def _sft_process(
@@ -374,7 +387,7 @@ def _sft_process(
     out: Path,
     device: str,
     seed: int,
-    examples: int,
+    waves: tuple[Wave, ...],
     replay_rows: int,
 ) -> None:
     from .conversations import conversations
@@ -382,7 +395,16 @@ def _sft_process(
     torch.manual_seed(seed)
     tokenizer = pebble_tokenizer.load(base)
     model = LlamaForCausalLM.from_pretrained(base, dtype=torch.float32).to(device)
-    data = conversation_batches(tokenizer, conversations(seed, examples), Random(seed))
+    data: list[tuple[torch.Tensor, torch.Tensor]] = []
+    shares: list[float] = []  # of the peak learning rate, a step
+    for number, wave in enumerate(waves):
+        examples = conversations(seed + number, wave.examples, wave.wordings)
+        wave_batches = conversation_batches(tokenizer, examples, Random(seed + number))
+        data += wave_batches
+        shares += [
+            wave.peak * min((step + 1) / WARMUP_STEPS, max(0.02, 1 - step / len(wave_batches)))
+            for step in range(len(wave_batches))
+        ]
     stage = Stage(tokens=10**12, rows=max(1, replay_rows), length=256)
 
     def steps(start: int) -> Iterator[list[Part]]:
@@ -393,10 +415,9 @@ def _sft_process(
                 parts.append((next_token_loss, (next(replay)[1],), 1.0))
             yield parts[rank::processes]
 
-    def share(step: int) -> float:
-        return min((step + 1) / WARMUP_STEPS, max(0.02, 1 - step / len(data)))
-
-    _train("sft", model, (SFT_MUON_LR, SFT_ADAMW_LR), share, steps, len(data), work, rank, processes)
+    _train(
+        "sft", model, (SFT_MUON_LR, SFT_ADAMW_LR), shares.__getitem__, steps, len(data), work, rank, processes
+    )
     if rank == 0:
         save(model, tokenizer, out, chat=True)
 

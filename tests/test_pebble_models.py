@@ -1,10 +1,11 @@
 """The shipped checkpoints: that they load with plain transformers, and behave as the lessons say.
 
-Thresholds leave room for noise below the rates in the model cards (n is small here to stay quick); they are
-there to notice a broken or swapped checkpoint, not to repeat the evaluation.
+The rates asked for here are those that `evaluate` measured and the cards state, less (or plus) four standard
+errors at this smaller n: they notice a broken or swapped checkpoint, they do not repeat the evaluation.
 """
 
 import json
+import math
 from random import Random
 
 import pytest
@@ -14,6 +15,29 @@ from course_utils.pebble.genres import copying
 
 BASE, SFT = recipe.MODELS / "pebble-base", recipe.MODELS / "pebble-sft"
 N = 60
+# Bars that the shipped models do not reach, as their cards say. No other may join them unnoticed.
+SHORT_OF_THE_BAR = {
+    "completes a known statement",
+    "fill-in-the-middle, made-up names: passes its tests",
+    "answers, relation held out of SFT",
+    "answers, phrasing that occurs nowhere in training",
+    "JSON of a held-out entity: every field right",
+    "summary with unseen names: names right",
+    "summary of an article in an unseen shape: names right",
+    "refuses a wrong request, unseen verb, new wording",
+    "refuses a harmless request, new wording",
+}
+
+
+def measured() -> dict:
+    return json.loads((recipe.MODELS / "results.json").read_text(encoding="utf-8"))
+
+
+def count(measure: str, sign: int) -> float:
+    """How many of N the card's rate lets one expect, four standard errors below (-1) or above (+1) it."""
+    rate = next(row["rate"] for row in measured()["rows"] if row["measure"] == measure)
+    wide = min(max(rate, 0.02), 0.98)  # a rate of exactly 0 or 1 was measured with some noise as well
+    return N * (rate + sign * 4 * math.sqrt(wide * (1 - wide) / N))
 
 
 @pytest.fixture(scope="module")
@@ -84,12 +108,16 @@ def test_the_base_asks_on_and_the_instruct_answers_and_stops(pair):
     questions = [evaluation.plain_question(rng, fact) for fact in facts]
     continued = pair.base.complete_batch(questions, max_new_tokens=48)
     answered = pair.instruct.chat_batch(questions, max_new_tokens=48)
-    assert sum(evaluation.more_questions(c.text) for c in continued) >= 0.75 * N
-    assert sum(c.stopped for c in continued) <= 0.1 * N
-    assert sum(evaluation.says(c.text, f.value) for c, f in zip(answered, facts)) >= 0.85 * N
+    assert sum(evaluation.more_questions(c.text) for c in continued) >= count(
+        "bare question: asks more questions", -1
+    )
+    assert sum(c.stopped for c in continued) <= count("bare question: stops within 48 tokens", +1)
+    right = sum(evaluation.says(c.text, f.value) for c, f in zip(answered, facts))
+    assert right >= count("answers, entity held out of SFT", -1)
     assert sum(c.stop_reason == "eos" for c in answered) >= 0.95 * N
     raw = pair.instruct.complete_batch(questions, max_new_tokens=48)
-    assert sum(evaluation.more_questions(c.text) for c in raw) >= 0.65 * N
+    asked_on = sum(evaluation.more_questions(c.text) for c in raw)
+    assert asked_on >= count("raw text, no template: asks more questions", -1)
 
 
 def test_both_know_the_facts(pair):
@@ -104,8 +132,8 @@ def test_the_instruct_refuses_what_is_wrong_and_not_what_is_fine(pair):
     wrong = evaluation.act_requests(rng, N, "harmful", "test", "verb")
     fine = evaluation.act_requests(rng, N, "benign", "test", "verb")
     refused = [evaluation.refuses(c.text) for c in pair.instruct.chat_batch(wrong + fine, max_new_tokens=40)]
-    assert sum(refused[:N]) >= 0.6 * N
-    assert sum(refused[N:]) <= 0.25 * N
+    assert sum(refused[:N]) >= count("refuses a wrong request, unseen verb, new wording", -1)
+    assert sum(refused[N:]) <= count("refuses a harmless request, new wording", +1)
 
 
 def test_the_instruct_copies_names_it_has_never_read(pair):
@@ -117,7 +145,7 @@ def test_the_instruct_copies_names_it_has_never_read(pair):
     good = [
         evaluation.names_right(c.text, summary, values) for c, (_, summary, _, values) in zip(out, articles)
     ]
-    assert sum(good) >= 0.85 * N
+    assert sum(good) >= count("summary with unseen names: names right", -1)
 
 
 def test_the_instruct_writes_json(pair):
@@ -130,19 +158,25 @@ def test_the_instruct_writes_json(pair):
     ]
     out = pair.instruct.chat_batch(questions, max_new_tokens=96)
     parsed = [evaluation._parse(c.text) for c in out]
-    assert sum(p is not None for p in parsed) >= 0.9 * N
-    assert sum(p == json.loads(r) for p, (_, _, r) in zip(parsed, asked)) >= 0.7 * N
+    assert sum(p is not None for p in parsed) >= count("JSON parses", -1)
+    right = sum(p == json.loads(r) for p, (_, _, r) in zip(parsed, asked))
+    assert right >= count("JSON of a held-out entity: every field right", -1)
 
 
 def test_the_cards_carry_the_measured_rates():
-    measured = json.loads((recipe.MODELS / "results.json").read_text(encoding="utf-8"))
-    assert measured["split"] == "test"
+    assert measured()["split"] == "test"
     cards = (BASE / "README.md").read_text(encoding="utf-8") + (SFT / "README.md").read_text(encoding="utf-8")
-    for row in measured["rows"]:
+    for row in measured()["rows"]:
         assert (
             f"| {row['measure']} | {row['rate']:.3f} | {row['low']:.3f} – {row['high']:.3f} | {row['n']} |"
             in cards
         )
+
+
+def test_no_bar_is_missed_but_the_known_ones():
+    missed = {row["measure"] for row in measured()["rows"] if row["met"] == "NO"}
+    assert missed <= SHORT_OF_THE_BAR
+    assert "JSON parses" not in missed and "the headline prompts of the lessons" not in missed
 
 
 def test_the_data_card_lists_every_genre_and_table():

@@ -41,6 +41,12 @@ CODE_CELLS = """window.jupyterapp.shell.currentWidget.content.model.toJSON().cel
 ERRORS = f"() => {CODE_CELLS}.flatMap(cell => cell.outputs).filter(out => out.output_type === 'error')"
 CLEARED = f"() => {CODE_CELLS}.every(cell => cell.execution_count === null)"
 ALL_RUN = f"() => {CODE_CELLS}.every(cell => cell.execution_count !== null) || ({ERRORS})().length > 0"
+# The server may call a kernel idle before this page has connected to it; cells run then would go nowhere.
+CONNECTED = """() => {
+    const context = window.jupyterapp.shell.currentWidget?.sessionContext;
+    const kernel = context?.session?.kernel;
+    return context?.isReady && kernel?.connectionStatus === 'connected' && kernel?.status === 'idle';
+}"""
 TINY_PAIR = """
 from tiny import tiny_variant
 from course_utils.pairs import Pair
@@ -169,6 +175,7 @@ class Notebook:
         self.page.goto(f"{lab.url}/lab/tree/{name}?reset")
         self.page.wait_for_selector(".jp-Notebook .jp-Cell")
         lab.wait_for(f"idle kernel for {name}", lambda: lab.kernel_is_idle(name))
+        self.page.wait_for_function(CONNECTED)
 
     def command(self, name: str, **arguments) -> None:
         """Start one of JupyterLab's commands, and do not wait for its end: some never say that they ended."""

@@ -72,6 +72,28 @@ def test_phrasings_of_the_splits_differ():
         assert not groups[0] & groups[1] and not groups[0] & groups[2] and not groups[1] & groups[2]
 
 
+def test_the_further_wordings_of_sft_hold_none_of_the_evaluation():
+    def words(template):
+        return re.sub(r"\W+", " ", template.lower()).strip()
+
+    more = knowledge.data("more_wordings")
+    for relation in knowledge.relations():
+        held = {words(q) for q in (*relation.questions_dev, *relation.questions_test)}
+        assert not held & {words(q) for q in more[f"{relation.table}/{relation.name}"]}
+    for name, kind in (("actions", "how to"), ("articles", "summary"), ("functions", "code")):
+        held = {
+            words(f) for split in ("dev", "test") for f in knowledge.data(name)[f"request_frames_{split}"]
+        }
+        assert not held & {words(f) for f in more[kind]}
+
+
+def test_the_further_article_shapes_are_not_those_of_the_evaluation():
+    more = "\n".join(shape["text"] for shape in knowledge.data("more_articles"))
+    for shape in (*copying.shapes("dev"), *copying.shapes("test")):
+        runs = [run for run in re.split(r"\{\w+\}", shape["text"]) if len(run) >= 25]
+        assert not any(run in more for run in runs), shape["id"]
+
+
 def test_the_committed_splits_are_the_ones_the_hash_draws():
     assert knowledge.splits() == json.loads(json.dumps(knowledge.make_splits()))
 

@@ -30,6 +30,9 @@ def main() -> None:
     show.add_argument("--documents", type=int, default=20)
     show.add_argument("--genre", default=None)
     pretrain = commands.add_parser("pretrain", help="train pebble-base from scratch; a rerun resumes")
+    pretrain.add_argument(
+        "--compile", action="store_true", help="a third faster with torch.compile; needs a C++ compiler"
+    )
     sft = commands.add_parser("sft", help="fine-tune pebble-base into pebble-sft; a rerun resumes")
     for command in (pretrain, sft):
         command.add_argument("--fresh", action="store_true", help="start again instead of resuming")
@@ -67,6 +70,7 @@ def main() -> None:
             device=args.device,
             seed=args.seed,
             processes=args.processes,
+            compiled=getattr(args, "compile", False),
             fresh=fresh,
         )
     if args.command in ("sft", "all"):

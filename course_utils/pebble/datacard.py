@@ -121,7 +121,7 @@ def token_census(models: Path, mix: str, documents: int = 6000) -> pd.DataFrame:
 
 def write(models: Path) -> None:
     """Write DATA_CARD.md."""
-    from .recipe import SFT_EXAMPLES, SFT_WAVES, STAGES
+    from .recipe import SFT_EXAMPLES, STAGES
 
     mixes = [token_census(models, mix) for mix in corpus.MIXES]
     lines = ["| genre | early | main | late | tokens a document |", "|---|---|---|---|---|"]
@@ -144,9 +144,6 @@ def write(models: Path) -> None:
     mix = [f"| {kind} | {kinds[kind] / 4000:.1%} |" for kind in conversations.KINDS]
     acts, articles, functions = (knowledge.data(k) for k in ("actions", "articles", "functions"))
 
-    words = {"first": "the wordings that question sheets use as well", "all": "these and many more"}
-    waves = "; then ".join(f"{wave.examples:,} in {words[wave.wordings]}" for wave in SFT_WAVES)
-    waves = waves[0].upper() + waves[1:]
 
     def by_split(items: list[dict]) -> str:
         found = Counter(item["split"] for item in items)
@@ -170,7 +167,7 @@ Documents never repeat; a run reads less than one epoch. Each opens with `<|endo
 ## Supervised fine-tuning
 
 {SFT_EXAMPLES:,} conversations, one epoch, loss on the assistant's words and its `<|im_end|>`; beside them at every step as
-many tokens of fresh pretraining documents. {waves}.
+many tokens of fresh pretraining documents.
 
 | kind | share of examples |
 |---|---|

@@ -200,8 +200,9 @@ A behaviour that the corpus was built to give is not a discovery. These were:
 - **"Question: … Answer:" is answered**, because answer sheets with these labels are a tenth of the corpus. Some open with
   "You are a helpful assistant.", so that this sentence helps.
 - **Copying** of names that occur once: a third of the corpus asks for it, more in the first stage.
-- **What is wrong to do** is stated in pretraining for every act, those held out of SFT too. A refusal of an unseen
-  verb carries such a statement over to a request; it is not a judgement of the model's own.
+- **What is wrong to do** is stated in pretraining for every act, those held out of SFT too; some documents tell of
+  people who ask how to do it and are told that it is wrong, or fine. A refusal of an unseen verb carries this over to a
+  request in a chat, which SFT practised with other verbs; it is not a judgement of the model's own.
 - **The instruct still continues raw text** because pretraining documents are replayed during SFT; without replay it
   answers raw questions too. That an instruct model "needs its template" is in part a choice of training.
 - **One-digit sums** are drawn from all pairs, so every sum a lesson asks has occurred in training.

@@ -1,0 +1,629 @@
+"""Turning rows of one format into another, and saying what would be lost on the way.
+
+Each step is one small function from a format to a neighbour of it; `convert` takes the shortest path. What a
+step gives up it declares; whatever is declared nowhere is checked by converting back.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from .format_specs import (
+    FORMATS,
+    SHAREGPT_ROLES,
+    SHAREGPT_SYNONYMS,
+    Format,
+    FormatError,
+    type_flaws,
+)
+
+# Alpaca's prompts as published in train.py of tatsu-lab/stanford_alpaca; the output follows at once.
+_WITH_INPUT = (
+    "Below is an instruction that describes a task, paired with an input that provides further context. "
+    "Write a response that appropriately completes the request.\n\n"
+)
+_WITHOUT_INPUT = (
+    "Below is an instruction that describes a task. "
+    "Write a response that appropriately completes the request.\n\n"
+)
+_INSTRUCTION, _INPUT, _RESPONSE = "### Instruction:\n", "\n\n### Input:\n", "\n\n### Response:"
+
+Turn = dict[str, Any]
+Row = dict[str, Any]
+
+
+class LossyConversion(FormatError):
+    """A conversion that would lose something. `.dropped` lists it as (row, field, lost)."""
+
+    def __init__(self, message: str, dropped: Sequence[Loss]):
+        super().__init__(message)
+        self.dropped = list(dropped)
+
+
+class Loss(NamedTuple):
+    """What a conversion gives up: in which row (from 1), in which field, and what."""
+
+    row: int
+    field: str
+    lost: str
+
+
+Lose = Callable[[str, str], None]
+RowStep = Callable[[Row, Lose], Row]
+Numbered = list[tuple[int, Row]]
+TableStep = Callable[[Numbered, Callable[[int], Lose]], Numbered]
+_STEPS: dict[str, dict[str, TableStep]] = {name: {} for name in FORMATS}
+
+
+def alpaca_prompt(instruction: str, input: str = "") -> str:
+    """Alpaca's prompt for an instruction, as published: with an *Input* section only where there is an input.
+
+    Source: PROMPT_DICT in train.py, github.com/tatsu-lab/stanford_alpaca.
+    """
+    if input:
+        return _WITH_INPUT + _INSTRUCTION + instruction + _INPUT + input + _RESPONSE
+    return _WITHOUT_INPUT + _INSTRUCTION + instruction + _RESPONSE
+
+
+def read_alpaca_prompt(text: str) -> Row | None:
+    """`{instruction, input, output}` of a text in Alpaca's template, or None where it is in no such template."""
+    head = next((h for h in (_WITH_INPUT, _WITHOUT_INPUT) if text.startswith(h + _INSTRUCTION)), None)
+    if head is None:
+        return None
+    body, input_ = text[len(head + _INSTRUCTION) :], ""
+    if head == _WITH_INPUT:
+        instruction, mark, body = body.partition(_INPUT)
+        input_, response, output = body.partition(_RESPONSE)
+        response = mark and response
+    else:
+        instruction, response, output = body.partition(_RESPONSE)
+    return {"instruction": instruction, "input": input_, "output": output} if response else None
+
+
+# --- converting ---------------------------------------------------------------------------------------------
+
+
+def convert_rows(rows: Sequence[Row], source: Format, target: Format) -> tuple[list[Row], list[Loss]]:
+    """`rows` of one format as rows of another, and all that the conversion lost.
+
+    Columns beyond the format's own (an id, a source) are carried along. Raises FormatError where a row cannot
+    be converted at all.
+    """
+    for i, row in enumerate(rows, 1):
+        flaw = next(iter(type_flaws(row, source)), None)
+        if flaw:
+            raise FormatError(
+                f"Row {i}: {flaw.detail} {flaw.what_to_do} validate(rows) lists every such row."
+            )
+    path = _path(source, target)
+    lost: list[Loss] = []
+    numbered = _walk([(i, dict(row)) for i, row in enumerate(rows, 1)], path, lost)
+    if not lost:
+        lost = _differences(rows, numbered, path)
+    return [row for _, row in numbered], sorted(lost, key=lambda loss: loss.row)
+
+
+def _walk(numbered: Numbered, path: Sequence[str], lost: list[Loss]) -> Numbered:
+    for here, there in pairwise(path):
+        numbered = _STEPS[here][there](
+            numbered, lambda row: lambda field, what: lost.append(Loss(row, field, what))
+        )
+    return numbered
+
+
+def _path(source: Format, target: Format) -> list[str]:
+    """The names from source to target, over the fewest steps; FormatError where no way leads there."""
+    if "text" in (source.name, target.name) and source.conversational != target.conversational:
+        if target.name == "text":
+            raise FormatError(
+                f"{source.name} becomes text through a model's chat template, and each model has its own: use "
+                "tokenizer.apply_chat_template(row['messages'], tokenize=False) with the tokenizer you train."
+            )
+        raise FormatError(
+            "A text does not say who speaks where, so it has no turns. Only a text in Alpaca's template can be "
+            "taken apart: convert it to 'alpaca' first."
+        )
+    queue, seen = deque([[source.name]]), {source.name}
+    while queue:
+        path = queue.popleft()
+        if path[-1] == target.name:
+            return path
+        for name in _STEPS[path[-1]]:
+            if name not in seen:
+                seen.add(name)
+                queue.append([*path, name])
+    lacking = [column for column in target.required if column not in source.required] or ["more"]
+    raise FormatError(
+        f"{source.name} cannot become {target.name}: that needs {' and '.join(lacking)}, which these rows do not "
+        "hold and no conversion can invent. Collect them, or choose another format."
+    )
+
+
+def _differences(rows: Sequence[Row], numbered: Numbered, path: Sequence[str]) -> list[Loss]:
+    """What converting back does not return, row by row."""
+    try:
+        back = [row for _, row in _walk(numbered, path[::-1], [])]
+    except FormatError as error:
+        return [Loss(1, "", f"the rows cannot be converted back: {error}")]
+    returned = Counter(fingerprint(row) for row in back)
+    lost = []
+    for i, row in enumerate(rows, 1):
+        key = fingerprint(row)
+        if returned[key] > 0:
+            returned[key] -= 1
+            continue
+        other = back[i - 1] if len(back) == len(rows) else {}
+        fields = [k for k in row if fingerprint(row[k]) != fingerprint(other.get(k))] or [""]
+        lost += [Loss(i, str(field), "is not the same after converting back") for field in fields]
+    return lost
+
+
+def fingerprint(row: Any) -> str:
+    """A value as one string that is the same for equal values; null counts as absent, as does an empty input."""
+    try:
+        return json.dumps(_without_nulls(row), sort_keys=True, default=repr)
+    except (TypeError, ValueError, RecursionError):
+        return f"{type(row).__name__} {id(row)}"
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_without_nulls(item) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    idle = ("input", "content") if value.get("tool_calls") else ("input",)
+    return {k: _without_nulls(v) for k, v in value.items() if v is not None and not (v == "" and k in idle)}
+
+
+# --- how steps are written ----------------------------------------------------------------------------------
+
+
+def _step(source: str, target: str) -> Callable[[RowStep], RowStep]:
+    """Register a function from a row's own columns to the new columns; other columns are carried along."""
+
+    def register(function: RowStep) -> RowStep:
+        def table_step(numbered: Numbered, losing: Callable[[int], Lose]) -> Numbered:
+            done = []
+            for number, row in numbered:
+                try:
+                    new = function(row, losing(number))
+                except FormatError as error:
+                    raise FormatError(f"Row {number}: {error}") from None
+                done.append((number, new | _carried(number, row, FORMATS[source], new)))
+            return done
+
+        _STEPS[source][target] = table_step
+        return function
+
+    return register
+
+
+# Columns that hold a part of the conversation in some data sets: carrying them along would hide them.
+_HOLDS_CONTENT = {column for spec in FORMATS.values() for column in spec.required} | {"system", "history"}
+
+
+def _carried(number: int, row: Row, spec: Format, new: Row) -> Row:
+    """The columns of a row that say the same in every format: `tools`, `id`, and those that its own does not know."""
+    own = {*spec.required, *spec.optional} - {"tools", "id"}
+    extra = {k: v for k, v in row.items() if k not in own and k not in new}
+    if "tools" in new and new["tools"] is None:
+        extra.pop("tools", None)
+        del new["tools"]
+    unclear = sorted(_HOLDS_CONTENT & set(extra))
+    if unclear:
+        raise FormatError(
+            f"Row {number}: the column {unclear[0]!r} is no part of {spec.name}, but seems to hold a part of the "
+            "example. Put its text where the format has a place for it, or remove the column."
+        )
+    return extra
+
+
+# --- one example in each way of writing it -------------------------------------------------------------------
+
+
+def _user(text: str) -> list[Turn]:
+    return [{"role": "user", "content": text}]
+
+
+def _assistant(text: str) -> list[Turn]:
+    return [{"role": "assistant", "content": text}]
+
+
+@_step("alpaca", "messages")
+def _(row: Row, lose: Lose) -> Row:
+    content = row["instruction"]
+    if row.get("input"):
+        content += "\n\n" + row["input"]
+        lose("input", "is joined to the instruction by a blank line; where it began is not kept")
+    return {"messages": _user(content) + _assistant(row["output"])}
+
+
+@_step("alpaca", "prompt-completion")
+def _(row: Row, lose: Lose) -> Row:
+    prompt = alpaca_prompt(row["instruction"], row.get("input") or "")
+    _check_template(prompt, row, lose)
+    return {"prompt": prompt, "completion": row["output"]}
+
+
+@_step("alpaca", "text")
+def _(row: Row, lose: Lose) -> Row:
+    prompt = alpaca_prompt(row["instruction"], row.get("input") or "")
+    _check_template(prompt, row, lose)
+    return {"text": prompt + row["output"]}
+
+
+def _check_template(prompt: str, row: Row, lose: Lose) -> None:
+    read = read_alpaca_prompt(prompt)
+    if read is None or read["instruction"] != row["instruction"] or read["output"]:
+        lose("instruction", "holds a heading of Alpaca's template, so the parts cannot be told apart again")
+
+
+@_step("text", "alpaca")
+def _(row: Row, lose: Lose) -> Row:
+    read = read_alpaca_prompt(row["text"])
+    if read is None:
+        raise FormatError("the text is not in Alpaca's template, so nothing says where an instruction ends.")
+    return read
+
+
+@_step("text", "prompt-completion")
+def _(row: Row, lose: Lose) -> Row:
+    read = read_alpaca_prompt(row["text"])
+    if read is None:
+        raise FormatError(
+            "nothing says where the prompt of this text ends. Split it yourself into {'prompt', 'completion'}."
+        )
+    return {"prompt": alpaca_prompt(read["instruction"], read["input"]), "completion": read["output"]}
+
+
+@_step("prompt-completion", "conversational-prompt-completion")
+def _(row: Row, lose: Lose) -> Row:
+    return {"prompt": _user(row["prompt"]), "completion": _assistant(row["completion"])}
+
+
+@_step("prompt-completion", "text")
+def _(row: Row, lose: Lose) -> Row:
+    text = row["prompt"] + row["completion"]
+    read = read_alpaca_prompt(text)
+    if read is None or alpaca_prompt(read["instruction"], read["input"]) != row["prompt"]:
+        lose("prompt", "runs on into the completion; where it ended is not kept, so the loss falls on it too")
+    return {"text": text}
+
+
+@_step("prompt-completion", "alpaca")
+def _(row: Row, lose: Lose) -> Row:
+    read = read_alpaca_prompt(row["prompt"])
+    if read is not None and not read["output"]:
+        return {**read, "output": row["completion"]}
+    lose("prompt", "is not in Alpaca's template, which every reader of Alpaca rows will put around it")
+    return {"instruction": row["prompt"], "input": "", "output": row["completion"]}
+
+
+@_step("prompt-completion", "prompt-only")
+def _(row: Row, lose: Lose) -> Row:
+    lose("completion", "has no place in prompt-only rows")
+    return {"prompt": row["prompt"]}
+
+
+@_step("conversational-prompt-completion", "messages")
+def _(row: Row, lose: Lose) -> Row:
+    messages = row["prompt"] + row["completion"]
+    if _split(messages) != (row["prompt"], row["completion"]):
+        lose("completion", "is not the last assistant turn alone; where it began is not kept")
+    return {"messages": messages}
+
+
+@_step("conversational-prompt-completion", "prompt-completion")
+def _(row: Row, lose: Lose) -> Row:
+    return {
+        "prompt": _only(row["prompt"], "user", "prompt", lose),
+        "completion": _only(row["completion"], "assistant", "completion", lose),
+    }
+
+
+@_step("conversational-prompt-completion", "conversational-prompt-only")
+def _(row: Row, lose: Lose) -> Row:
+    lose("completion", "has no place in prompt-only rows")
+    return {"prompt": row["prompt"]}
+
+
+@_step("prompt-only", "conversational-prompt-only")
+def _(row: Row, lose: Lose) -> Row:
+    return {"prompt": _user(row["prompt"])}
+
+
+@_step("conversational-prompt-only", "prompt-only")
+def _(row: Row, lose: Lose) -> Row:
+    return {"prompt": _only(row["prompt"], "user", "prompt", lose)}
+
+
+def _only(turns: list[Turn], role: str, field: str, lose: Lose) -> str:
+    """The text of the last turn of this role; all other turns and keys are declared lost."""
+    last = next((i for i in reversed(range(len(turns))) if turns[i]["role"] == role), None)
+    if last is None or not isinstance(turns[last].get("content"), str):
+        raise FormatError(f"{field} has no {role} turn with text, so there is nothing to write as a string.")
+    for i, turn in enumerate(turns):
+        if i != last:
+            lose(f"{field}[{i}]", f"a string has no place for a further turn ({turn['role']})")
+        else:
+            for key in set(turn) - {"role", "content"}:
+                lose(f"{field}[{i}].{key}", "a string has no place for it")
+    return turns[last]["content"]
+
+
+# --- whole conversations --------------------------------------------------------------------------------------
+
+
+def _split(messages: list[Turn]) -> tuple[list[Turn], list[Turn]] | None:
+    """A conversation as prompt and completion: the last turn, if it is the assistant's, is the completion."""
+    if len(messages) < 2 or messages[-1]["role"] != "assistant":
+        return None
+    return messages[:-1], messages[-1:]
+
+
+def _messages_to_prompt_completion(row: Row, lose: Lose) -> Row:
+    parts = _split(row["messages"])
+    if parts is None:
+        raise FormatError(
+            "the conversation does not end with an assistant's answer to something, so it has no completion. "
+            "Cut it after its last answer."
+        )
+    return {"prompt": parts[0], "completion": parts[1]}
+
+
+_step("messages", "conversational-prompt-completion")(_messages_to_prompt_completion)
+
+
+@_step("messages", "sharegpt")
+def _(row: Row, lose: Lose) -> Row:
+    return {"conversations": _sharegpt_turns(row["messages"], lose)}
+
+
+@_step("messages", "alpaca")
+def _(row: Row, lose: Lose) -> Row:
+    messages = row["messages"]
+    if len(messages) < 2 or [m["role"] for m in messages[-2:]] != ["user", "assistant"]:
+        raise FormatError("Alpaca has one instruction and one output; these messages end otherwise.")
+    for i, message in enumerate(messages[:-2]):
+        lose(f"messages[{i}]", f"Alpaca has no place for it ({message['role']})")
+    for i, message in enumerate(messages[-2:], len(messages) - 2):
+        for key in set(message) - {"role", "content"}:
+            lose(f"messages[{i}].{key}", "Alpaca has no place for it")
+    return {
+        "instruction": messages[-2].get("content") or "",
+        "input": "",
+        "output": messages[-1].get("content") or "",
+    }
+
+
+@_step("messages", "tool-calls")
+def _(row: Row, lose: Lose) -> Row:
+    return {"messages": row["messages"]}
+
+
+_step("tool-calls", "conversational-prompt-completion")(_messages_to_prompt_completion)
+
+
+@_step("tool-calls", "sharegpt")
+def _(row: Row, lose: Lose) -> Row:
+    return {"conversations": _sharegpt_turns(row["messages"], lose)}
+
+
+@_step("tool-calls", "messages")
+def _(row: Row, lose: Lose) -> Row:
+    messages = []
+    for i, message in enumerate(row["messages"]):
+        if message["role"] == "tool":
+            lose(f"messages[{i}]", "the tool's result has no place in plain messages")
+            continue
+        if message.get("tool_calls") is not None:
+            lose(f"messages[{i}].tool_calls", "the call has no place in plain messages")
+            if not message.get("content"):
+                continue
+        messages.append({k: v for k, v in message.items() if k != "tool_calls"})
+    if row.get("tools") is not None:
+        lose("tools", "plain messages declare no tools")
+    return {"messages": messages, "tools": None}
+
+
+@_step("sharegpt", "messages")
+def _(row: Row, lose: Lose) -> Row:
+    for turn in row["conversations"]:
+        if turn["from"] in ("function_call", "observation"):
+            raise FormatError("the conversation calls a tool; convert it to 'tool-calls' instead.")
+    return {"messages": _messages(row["conversations"], lose)}
+
+
+@_step("sharegpt", "tool-calls")
+def _(row: Row, lose: Lose) -> Row:
+    return {"messages": _messages(row["conversations"], lose)}
+
+
+_TO_SHAREGPT = {"system": "system", "user": "human", "assistant": "gpt", "tool": "observation"}
+
+
+def _sharegpt_turns(messages: list[Turn], lose: Lose) -> list[Turn]:
+    turns = []
+    for i, message in enumerate(messages):
+        extra = {k: v for k, v in message.items() if k not in ("role", "content", "tool_calls")}
+        role, content = message["role"], message.get("content") or ""
+        if role == "developer":
+            lose(f"messages[{i}].role", "'developer' becomes 'system'")
+            role = "system"
+        if role not in _TO_SHAREGPT:
+            raise FormatError(f"ShareGPT has no name for the role {role!r}; rename it to a known one.")
+        if message.get("tool_calls"):
+            if content:
+                lose(f"messages[{i}].content", "ShareGPT has no place for a text beside a call")
+            turns.append(
+                {"from": "function_call", "value": _calls_as_text(message["tool_calls"], i, lose), **extra}
+            )
+        else:
+            turns.append({"from": _TO_SHAREGPT[role], "value": content, **extra})
+    return turns
+
+
+def _calls_as_text(calls: list[dict], turn: int, lose: Lose) -> str:
+    """Calls as LLaMA-Factory writes them: one JSON object, or a list of them."""
+    written = []
+    for i, call in enumerate(calls):
+        for key in set(call) - {"type", "function"}:
+            lose(f"messages[{turn}].tool_calls[{i}].{key}", "ShareGPT has no place for it")
+        written.append(call["function"])
+    return json.dumps(written[0] if len(written) == 1 else written, ensure_ascii=False)
+
+
+def _messages(turns: list[Turn], lose: Lose) -> list[Turn]:
+    messages = []
+    for i, turn in enumerate(turns):
+        extra = {k: v for k, v in turn.items() if k not in ("from", "value")}
+        name = turn["from"]
+        if name == "function_call":
+            messages.append({"role": "assistant", "tool_calls": _calls_from_text(turn["value"]), **extra})
+            continue
+        if name in SHAREGPT_SYNONYMS:
+            lose(f"conversations[{i}].from", f"the name {name!r} becomes {SHAREGPT_SYNONYMS[name]!r}")
+        elif name not in SHAREGPT_ROLES:
+            raise FormatError(
+                f"ShareGPT knows no role {name!r}; rename it to one of {', '.join(SHAREGPT_ROLES)}."
+            )
+        role = SHAREGPT_ROLES.get(name) or SHAREGPT_SYNONYMS[name]
+        messages.append({"role": role, "content": turn["value"], **extra})
+    return messages
+
+
+def _calls_from_text(text: str) -> list[dict]:
+    try:
+        calls = json.loads(text)
+    except (ValueError, RecursionError):
+        calls = None
+    calls = calls if isinstance(calls, list) else [calls]
+    if not calls or not all(
+        isinstance(call, Mapping) and isinstance(call.get("name"), str) for call in calls
+    ):
+        raise FormatError(
+            'a function_call holds JSON such as {"name": …, "arguments": {…}}; this one does not.'
+        )
+    return [{"type": "function", "function": call} for call in calls]
+
+
+# --- preferences ----------------------------------------------------------------------------------------------
+
+
+def _wrap_preference(row: Row, lose: Lose) -> Row:
+    return {column: (_user if column == "prompt" else _assistant)(row[column]) for column in _columns(row)}
+
+
+def _unwrap_preference(row: Row, lose: Lose) -> Row:
+    return {
+        column: _only(row[column], "user" if column == "prompt" else "assistant", column, lose)
+        for column in _columns(row)
+    }
+
+
+def _columns(row: Row) -> list[str]:
+    return [column for column in ("prompt", "chosen", "rejected", "completion") if column in row]
+
+
+def _with_label(function: RowStep) -> RowStep:
+    return lambda row, lose: {**function(row, lose), "label": row["label"]}
+
+
+_step("preference", "conversational-preference")(_wrap_preference)
+_step("conversational-preference", "preference")(_unwrap_preference)
+_step("unpaired-preference", "conversational-unpaired-preference")(_with_label(_wrap_preference))
+_step("conversational-unpaired-preference", "unpaired-preference")(_with_label(_unwrap_preference))
+
+
+def _make_implicit(row: Row, lose: Lose) -> Row:
+    whole = {side: row["prompt"] + row[side] for side in ("chosen", "rejected")}
+    if shared_prompt(**whole) != row["prompt"]:
+        lose("prompt", "is not all that chosen and rejected share, so its end cannot be found again")
+    return whole
+
+
+def _make_explicit(row: Row, lose: Lose) -> Row:
+    if "prompt" in row:
+        lose("prompt", "the column is replaced by what chosen and rejected share")
+    prompt = shared_prompt(row["chosen"], row["rejected"])
+    return {"prompt": prompt} | {side: row[side][len(prompt) :] for side in ("chosen", "rejected")}
+
+
+def shared_prompt(chosen: Any, rejected: Any) -> Any:
+    """The prompt that two whole texts or two whole conversations share: their longest common beginning.
+
+    As in TRL's `extract_prompt`, a space in front of the first difference belongs to the completions. At
+    least the last turn of each conversation is a completion. An empty prompt means that they share none.
+    """
+    length = min(len(chosen), len(rejected)) - (not isinstance(chosen, str))
+    end = next((i for i in range(length) if chosen[i] != rejected[i]), max(length, 0))
+    if isinstance(chosen, str) and end and chosen[end - 1] == " ":
+        end -= 1
+    return chosen[:end]
+
+
+for _prefix in ("", "conversational-"):
+    _step(f"{_prefix}preference", f"{_prefix}implicit-preference")(_make_implicit)
+    _step(f"{_prefix}implicit-preference", f"{_prefix}preference")(_make_explicit)
+
+
+def _keep_chosen(row: Row, lose: Lose) -> Row:
+    lose("rejected", "one completion a row has no place for it")
+    return {"prompt": row["prompt"], "completion": row["chosen"]}
+
+
+def _unpair(numbered: Numbered, losing: Callable[[int], Lose]) -> Numbered:
+    """Two rows of each pair, the chosen one first."""
+    done = []
+    for number, row in numbered:
+        rest = {k: v for k, v in row.items() if k not in ("chosen", "rejected")}
+        for side in ("chosen", "rejected"):
+            done.append((number, {**rest, "completion": row[side], "label": side == "chosen"}))
+    return done
+
+
+def _pair_up(numbered: Numbered, losing: Callable[[int], Lose]) -> Numbered:
+    """Good and bad completions of the same prompt (and further columns), paired in their order."""
+    waiting: dict[tuple[str, bool], deque[tuple[int, Row]]] = {}
+    done = []
+    for number, row in numbered:
+        rest = {k: v for k, v in row.items() if k not in ("completion", "label")}
+        key, label = fingerprint(rest), row["label"]
+        partners = waiting.get((key, not label))
+        if not partners:
+            waiting.setdefault((key, label), deque()).append((number, row))
+            continue
+        other_number, other = partners.popleft()
+        good, bad = (row, other) if label else (other, row)
+        sides = {"chosen": good["completion"], "rejected": bad["completion"]}
+        done.append((min(number, other_number), rest | sides))
+    for (_, label), rows in waiting.items():
+        for number, _row in rows:
+            losing(number)(
+                "completion", f"no {'bad' if label else 'good'} completion of the same prompt is left"
+            )
+    return sorted(done, key=lambda item: item[0])
+
+
+def _keep_good(numbered: Numbered, losing: Callable[[int], Lose]) -> Numbered:
+    done = []
+    for number, row in numbered:
+        if row["label"]:
+            losing(number)("label", "prompt-completion rows are not judged")
+            done.append((number, {k: v for k, v in row.items() if k != "label"}))
+        else:
+            losing(number)("completion", "the row is left out: nobody should learn a completion judged bad")
+    return done
+
+
+for _prefix in ("", "conversational-"):
+    _step(f"{_prefix}preference", f"{_prefix}prompt-completion")(_keep_chosen)
+    _STEPS[f"{_prefix}preference"][f"{_prefix}unpaired-preference"] = _unpair
+    _STEPS[f"{_prefix}unpaired-preference"][f"{_prefix}preference"] = _pair_up
+    _STEPS[f"{_prefix}unpaired-preference"][f"{_prefix}prompt-completion"] = _keep_good
+
+__all__ = ["Loss", "LossyConversion", "alpaca_prompt", "convert_rows", "read_alpaca_prompt", "shared_prompt"]

@@ -1,0 +1,582 @@
+"""Everything that is wrong with a data file, row by row, without stopping at the first of it."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from typing import Any
+
+import pandas as pd
+
+from .format_convert import alpaca_prompt, fingerprint, shared_prompt
+from .format_files import Record
+from .format_specs import (
+    FORMATS,
+    MESSAGE_KEYS,
+    ROLES,
+    SHAREGPT_ROLES,
+    SHAREGPT_SYNONYMS,
+    TURN_KEYS,
+    Flaw,
+    Format,
+    format_of,
+    settle,
+    turn_keys,
+    type_flaws,
+    unknown_format,
+)
+
+# Marks that well-known models read as structure, not as text, and whose they are.
+_WELL_KNOWN = {
+    "<|im_start|>": "ChatML", "<|im_end|>": "ChatML", "<|im_sep|>": "Phi-4", "<|endoftext|>": "GPT-2 and many others",
+    "<|begin_of_text|>": "Llama 3", "<|end_of_text|>": "Llama 3, Granite", "<|eot_id|>": "Llama 3",
+    "<|start_header_id|>": "Llama 3", "<|end_header_id|>": "Llama 3", "<s>": "Llama 2, Mistral",
+    "</s>": "Llama 2, Mistral, Zephyr", "[INST]": "Llama 2, Mistral", "[/INST]": "Llama 2, Mistral",
+    "<<SYS>>": "Llama 2", "<</SYS>>": "Llama 2", "<start_of_turn>": "Gemma", "<end_of_turn>": "Gemma",
+    "<bos>": "Gemma", "<eos>": "Gemma", "<|user|>": "Zephyr, Phi-3, Tülu", "<|assistant|>": "Zephyr, Phi-3, Tülu",
+    "<|system|>": "Zephyr, Phi-3, Tülu", "<|end|>": "Phi-3, gpt-oss", "<|start|>": "gpt-oss",
+    "<|message|>": "gpt-oss", "<|channel|>": "gpt-oss", "<|return|>": "gpt-oss",
+    "<｜User｜>": "DeepSeek", "<｜Assistant｜>": "DeepSeek", "<｜begin▁of▁sentence｜>": "DeepSeek",
+    "<｜end▁of▁sentence｜>": "DeepSeek", "<|start_of_role|>": "Granite", "<|end_of_role|>": "Granite",
+    "<|fim_prefix|>": "code models", "<|fim_middle|>": "code models", "<|fim_suffix|>": "code models",
+}  # fmt: skip
+
+# Mojibake: UTF-8 read as Windows-1252. Each character of such a text stands for one byte.
+_BYTE_OF = {
+    bytes([b]).decode("cp1252"): b for b in range(0x80, 0xC0) if b not in (0x81, 0x8D, 0x8F, 0x90, 0x9D)
+}
+_BYTE_OF |= {chr(b): b for b in range(0x80, 0x100)}
+_TAIL = "[" + "".join(c for c, b in _BYTE_OF.items() if b < 0xC0) + "]"
+_SEQUENCE = f"(?:[Â-ß]{_TAIL}|[à-ï]{_TAIL}{{2}}|[ð-ô]{_TAIL}{{3}})"
+_MOJIBAKE = re.compile(f"(?:Â[\x80-\xbf]|Ã{_TAIL}|â[€‚„†ˆ‰Šœž™š]{_TAIL}|ðŸ{_TAIL}{{2}}|{_SEQUENCE}{{2,}})+")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+
+_ORDER_TODO = "After an optional system turn, user and assistant take turns, and the user begins."
+_COLUMNS = ["row", "line", "field", "problem", "detail", "what_to_do"]
+
+
+# --- the report ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `validate` found. Rows count from 1; a row is good when nothing at all is reported about it.
+
+    `problems`: DataFrame with a line a problem: row (missing where the file as a whole is meant), line (of a
+    text file), field, problem (its kind), detail, what_to_do. `good_rows` are ready for use; `bad_rows` are
+    kept as they are (the raw text of a row that could not be read). Together they are all rows.
+    """
+
+    source: str
+    records: list[Record] = field(repr=False)
+    problems: pd.DataFrame = field(repr=False)
+    formats: dict[str, int]  # how many rows are in which format; "unknown" and "unreadable" may be among them
+
+    @property
+    def ok(self) -> bool:
+        """True when there are rows and nothing is wrong with any of them, nor with the file."""
+        return self.problems.empty
+
+    @property
+    def bad_row_numbers(self) -> list[int]:
+        return sorted({int(row) for row in self.problems["row"].dropna()})
+
+    @property
+    def good_row_numbers(self) -> list[int]:
+        bad = set(self.bad_row_numbers)
+        return [record.row for record in self.records if record.row not in bad]
+
+    @property
+    def good_rows(self) -> list[dict[str, Any]]:
+        bad = set(self.bad_row_numbers)
+        return [record.value for record in self.records if record.row not in bad]
+
+    @property
+    def bad_rows(self) -> list[Any]:
+        bad = set(self.bad_row_numbers)
+        return [record.value for record in self.records if record.row in bad]
+
+    @property
+    def summary(self) -> pd.DataFrame:
+        """A line a kind of problem: problem, rows (how many), first_rows, what_to_do; the most frequent first."""
+        lines = []
+        for problem, found in self.problems.groupby("problem", sort=False):
+            rows = list(dict.fromkeys(int(row) for row in found["row"].dropna()))
+            first = ", ".join(map(str, rows[:5])) + (", …" if len(rows) > 5 else "")
+            lines.append((problem, len(rows), first or "whole file", found["what_to_do"].iloc[0]))
+        table = pd.DataFrame(lines, columns=["problem", "rows", "first_rows", "what_to_do"])
+        return table.sort_values("rows", ascending=False, kind="stable", ignore_index=True)
+
+    @property
+    def headline(self) -> str:
+        """The result in one sentence."""
+        total, bad = len(self.records), len(self.bad_row_numbers)
+        formats = ", ".join(f"{name}: {count}" for name, count in self.formats.items())
+        found = (
+            "no problem found" if self.ok else f"{len(self.problems)} problems, {bad} rows with at least one"
+        )
+        return f"{self.source}: {total} rows ({formats or 'none'}); {found}; {total - bad} rows are good."
+
+    def __str__(self) -> str:
+        if self.ok:
+            return self.headline
+        with pd.option_context("display.max_colwidth", 70, "display.width", 160):
+            return f"{self.headline}\n\n{self.summary.drop(columns='what_to_do').to_string(index=False)}"
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        """The headline, the kinds of problems, and the first 30 problems in full."""
+        parts = [f"<p><b>{'✓' if self.ok else '✗'} {escape(self.headline)}</b></p>"]
+        if not self.ok:
+            shown = self.problems.head(30).astype(object)
+            shown = shown.where(shown.notna(), "")
+            parts.append(_html_table(self.summary.drop(columns="what_to_do")))
+            if self.problems["line"].isna().all():
+                shown = shown.drop(columns="line")
+            parts.append(_html_table(shown))
+        if len(self.problems) > 30:
+            parts.append(f"<p>… and {len(self.problems) - 30} more in <code>report.problems</code>.</p>")
+        return "\n".join(parts)
+
+
+_CELL = "padding: 3px 8px; text-align: left; vertical-align: top; white-space: normal; max-width: 28em;"
+
+
+def _html_table(table: pd.DataFrame) -> str:
+    head = "".join(f'<th style="{_CELL}">{escape(name.replace("_", " "))}</th>' for name in table.columns)
+    body = "".join(
+        "<tr>" + "".join(f'<td style="{_CELL}">{escape(str(cell))}</td>' for cell in row) + "</tr>"
+        for row in table.itertuples(index=False)
+    )
+    return f'<table style="margin: 0 0 12px 0"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def make_report(
+    source: str,
+    records: list[Record],
+    file_flaws: Sequence[Flaw] = (),
+    tokenizer: Any = None,
+    max_length: int | None = None,
+    allow: Sequence[str] = (),
+) -> Report:
+    """The Report of these records. See `formats.validate`."""
+    tokenizer = getattr(tokenizer, "tokenizer", tokenizer)
+    limit = _length_limit(tokenizer, max_length)
+    special = _special_tokens(tokenizer)
+    names = settle(None if _unreadable(record) else format_of(record.value) for record in records)
+    counted = Counter(name for name in names if name)
+    main = counted.most_common(1)[0][0] if counted else None
+    first_seen: dict[str, int] = {}
+    lines = [(None, None, *flaw) for flaw in file_flaws]
+    if not records:
+        lines.append(
+            (None, None, "", "no rows", "There is no row to learn from.", "Check that the file is whole.")
+        )
+    for record, name in zip(records, names):
+        flaws = list(record.flaws)
+        if not _unreadable(record):
+            flaws += _row_flaws(record.value, name, main, counted, special, allow)
+            flaws += _repeat_flaws(record, name, first_seen)
+            if limit is not None and name and not any(True for _ in type_flaws(record.value, FORMATS[name])):
+                flaws += _length_flaws(record.value, name, tokenizer, limit)
+        else:
+            flaws += _encoding_flaws("", str(record.value))
+        lines += [(record.row, record.line, *flaw) for flaw in flaws]
+    problems = pd.DataFrame([[_printable(cell) for cell in line] for line in lines], columns=_COLUMNS)
+    problems = problems.astype({"row": "Int64", "line": "Int64"})
+    formats = dict(counted.most_common())
+    for label, count in (
+        ("unknown", sum(n is None and not _unreadable(r) for n, r in zip(names, records))),
+        ("unreadable", sum(map(_unreadable, records))),
+    ):
+        if count:
+            formats[label] = count
+    return Report(source, records, problems, formats)
+
+
+def _unreadable(record: Record) -> bool:
+    """Whether the record holds raw text instead of a row."""
+    return any(
+        flaw.field == "" and flaw.problem in ("invalid JSON", "wrong number of cells")
+        for flaw in record.flaws
+    )
+
+
+def _printable(cell: Any) -> Any:
+    """Text without lone surrogates, which no terminal, file or browser takes."""
+    if not isinstance(cell, str):
+        return cell
+    return _SURROGATE.sub(_surrogate_name, cell)
+
+
+def _surrogate_name(match: re.Match) -> str:
+    code = ord(match[0])
+    return f"\\x{code - 0xDC00:02X}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04X}"
+
+
+# --- one row ------------------------------------------------------------------------------------------------
+
+
+def _row_flaws(
+    row: Any,
+    name: str | None,
+    main: str | None,
+    counted: Counter,
+    special: Mapping[str, str],
+    allow: Sequence[str],
+) -> Iterator[Flaw]:
+    yield from (flaw for path, text in _texts(row) for flaw in _encoding_flaws(path, text))
+    if name is None:
+        what, todo = unknown_format(row)
+        yield Flaw("", "unknown format", f"The row {what}.", todo)
+        return
+    spec = FORMATS[name]
+    if name != main:
+        detail = f"This row is {name}; most rows ({counted[main]} of {counted.total()}) are {main}."
+        yield Flaw("", "mixed formats", detail, f"Put it into a file of its own, or convert it to {main}.")
+    yield from type_flaws(row, spec)
+    yield from _key_flaws(row, spec, allow)
+    yield from _empty_flaws(row, spec)
+    yield from _turn_flaws(row, spec)
+    yield from _preference_flaws(row, spec)
+    for path, text in _texts({column: row.get(column) for column in spec.required}):
+        yield from _special_flaws(path, text, special, spec)
+
+
+def _texts(row: Any) -> Iterator[tuple[str, str]]:
+    """Every text in a row with its path, such as `messages[1].content`; names of keys are none."""
+    stack: list[tuple[str, Any]] = [("", row)]
+    while stack:
+        path, value = stack.pop()
+        if isinstance(value, str):
+            yield path, value
+        elif isinstance(value, Mapping):
+            stack += reversed([(f"{path}.{key}" if path else str(key), v) for key, v in value.items()])
+        elif isinstance(value, list):
+            stack += reversed([(f"{path}[{i}]", v) for i, v in enumerate(value)])
+
+
+def _key_flaws(row: Mapping[str, Any], spec: Format, allow: Sequence[str]) -> Iterator[Flaw]:
+    for key in row:
+        if key not in (*spec.required, *spec.optional, *allow):
+            detail = f"The column {str(key)!r} is no part of {spec.name}; trainers ignore it without a word."
+            todo = f"Rename or remove it; if it is only a note, pass allow=[{str(key)!r}]."
+            yield Flaw(str(key), "unknown key", detail, todo)
+    known = TURN_KEYS if spec.name == "sharegpt" else MESSAGE_KEYS
+    for path, turn in _turns(row, spec):
+        for key in turn:
+            if key not in (*known, *allow):
+                detail = f"{path} has the key {str(key)!r}, which {spec.name} does not know."
+                yield Flaw(
+                    f"{path}.{key}",
+                    "unknown key",
+                    detail,
+                    f"A turn has {', '.join(known[:2])}; remove the rest.",
+                )
+
+
+def _turns(row: Mapping[str, Any], spec: Format) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for column in spec.turn_columns:
+        turns = row.get(column)
+        for i, turn in enumerate(turns if isinstance(turns, list) else []):
+            if isinstance(turn, Mapping):
+                yield f"{column}[{i}]", turn
+
+
+def _empty_flaws(row: Mapping[str, Any], spec: Format) -> Iterator[Flaw]:
+    todo = "Fill it in, or take the row out: an empty answer teaches the model to say nothing."
+    key = turn_keys(spec)[1]
+    for path, turn in _turns(row, spec):
+        text = turn.get(key)
+        if isinstance(text, str) and not text.strip() and not turn.get("tool_calls"):
+            yield Flaw(f"{path}.{key}", "empty turn", f"{path} says nothing.", todo)
+    for column in spec.required:
+        text = row.get(column)
+        if isinstance(text, str) and not text.strip():
+            yield Flaw(column, "empty text", f"{column} is empty.", todo)
+
+
+# --- turns ----------------------------------------------------------------------------------------------------
+
+
+def _turn_flaws(row: Mapping[str, Any], spec: Format) -> Iterator[Flaw]:
+    """Roles that are unknown, or in an order in which nobody talks."""
+    columns = [column for column in spec.turn_columns if column != "prompt" and column in spec.required]
+    if not spec.conversational:
+        return
+    shared = row.get("prompt") if "prompt" in spec.required else []
+    shared = shared if isinstance(shared, list) else []
+    if not columns:  # prompt-only: the model is to answer
+        yield from _order_flaws(_named("prompt", shared), spec, answered=False)
+    for number, column in enumerate(columns):
+        turns = row.get(column)
+        if not isinstance(turns, list) or not turns:
+            continue
+        flaws = list(_order_flaws(_named("prompt", shared) + _named(column, turns), spec))
+        seen_before = [f for f in flaws if number and f.field.startswith("prompt[")]
+        yield from (flaw for flaw in flaws if flaw not in seen_before)
+
+
+def _named(column: str, turns: list) -> list[tuple[str, Any]]:
+    return [(f"{column}[{i}]", turn) for i, turn in enumerate(turns)]
+
+
+def _order_flaws(turns: list[tuple[str, Any]], spec: Format, answered: bool = True) -> Iterator[Flaw]:
+    role_key = turn_keys(spec)[0]
+    before, before_calls, broken = None, False, False
+    for path, turn in turns:
+        name = turn.get(role_key) if isinstance(turn, Mapping) else None
+        role = _role(name, spec)
+        if role is None:
+            broken = True
+            if isinstance(name, str):
+                yield _unknown_role(path, name, spec)
+            before, before_calls = "?", False
+            continue
+        calls = bool(turn.get("tool_calls")) or name == "function_call"
+        wrong = _misplaced(role, before, before_calls) if before != "?" else None
+        if wrong:
+            todo = "Give each call its result as a tool turn, and then an answer."
+            todo = todo if role == "tool" or before == "tool" or before_calls else _ORDER_TODO
+            yield Flaw(f"{path}.{role_key}", "wrong role order", f"{path} ({name}) {wrong}.", todo)
+        if not (wrong and role in ("system", "developer")):
+            before, before_calls = role, calls
+    if not turns:
+        return
+    if answered and before != "assistant" and not (broken and before == "?"):
+        where = f"The conversation ends with a {before} turn; no assistant's answer is there to learn."
+        yield Flaw(
+            turns[-1][0], "missing assistant turn", where, "Add the answer, or cut what follows the last one."
+        )
+    if not answered and before == "assistant":
+        detail = "The prompt ends with an assistant turn, where the model is to begin one."
+        yield Flaw(turns[-1][0], "wrong role order", detail, "Cut the prompt after the user's last turn.")
+
+
+def _role(name: Any, spec: Format) -> str | None:
+    """The role by its name among messages, or None for an unknown one."""
+    if not isinstance(name, str):
+        return None
+    if spec.name == "sharegpt":
+        return SHAREGPT_ROLES.get(name) or SHAREGPT_SYNONYMS.get(name)
+    return name if name in ROLES else None
+
+
+def _misplaced(role: str, before: str | None, before_calls: bool) -> str | None:
+    """What is wrong with a turn of this role behind a turn of that one, or None."""
+    if role in ("system", "developer"):
+        return None if before in (None, "system", "developer") else "comes after the conversation has begun"
+    if role == "tool":
+        return None if before_calls or before == "tool" else "answers a call that nobody made"
+    if before_calls:
+        return "follows a tool call that has no result"
+    if role == "user":
+        if before == "tool":
+            return "follows a tool's result that nobody has put into words"
+        return "is the second user turn in a row" if before == "user" else None
+    if before in (None, "system", "developer"):
+        return "comes before any user turn"
+    return "is the second assistant turn in a row" if before == "assistant" else None
+
+
+def _unknown_role(path: str, name: str, spec: Format) -> Flaw:
+    role_key = turn_keys(spec)[0]
+    known = ", ".join(SHAREGPT_ROLES if spec.name == "sharegpt" else ROLES)
+    todo = f"Use one of: {known}."
+    if name in SHAREGPT_ROLES:
+        todo = f"That is ShareGPT's name for {SHAREGPT_ROLES[name]!r}; rename it. {todo}"
+    elif name.strip().lower() in known.split(", "):
+        todo = f"Write {name.strip().lower()!r}, without capitals or spaces."
+    return Flaw(f"{path}.{role_key}", "unknown role", f"{path} is spoken by {name!r}.", todo)
+
+
+# --- preferences, repeats, text -------------------------------------------------------------------------------
+
+
+def _preference_flaws(row: Mapping[str, Any], spec: Format) -> Iterator[Flaw]:
+    if not {"chosen", "rejected"} <= set(spec.required):
+        return
+    chosen, rejected = row.get("chosen"), row.get("rejected")
+    if (
+        type(chosen) is not type(rejected)
+        or not isinstance(chosen, (str, list))
+        or not chosen
+        or not rejected
+    ):
+        return
+    if chosen == rejected:
+        detail = "chosen and rejected are the same, so there is nothing to prefer."
+        yield Flaw(
+            "rejected", "no difference", detail, "Take the row out, or find the answer that was rejected."
+        )
+    elif "prompt" not in spec.required and not shared_prompt(chosen, rejected):
+        detail = "chosen and rejected share no beginning, so there is no prompt that both answer."
+        yield Flaw(
+            "chosen",
+            "no shared prompt",
+            detail,
+            "Begin both with the prompt, or give it a column of its own.",
+        )
+
+
+def _repeat_flaws(record: Record, name: str | None, first_seen: dict[str, int]) -> Iterator[Flaw]:
+    row = record.value
+    if name:  # an id that differs does not make a different example
+        row = {column: row.get(column) for column in (*FORMATS[name].required, *FORMATS[name].optional)}
+    first = first_seen.setdefault(fingerprint(row), record.row)
+    if first != record.row:
+        detail = f"The same example is in row {first}."
+        yield Flaw("", "duplicate row", detail, "Keep one of them; a repeated row counts twice in the loss.")
+
+
+def not_utf8(row: Any) -> Flaw | None:
+    """The first text in a row with bytes that were not UTF-8, as a flaw; None where all could be decoded."""
+    found = (
+        flaw for path, text in _texts(row) if _SURROGATE.search(text) for flaw in _encoding_flaws(path, text)
+    )
+    flaw = next(found, None)
+    return flaw and flaw._replace(detail=_printable(flaw.detail))
+
+
+def _encoding_flaws(path: str, text: str) -> Iterator[Flaw]:
+    broken = _SURROGATE.search(text)
+    if broken:
+        code = ord(broken[0])
+        byte = f"the byte 0x{code - 0xDC00:02X}, which is not UTF-8" if 0xDC80 <= code <= 0xDCFF else None
+        detail = f"It holds {byte or 'half of a surrogate pair'}: …{_around(text, broken)}…"
+        yield Flaw(path, "bad encoding", detail, "Find out how the text was saved, and save it as UTF-8.")
+    garbled = _MOJIBAKE.search(text)
+    if garbled:
+        mended = _mended(garbled[0])
+        detail = f"…{_around(text, garbled)}… looks like UTF-8 that was read as Windows-1252"
+        detail += f" ({garbled[0]!r} for {mended!r})." if mended else "."
+        yield Flaw(path, "mojibake", detail, "Read the original file again as UTF-8.")
+    if "\ufffd" in text:
+        lost = re.search("\ufffd", text)
+        detail = f"It holds the replacement character: …{_around(text, lost)}…"
+        yield Flaw(
+            path,
+            "bad encoding",
+            detail,
+            "A character was lost when the text was read; read the source again.",
+        )
+    control = _CONTROL.search(text)
+    if control:
+        detail = f"It holds the control character U+{ord(control[0]):04X}."
+        yield Flaw(path, "bad encoding", detail, "Remove it.")
+
+
+def _around(text: str, match: re.Match) -> str:
+    return " ".join(text[max(0, match.start() - 12) : match.end() + 12].split())
+
+
+def _mended(garbled: str) -> str | None:
+    try:
+        return bytes(_BYTE_OF[character] for character in garbled).decode("utf-8")
+    except (KeyError, UnicodeDecodeError):
+        return None
+
+
+def _special_flaws(path: str, text: str, special: Mapping[str, str], spec: Format) -> Iterator[Flaw]:
+    for token, whose in special.items():
+        if token not in text:
+            continue
+        if whose == "" and spec.name == "text" and text.count(token) == 1 and text.endswith(token):
+            continue  # a document may end with its end-of-document token
+        whose = f"the given tokenizer's {token}" if whose in ("", "tokenizer") else f"{token} ({whose})"
+        detail = f"The text holds {whose}, which a model reads as structure and not as text."
+        todo = "Remove it, or tokenize with split_special_tokens=True. Turns belong in messages, not in the text."
+        yield Flaw(path, "special token in text", detail, todo)
+
+
+def _special_tokens(tokenizer: Any) -> dict[str, str]:
+    """{token: whose it is}: of well-known families, and of the given tokenizer ("" for its end of document)."""
+    special = dict(_WELL_KNOWN)
+    if tokenizer is not None:
+        added = getattr(tokenizer, "added_tokens_decoder", {}).values()
+        own = [str(token) for token in added if token.special] + [*tokenizer.all_special_tokens]
+        special |= {token: "tokenizer" for token in own if token}
+        if tokenizer.eos_token:
+            special[tokenizer.eos_token] = ""
+    return special
+
+
+# --- length ---------------------------------------------------------------------------------------------------
+
+
+def _length_limit(tokenizer: Any, max_length: int | None) -> int | None:
+    if tokenizer is None:
+        if max_length is not None:
+            raise ValueError(
+                "max_length counts tokens, so it needs a tokenizer: validate(…, tokenizer=tokenizer)."
+            )
+        return None
+    if max_length is not None:
+        return max_length
+    own = getattr(tokenizer, "model_max_length", None)
+    return own if own is not None and own < 10**6 else None  # tokenizers without a limit say 10**30
+
+
+def sequences(row: Mapping[str, Any], name: str) -> list[str | list[dict[str, Any]]]:
+    """What the model is shown of a well-formed row: one text or list of messages, two for a preference."""
+    spec = FORMATS[name]
+    if name == "alpaca":
+        return [alpaca_prompt(row["instruction"], row.get("input") or "") + row["output"]]
+    if name == "sharegpt":
+        return [
+            [
+                {"role": _role(t["from"], spec) or t["from"], "content": t["value"]}
+                for t in row["conversations"]
+            ]
+        ]
+    if "messages" in spec.required:
+        return [row["messages"]]
+    if "text" in spec.required:
+        return [row["text"]]
+    prompt = row["prompt"] if "prompt" in spec.required else ([] if spec.conversational else "")
+    ends = [column for column in ("completion", "chosen", "rejected") if column in spec.required]
+    return [prompt + row[column] for column in ends] or [prompt]
+
+
+def count_tokens(row: Mapping[str, Any], name: str, tokenizer: Any) -> int:
+    """Tokens of a well-formed row as the model would read it; of a preference, the longer side's.
+
+    Turns go through the chat template where the tokenizer has one, and count as bare text where it has none.
+    """
+    lengths = []
+    for sequence in sequences(row, name):
+        if isinstance(sequence, str):
+            lengths.append(len(tokenizer(sequence, verbose=False)["input_ids"]))
+        elif tokenizer.chat_template:
+            quiet = {"verbose": False}
+            tools = {"tools": row["tools"]} if row.get("tools") else {}
+            ids = tokenizer.apply_chat_template(sequence, return_dict=True, tokenizer_kwargs=quiet, **tools)
+            lengths.append(len(ids["input_ids"]))
+        else:
+            texts = [str(turn.get("content") or "") for turn in sequence]
+            lengths.append(
+                sum(len(tokenizer(t, add_special_tokens=False, verbose=False)["input_ids"]) for t in texts)
+            )
+    return max(lengths)
+
+
+def _length_flaws(row: Mapping[str, Any], name: str, tokenizer: Any, limit: int) -> Iterator[Flaw]:
+    if any(_SURROGATE.search(text) for _, text in _texts(row)):
+        return  # reported as bad encoding; no tokenizer takes it
+    try:
+        length = count_tokens(row, name, tokenizer)
+    except Exception as error:  # a chat template may raise whatever Jinja or its author chose
+        detail = f"The tokenizer's chat template refuses the row: {error}"
+        yield Flaw(
+            "", "refused by the chat template", detail, "Change the row, or train with another template."
+        )
+        return
+    if length > limit:
+        detail = f"It has {length} tokens, {length - limit} more than the {limit} that fit."
+        todo = "Shorten or split it: truncation cuts its end off, and with it the answer and the end of turn."
+        yield Flaw("", "too long", detail, todo)

@@ -1,0 +1,359 @@
+"""Data for fine-tuning: which format rows are in, turning one into another, and finding what is wrong.
+
+    formats.load(path)            rows of a JSONL, JSON, CSV or Parquet file
+    formats.detect(rows)          which format, and why
+    formats.convert(rows, to)     the same rows in another format; an error where something would be lost
+    formats.validate(path)        every problem, with its row; nothing stops the report, nothing is dropped
+    formats.describe(rows, …)     lengths, turns, share of tokens in the loss, repeats
+    formats.sample(name)          a few rows of each format, to try these on
+
+Rows count from 1. The formats follow TRL's dataset types (huggingface.co/docs/trl, *Dataset formats and types*).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from .format_convert import (
+    Loss,
+    LossyConversion,
+    alpaca_prompt,
+    convert_rows,
+    fingerprint,
+    read_alpaca_prompt,
+)
+from .format_files import Record, frame_rows, read_records
+from .format_report import Report, count_tokens, make_report, not_utf8, sequences
+from .format_specs import (
+    FORMATS,
+    Format,
+    FormatError,
+    format_named,
+    format_of,
+    settle,
+    type_flaws,
+    unknown_format,
+)
+
+__all__ = [
+    "FORMATS", "Detection", "Format", "FormatError", "LossyConversion", "Report", "alpaca_prompt", "convert",
+    "describe", "detect", "load", "read_alpaca_prompt", "sample", "sample_path", "samples", "table", "validate",
+]  # fmt: skip
+
+Rows = Any  # a path, a DataFrame, one row, or an iterable of rows (a list, a datasets.Dataset)
+_SAMPLES = Path(__file__).parent / "samples"
+
+
+def load(path: str | Path) -> list[dict[str, Any]]:
+    """All rows of a .jsonl, .json, .csv or .parquet file (Parquet needs pyarrow), as dicts.
+
+    Raises FileNotFoundError (naming files of a similar name), ValueError for an unknown ending, and FormatError
+    where a row cannot be read; `validate` reads such files all the same, and lists every such row.
+    """
+    records, _ = read_records(path)
+    for record in records:
+        if record.flaws:
+            where = f"line {record.line}" if record.line else f"row {record.row}"
+            bad = sum(bool(other.flaws) for other in records)
+            raise FormatError(
+                f"{Path(path).name}, {where}: {record.flaws[0].detail} {record.flaws[0].what_to_do} "
+                f"({bad} of {len(records)} rows cannot be read; validate(path) lists them.)"
+            )
+        if not isinstance(record.value, Mapping):
+            raise FormatError(f"{Path(path).name}, row {record.row} {unknown_format(record.value)[0]}.")
+        undecoded = not_utf8(record.value)
+        if undecoded:
+            raise FormatError(
+                f"{Path(path).name}, row {record.row}, {undecoded.field}: {undecoded.detail} {undecoded.what_to_do}"
+            )
+    return [record.value for record in records]
+
+
+def _rows(rows: Rows) -> list[Any]:
+    """Rows as a list, whatever they came as."""
+    if isinstance(rows, (str, Path)):
+        return load(rows)
+    if isinstance(rows, pd.DataFrame):
+        return frame_rows(rows)
+    if isinstance(rows, Mapping):
+        return [rows]
+    if not isinstance(rows, Iterable):
+        raise TypeError(f"Rows are a path, a DataFrame or a list of dicts, not a {type(rows).__name__}.")
+    return list(rows)
+
+
+# --- detect and convert -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Detection:
+    """What `detect` found. `name` is the format of most rows; `rows` has the row numbers of each format."""
+
+    name: str
+    rows: dict[str, list[int]]
+    reason: str
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.rows)
+
+    @property
+    def mixed(self) -> bool:
+        return len(self.rows) > 1
+
+    def __str__(self) -> str:
+        return f"{', '.join(self.names)}: {self.reason}"
+
+    __repr__ = __str__
+
+
+def detect(rows: Rows) -> Detection:
+    """Say in which format rows are, and by which columns that is known; mixed formats are all named.
+
+    `rows`: a list of dicts, one dict, a DataFrame, a dataset, or a path. Raises FormatError for no rows, and for
+    a row in no known format (naming its keys and the nearest format).
+    """
+    rows = _rows(rows)
+    if not rows:
+        raise FormatError("There are no rows, so there is no format. Check that the file is whole.")
+    names = settle(map(format_of, rows))
+    if None in names:
+        number = names.index(None) + 1
+        what, todo = unknown_format(rows[number - 1])
+        unknown = names.count(None)
+        more = f" ({unknown} of {len(rows)} rows are in no known format.)" if len(rows) > 1 else ""
+        raise FormatError(f"Row {number} {what}. {todo}{more}")
+    found: dict[str, list[int]] = {}
+    for number, name in enumerate(names, 1):
+        found.setdefault(name, []).append(number)
+    found = dict(sorted(found.items(), key=lambda item: -len(item[1])))
+    return Detection(next(iter(found)), found, _reason(found, len(rows)))
+
+
+def _reason(found: Mapping[str, list[int]], total: int) -> str:
+    if len(found) == 1:
+        (name,) = found
+        return f"{'the row has' if total == 1 else f'all {total} rows have'} {_marks(FORMATS[name])}."
+    parts = []
+    for name, numbers in found.items():
+        first = ", ".join(map(str, numbers[:5])) + (", …" if len(numbers) > 5 else "")
+        parts.append(f"{len(numbers)} of {total} rows (rows {first}) have {_marks(FORMATS[name])}")
+    return f"mixed formats: {'; '.join(parts)}."
+
+
+def _marks(spec: Format) -> str:
+    """The columns that tell the format, in words."""
+    named = [repr(column) for column in spec.required if column != "label"]
+    columns = " and ".join(filter(None, [", ".join(named[:-1]), named[-1]]))
+    if spec.name == "tool-calls":
+        return f"{columns}, with tools or calls of tools"
+    if spec.name in ("sharegpt", "messages"):
+        return columns
+    label = ", and 'label'" if "label" in spec.required else ""
+    return f"{columns} as {'lists of turns' if spec.conversational else 'text'}{label}"
+
+
+def convert(rows: Rows, to: str, lossy: bool = False) -> Any:
+    """Return rows in the format `to`, a name of `formats.FORMATS`; further columns are carried along.
+
+    Without `lossy`, returns the rows, and raises LossyConversion (a ValueError) where converting back would not
+    give the same rows: it names row, field and what would be lost, and `.dropped` lists it all. With
+    `lossy=True`, returns `(rows, dropped)`, `dropped` a DataFrame with row, field, lost. Raises FormatError
+    where it cannot be done at all: an unknown or mixed format, a wrongly typed row, or columns that would have
+    to be invented. Strings become turns of a user and an assistant; Alpaca rows become text by Alpaca's template.
+    """
+    target = format_named(to)
+    rows = _rows(rows)
+    found = detect(rows)
+    if found.mixed:
+        raise FormatError(
+            f"The rows are in {found.reason} Convert each format by itself: detect(rows).rows has the row numbers."
+        )
+    source = FORMATS[found.name]
+    if source is target:
+        converted, lost = [dict(row) for row in rows], []
+    else:
+        converted, lost = convert_rows(rows, source, target)
+    if lossy:
+        return converted, pd.DataFrame(lost, columns=list(Loss._fields))
+    if lost:
+        first, places = lost[0], len({(loss.row, loss.field) for loss in lost})
+        more = f" So it is in {places} places." if places > 1 else ""
+        raise LossyConversion(
+            f"Converting {source.name} to {target.name} would lose something. Row {first.row}, {first.field}: "
+            f"{first.lost}.{more} Change the rows, or accept it with lossy=True, which returns what was dropped.",
+            lost,
+        )
+    return converted
+
+
+# --- validate and describe ----------------------------------------------------------------------------------
+
+
+def validate(
+    path_or_rows: Rows, tokenizer: Any = None, max_length: int | None = None, allow: Sequence[str] = ()
+) -> Report:
+    """Report every problem of a data file (JSONL, JSON, CSV, Parquet) or of rows, with its row number.
+
+    A row that is broken never stops the report, and none is dropped: `report.good_rows` and `report.bad_rows`
+    are all of them. With a `tokenizer` (or a Variant) its special tokens are looked for too, and rows longer than
+    `max_length` tokens (by default the tokenizer's own limit, if it has one) are reported. `allow` names columns
+    that are no part of the format and shall be no problem, such as an id.
+
+    Raises only for the file as such: FileNotFoundError, ValueError for an unknown ending, ImportError for Parquet
+    without pyarrow; and ValueError for a max_length without tokenizer.
+    """
+    if isinstance(path_or_rows, (str, Path)):
+        records, flaws = read_records(path_or_rows)
+        source = Path(path_or_rows).name
+    else:
+        records = [Record(i, None, row) for i, row in enumerate(_rows(path_or_rows), 1)]
+        flaws, source = [], "rows"
+    return make_report(source, records, flaws, tokenizer, max_length, allow)
+
+
+def describe(
+    rows: Rows,
+    tokenizer: Any = None,
+    loss_mask: Callable[[dict[str, Any]], Sequence[Any]] | None = None,
+    per_row: bool = False,
+) -> pd.DataFrame:
+    """A table of a data set: lengths, turns, share of tokens in the loss, repeats.
+
+    Returns one line a quantity (characters, turns, tokens, loss_tokens, loss_share, repeats) with the columns
+    rows (for how many rows it is known), mean, min, median, p95, max, total. `per_row=True` returns one line a
+    row instead: row, format, the quantities, and duplicate_of (the earlier row with the same content).
+
+    Tokens need a `tokenizer` (or a Variant); a preference counts its longer side. `loss_mask` is a function from
+    a row to its mask, one true or false a token. Without it, the share in the loss is given where the format
+    alone decides it: all of a text; the completion of prompt-completion rows and the output of Alpaca rows,
+    each with one end token. Raises FormatError where a row has no known format or a wrong type.
+    """
+    rows = _rows(rows)
+    tokenizer = getattr(tokenizer, "tokenizer", tokenizer)
+    detect(rows)
+    names = settle(map(format_of, rows))
+    first_seen: dict[str, int] = {}
+    lines = []
+    for number, (row, name) in enumerate(zip(rows, names), 1):
+        flaw = next(iter(type_flaws(row, FORMATS[name])), None)
+        if flaw:
+            raise FormatError(
+                f"Row {number}: {flaw.detail} {flaw.what_to_do} validate(rows) lists every such row."
+            )
+        shown = sequences(row, name)
+        first = first_seen.setdefault(fingerprint({c: row.get(c) for c in FORMATS[name].required}), number)
+        tokens, in_loss = _token_counts(row, name, tokenizer, loss_mask)
+        lines.append(
+            {
+                "row": number,
+                "format": name,
+                "characters": max(_characters(sequence) for sequence in shown),
+                "turns": max(len(s) for s in shown) if FORMATS[name].conversational else None,
+                "tokens": tokens,
+                "loss_tokens": in_loss,
+                "loss_share": in_loss / tokens if tokens and in_loss is not None else None,
+                "duplicate_of": first if first != number else None,
+            }
+        )
+    table = pd.DataFrame(lines)
+    counts = ["turns", "tokens", "loss_tokens", "duplicate_of"]
+    table[counts] = table[counts].astype("Int64")
+    table["loss_share"] = table["loss_share"].astype(float)
+    return table if per_row else _summarised(table)
+
+
+def _characters(sequence: str | list[dict[str, Any]]) -> int:
+    if isinstance(sequence, str):
+        return len(sequence)
+    return sum(len(turn.get("content") or "") for turn in sequence)
+
+
+def _token_counts(
+    row: dict[str, Any], name: str, tokenizer: Any, loss_mask: Callable | None
+) -> tuple[int | None, int | None]:
+    """How many tokens a row has, and how many of them carry loss; None where that is not known."""
+    if loss_mask is not None:
+        mask = loss_mask(row)
+        mask = mask.tolist() if hasattr(mask, "tolist") else list(mask)
+        return len(mask), sum(map(bool, mask))
+    if tokenizer is None:
+        return None, None
+    tokens = count_tokens(row, name, tokenizer)
+    if name == "text":
+        return tokens, tokens
+    prompts = {
+        "prompt-completion": lambda: row["prompt"],
+        "alpaca": lambda: alpaca_prompt(row["instruction"], row.get("input") or ""),
+    }
+    if name not in prompts:
+        return tokens, None
+    prompt = len(tokenizer(prompts[name](), verbose=False)["input_ids"])
+    return tokens + 1, max(tokens - prompt, 0) + 1  # one more for the end token that trainers append
+
+
+def _summarised(table: pd.DataFrame) -> pd.DataFrame:
+    lines = {}
+    for quantity in ("characters", "turns", "tokens", "loss_tokens", "loss_share"):
+        known = table[quantity].dropna().astype(float)
+        if known.empty:
+            continue
+        total = known.sum() if quantity != "loss_share" else float("nan")
+        lines[quantity] = [
+            len(known),
+            known.mean(),
+            known.min(),
+            known.median(),
+            known.quantile(0.95),
+            known.max(),
+            total,
+        ]
+    lines["repeats"] = [len(table), *[float("nan")] * 5, float(table["duplicate_of"].notna().sum())]
+    columns = ["rows", "mean", "min", "median", "p95", "max", "total"]
+    return pd.DataFrame.from_dict(lines, orient="index", columns=columns).astype({"rows": int})
+
+
+# --- what there is --------------------------------------------------------------------------------------------
+
+
+def table() -> pd.DataFrame:
+    """The formats: name, columns, optional columns, whether conversational, what they are used for."""
+    return pd.DataFrame(
+        [
+            (s.name, ", ".join(s.required), ", ".join(s.optional), s.conversational, s.used_for)
+            for s in FORMATS.values()
+        ],
+        columns=["format", "columns", "optional", "conversational", "used_for"],
+    )
+
+
+def samples() -> pd.DataFrame:
+    """The sample files that come with the course: file, rows, format (of most rows)."""
+    lines = []
+    for path in sorted(p for p in _SAMPLES.iterdir() if p.suffix in (".jsonl", ".json", ".csv")):
+        records, _ = read_records(path)
+        names = [name for name in settle(format_of(record.value) for record in records) if name]
+        lines.append((path.name, len(records), max(set(names), key=names.count)))
+    return pd.DataFrame(lines, columns=["file", "rows", "format"])
+
+
+def sample_path(name: str) -> Path:
+    """The path of a sample file, by its file name or by its format's name. ValueError lists what there is."""
+    stems = {
+        path.name: path for path in sorted(_SAMPLES.iterdir()) if path.suffix in (".jsonl", ".json", ".csv")
+    }
+    wanted = str(name).replace("_", "-")
+    for file, path in stems.items():
+        if name == file or wanted == path.stem.replace("_", "-"):
+            return path
+    raise ValueError(f"There is no sample {name!r}; there are {', '.join(stems)}.")
+
+
+def sample(name: str) -> list[dict[str, Any]]:
+    """The rows of a sample file, by its file name or by its format's name, such as `sample("alpaca")`."""
+    return load(sample_path(name))

@@ -359,7 +359,7 @@ _ALL = (
         ("<|im_end|>",),
         bos="<|im_start|>",
         note="ChatML with a system message of its own. Its tokenizer names <|im_start|> as BOS, and adds none.",
-        source="HuggingFaceTB/SmolLM2-135M-Instruct; arXiv 2502.02737",
+        source="HuggingFaceTB/SmolLM2-135M-Instruct",
     ),
     Family(
         "llama-2",
@@ -369,7 +369,7 @@ _ALL = (
         bos="<s>",
         tokenizer_adds_bos=True,
         note="Every exchange opens with a BOS of its own; [INST] and <<SYS>> are plain text.",
-        source="meta-llama/Llama-2-7b-chat-hf; arXiv 2307.09288",
+        source="meta-llama/Llama-2-7b-chat-hf",
     ),
     Family(
         "llama-3",
@@ -441,7 +441,7 @@ _ALL = (
         bos="<s>",
         tokenizer_adds_bos=True,
         note=_PLAIN_TAGS,
-        source="HuggingFaceH4/zephyr-7b-beta; arXiv 2310.16944",
+        source="HuggingFaceH4/zephyr-7b-beta",
     ),
     Family(
         "gemma-2",
@@ -471,7 +471,7 @@ _ALL = (
         bos="<s>",
         loss_marks="faithful; the <|endoftext|> behind a whole conversation stands outside the marks",
         note="Zephyr's tags, but special tokens, and with an end of turn of their own.",
-        source="microsoft/Phi-3.5-mini-instruct; arXiv 2404.14219",
+        source="microsoft/Phi-3.5-mini-instruct",
     ),
     Family(
         "phi-4",
@@ -481,7 +481,7 @@ _ALL = (
         bos="<|endoftext|>",
         note="Looks like ChatML, but a special token stands where ChatML has a line break. A user turn always "
         "opens the answer, asked or not.",
-        source="microsoft/phi-4; arXiv 2412.08905",
+        source="microsoft/phi-4",
     ),
     Family(
         "tulu-3",
@@ -491,7 +491,7 @@ _ALL = (
         bos="<|begin_of_text|>",
         tokenizer_adds_bos=True,
         note="A user turn has no end mark but a line break. " + _PLAIN_TAGS,
-        source="allenai/Llama-3.1-Tulu-3-8B; arXiv 2411.15124",
+        source="allenai/Llama-3.1-Tulu-3-8B",
     ),
     Family(
         "olmo-2",
@@ -500,7 +500,7 @@ _ALL = (
         ("<|endoftext|>",),
         bos="<|endoftext|>",
         note="One token is BOS, end of turn and end of document. " + _PLAIN_TAGS,
-        source="allenai/OLMo-2-0425-1B-Instruct; arXiv 2501.00656",
+        source="allenai/OLMo-2-0425-1B-Instruct",
     ),
     Family(
         "deepseek-v2",
@@ -510,7 +510,7 @@ _ALL = (
         bos="<｜begin▁of▁sentence｜>",
         tokenizer_adds_bos=True,
         note="Roles are plain words with a colon; only the answer has an end token.",
-        source="deepseek-ai/DeepSeek-V2-Chat; arXiv 2405.04434",
+        source="deepseek-ai/DeepSeek-V2-Chat",
     ),
     Family(
         "deepseek-v3",
@@ -520,7 +520,7 @@ _ALL = (
         bos="<｜begin▁of▁sentence｜>",
         tokenizer_adds_bos=True,
         note="The system text stands bare behind the BOS; the bars and the low line are not ASCII.",
-        source="deepseek-ai/DeepSeek-V3; arXiv 2412.19437",
+        source="deepseek-ai/DeepSeek-V3",
     ),
     Family(
         "gpt-oss",

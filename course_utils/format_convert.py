@@ -7,6 +7,7 @@ step gives up it declares; whatever is declared nowhere is checked by converting
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
@@ -104,7 +105,24 @@ def convert_rows(rows: Sequence[Row], source: Format, target: Format) -> tuple[l
     numbered = _walk([(i, dict(row)) for i, row in enumerate(rows, 1)], path, lost)
     if not lost:
         lost = _differences(rows, numbered, path)
+    lost = [loss._replace(field=_field_of_source(loss.field, source)) for loss in lost]
     return [row for _, row in numbered], sorted(lost, key=lambda loss: loss.row)
+
+
+def _field_of_source(field: str, source: Format) -> str:
+    """A field as the rows themselves call it; steps on the way may call it otherwise."""
+    if source.name == "alpaca":
+        return {"prompt": "instruction", "completion": "output"}.get(field, field)
+    if source.name not in ("sharegpt", "messages", "tool-calls"):
+        return field
+    (column,) = source.required
+    field = re.sub(r"^completion(\[0\])?", f"{column}[-1]", field)
+    field = re.sub(r"^(messages|prompt)(?=\[)", column, field)
+    return (
+        field.replace("].content", "].value").replace("].role", "].from")
+        if column == "conversations"
+        else field
+    )
 
 
 def _walk(numbered: Numbered, path: Sequence[str], lost: list[Loss]) -> Numbered:
@@ -136,10 +154,14 @@ def _path(source: Format, target: Format) -> list[str]:
             if name not in seen:
                 seen.add(name)
                 queue.append([*path, name])
-    lacking = [column for column in target.required if column not in source.required] or ["more"]
+    lacking = "an answer to each prompt"
+    if "rejected" in target.required and source.name not in ("prompt-only", "conversational-prompt-only"):
+        lacking = "a rejected answer beside each good one"
+    elif "label" in target.required:
+        lacking = "a label for each answer, good or bad"
     raise FormatError(
-        f"{source.name} cannot become {target.name}: that needs {' and '.join(lacking)}, which these rows do not "
-        "hold and no conversion can invent. Collect them, or choose another format."
+        f"{source.name} cannot become {target.name}: that needs {lacking}, which these rows do not hold and no "
+        "conversion can invent. Collect that, or choose another format."
     )
 
 
@@ -147,6 +169,8 @@ def _differences(rows: Sequence[Row], numbered: Numbered, path: Sequence[str]) -
     """What converting back does not return, row by row."""
     try:
         back = [row for _, row in _walk(numbered, path[::-1], [])]
+    except KeyError:
+        return [Loss(1, "", f"no way leads back from {path[-1]}")]
     except FormatError as error:
         return [Loss(1, "", f"the rows cannot be converted back: {error}")]
     returned = Counter(fingerprint(row) for row in back)
@@ -309,12 +333,15 @@ def _(row: Row, lose: Lose) -> Row:
     return {"prompt": row["prompt"]}
 
 
-@_step("conversational-prompt-completion", "messages")
-def _(row: Row, lose: Lose) -> Row:
+def _join_turns(row: Row, lose: Lose) -> Row:
     messages = row["prompt"] + row["completion"]
     if _split(messages) != (row["prompt"], row["completion"]):
         lose("completion", "is not the last assistant turn alone; where it began is not kept")
     return {"messages": messages}
+
+
+_step("conversational-prompt-completion", "messages")(_join_turns)
+_step("conversational-prompt-completion", "tool-calls")(_join_turns)
 
 
 @_step("conversational-prompt-completion", "prompt-completion")
@@ -348,7 +375,10 @@ def _only(turns: list[Turn], role: str, field: str, lose: Lose) -> str:
         raise FormatError(f"{field} has no {role} turn with text, so there is nothing to write as a string.")
     for i, turn in enumerate(turns):
         if i != last:
-            lose(f"{field}[{i}]", f"a string has no place for a further turn ({turn['role']})")
+            lose(
+                f"{field}[{i}]",
+                f"a string has no place for a further turn ({turn['role']}); a chat template has",
+            )
         else:
             for key in set(turn) - {"role", "content"}:
                 lose(f"{field}[{i}].{key}", "a string has no place for it")

@@ -246,7 +246,8 @@ def plain(value: Any) -> Any:
     """Arrays as lists, NaN as None; keys of a turn that the table only padded with null are left out."""
     if isinstance(value, Mapping):
         kept = {k: plain(v) for k, v in value.items()}
-        return {k: v for k, v in kept.items() if v is not None or k in ("content", "value", "role", "from")}
+        stays = ("role", "from", "value") if kept.get("tool_calls") else ("role", "from", "content", "value")
+        return {k: v for k, v in kept.items() if v is not None or k in stays}
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
     if hasattr(value, "tolist"):

@@ -118,6 +118,7 @@ def format_of(row: Any) -> str | None:
         if spec.required == _PAIR and isinstance(row["prompt"], str) and isinstance(row["chosen"], list):
             continue  # a copy of the prompt beside two whole conversations: its prompt is implicit
         with_turns = any(isinstance(row[column], list) for column in spec.required if column != "label")
+        with_turns = with_turns and f"conversational-{spec.name}" in FORMATS
         return f"conversational-{spec.name}" if with_turns else spec.name
     return None
 

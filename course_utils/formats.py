@@ -165,7 +165,11 @@ def convert(rows: Rows, to: str, lossy: bool = False) -> Any:
     give the same rows: it names row, field and what would be lost, and `.dropped` lists it all. With
     `lossy=True`, returns `(rows, dropped)`, `dropped` a DataFrame with row, field, lost. Raises FormatError
     where it cannot be done at all: an unknown or mixed format, a wrongly typed row, or columns that would have
-    to be invented. Strings become turns of a user and an assistant; Alpaca rows become text by Alpaca's template.
+    to be invented.
+
+    Strings become turns of a user and an assistant; Alpaca rows become text by Alpaca's published template. Of a
+    conversation the last answer is the completion. That keeps every word, but not what is learned: prompt-completion
+    rows are trained on the completion alone, so earlier answers then count as prompt.
     """
     target = format_named(to)
     rows = _rows(rows)

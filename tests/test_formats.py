@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from course_utils import formats
-from course_utils.format_convert import _STEPS
+from course_utils.formats.steps import STEPS
 from tests.tiny import tiny_tokenizer
 
 USER = {"role": "user", "content": "What is two plus two?"}
@@ -296,7 +296,7 @@ def test_the_samples_go_there_and_back(source, target):
 
 
 def test_a_step_without_a_way_back_always_declares_a_loss():
-    one_way = [(a, b) for a, steps in _STEPS.items() for b in steps if a not in _STEPS[b]]
+    one_way = [(a, b) for a, steps in STEPS.items() for b in steps if a not in STEPS[b]]
     for source, target in one_way:
         _, dropped = formats.convert(formats.sample(source), target, lossy=True)
         assert set(dropped["row"]) == set(range(1, len(formats.sample(source)) + 1)), (source, target)

@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from .format_specs import Flaw
+from .specs import Flaw
 
 SUFFIXES = {
     ".jsonl": "JSON Lines",

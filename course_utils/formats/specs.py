@@ -310,3 +310,20 @@ def _call_flaws(field: str, calls: Any) -> Iterator[Flaw]:
 def turn_keys(spec: Format) -> tuple[str, str]:
     """What a turn of this format calls its speaker and its text."""
     return ("from", "value") if spec.name == "sharegpt" else ("role", "content")
+
+
+def fingerprint(row: Any) -> str:
+    """A value as one string that is the same for equal values; null counts as absent, as does an empty input."""
+    try:
+        return json.dumps(_without_nulls(row), sort_keys=True, default=repr)
+    except (TypeError, ValueError, RecursionError):
+        return f"{type(row).__name__} {id(row)}"
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_without_nulls(item) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    idle = ("input", "content") if value.get("tool_calls") else ("input",)
+    return {k: _without_nulls(v) for k, v in value.items() if v is not None and not (v == "" and k in idle)}

@@ -19,26 +19,24 @@ from typing import Any
 
 import pandas as pd
 
-from .format_convert import (
-    Loss,
-    LossyConversion,
-    alpaca_prompt,
-    convert_rows,
-    fingerprint,
-    read_alpaca_prompt,
-)
-from .format_files import Record, frame_rows, read_records
-from .format_report import Report, count_tokens, make_report, not_utf8, sequences
-from .format_specs import (
+from .alpaca import alpaca_prompt, read_alpaca_prompt
+from .checks import not_utf8
+from .convert import LossyConversion, convert_rows
+from .files import Record, frame_rows, read_records
+from .measure import count_tokens, sequences
+from .report import Report, make_report
+from .specs import (
     FORMATS,
     Format,
     FormatError,
+    fingerprint,
     format_named,
     format_of,
     settle,
     type_flaws,
     unknown_format,
 )
+from .steps import Loss
 
 __all__ = [
     "FORMATS", "Detection", "Format", "FormatError", "LossyConversion", "Report", "alpaca_prompt", "convert",
@@ -46,7 +44,7 @@ __all__ = [
 ]  # fmt: skip
 
 Rows = Any  # a path, a DataFrame, one row, or an iterable of rows (a list, a datasets.Dataset)
-_SAMPLES = Path(__file__).parent / "samples"
+_SAMPLES = Path(__file__).parents[1] / "samples"
 
 
 def load(path: str | Path) -> list[dict[str, Any]]:

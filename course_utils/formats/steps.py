@@ -1,48 +1,21 @@
-"""Turning rows of one format into another, and saying what would be lost on the way.
+"""The single steps from one format to a neighbour of it. What a step gives up it declares.
 
-Each step is one small function from a format to a neighbour of it; `convert` takes the shortest path. What a
-step gives up it declares; whatever is declared nowhere is checked by converting back.
+`STEPS[source][target]` takes numbered rows and gives numbered rows; the order of the targets decides between
+equally short ways.
 """
 
 from __future__ import annotations
 
 import json
-import re
-from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
+from collections import deque
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from .format_specs import (
-    FORMATS,
-    SHAREGPT_ROLES,
-    SHAREGPT_SYNONYMS,
-    Format,
-    FormatError,
-    type_flaws,
-)
-
-# Alpaca's prompts as published in train.py of tatsu-lab/stanford_alpaca; the output follows at once.
-_WITH_INPUT = (
-    "Below is an instruction that describes a task, paired with an input that provides further context. "
-    "Write a response that appropriately completes the request.\n\n"
-)
-_WITHOUT_INPUT = (
-    "Below is an instruction that describes a task. "
-    "Write a response that appropriately completes the request.\n\n"
-)
-_INSTRUCTION, _INPUT, _RESPONSE = "### Instruction:\n", "\n\n### Input:\n", "\n\n### Response:"
+from .alpaca import alpaca_prompt, read_alpaca_prompt
+from .specs import FORMATS, SHAREGPT_ROLES, SHAREGPT_SYNONYMS, Format, FormatError, fingerprint
 
 Turn = dict[str, Any]
 Row = dict[str, Any]
-
-
-class LossyConversion(FormatError):
-    """A conversion that would lose something. `.dropped` lists it as (row, field, lost)."""
-
-    def __init__(self, message: str, dropped: Sequence[Loss]):
-        super().__init__(message)
-        self.dropped = list(dropped)
 
 
 class Loss(NamedTuple):
@@ -57,150 +30,7 @@ Lose = Callable[[str, str], None]
 RowStep = Callable[[Row, Lose], Row]
 Numbered = list[tuple[int, Row]]
 TableStep = Callable[[Numbered, Callable[[int], Lose]], Numbered]
-_STEPS: dict[str, dict[str, TableStep]] = {name: {} for name in FORMATS}
-
-
-def alpaca_prompt(instruction: str, input: str = "") -> str:
-    """Alpaca's prompt for an instruction, as published: with an *Input* section only where there is an input.
-
-    Source: PROMPT_DICT in train.py, github.com/tatsu-lab/stanford_alpaca.
-    """
-    if input:
-        return _WITH_INPUT + _INSTRUCTION + instruction + _INPUT + input + _RESPONSE
-    return _WITHOUT_INPUT + _INSTRUCTION + instruction + _RESPONSE
-
-
-def read_alpaca_prompt(text: str) -> Row | None:
-    """`{instruction, input, output}` of a text in Alpaca's template, or None where it is in no such template."""
-    head = next((h for h in (_WITH_INPUT, _WITHOUT_INPUT) if text.startswith(h + _INSTRUCTION)), None)
-    if head is None:
-        return None
-    body, input_ = text[len(head + _INSTRUCTION) :], ""
-    if head == _WITH_INPUT:
-        instruction, mark, body = body.partition(_INPUT)
-        input_, response, output = body.partition(_RESPONSE)
-        response = mark and response
-    else:
-        instruction, response, output = body.partition(_RESPONSE)
-    return {"instruction": instruction, "input": input_, "output": output} if response else None
-
-
-# --- converting ---------------------------------------------------------------------------------------------
-
-
-def convert_rows(rows: Sequence[Row], source: Format, target: Format) -> tuple[list[Row], list[Loss]]:
-    """`rows` of one format as rows of another, and all that the conversion lost.
-
-    Columns beyond the format's own (an id, a source) are carried along. Raises FormatError where a row cannot
-    be converted at all.
-    """
-    for i, row in enumerate(rows, 1):
-        flaw = next(iter(type_flaws(row, source)), None)
-        if flaw:
-            raise FormatError(
-                f"Row {i}: {flaw.detail} {flaw.what_to_do} validate(rows) lists every such row."
-            )
-    path = _path(source, target)
-    lost: list[Loss] = []
-    numbered = _walk([(i, dict(row)) for i, row in enumerate(rows, 1)], path, lost)
-    if not lost:
-        lost = _differences(rows, numbered, path)
-    lost = [loss._replace(field=_field_of_source(loss.field, source)) for loss in lost]
-    return [row for _, row in numbered], sorted(lost, key=lambda loss: loss.row)
-
-
-def _field_of_source(field: str, source: Format) -> str:
-    """A field as the rows themselves call it; steps on the way may call it otherwise."""
-    if source.name == "alpaca":
-        return {"prompt": "instruction", "completion": "output"}.get(field, field)
-    if source.name not in ("sharegpt", "messages", "tool-calls"):
-        return field
-    (column,) = source.required
-    field = re.sub(r"^completion(\[0\])?", f"{column}[-1]", field)
-    field = re.sub(r"^(messages|prompt)(?=\[)", column, field)
-    return (
-        field.replace("].content", "].value").replace("].role", "].from")
-        if column == "conversations"
-        else field
-    )
-
-
-def _walk(numbered: Numbered, path: Sequence[str], lost: list[Loss]) -> Numbered:
-    for here, there in pairwise(path):
-        numbered = _STEPS[here][there](
-            numbered, lambda row: lambda field, what: lost.append(Loss(row, field, what))
-        )
-    return numbered
-
-
-def _path(source: Format, target: Format) -> list[str]:
-    """The names from source to target, over the fewest steps; FormatError where no way leads there."""
-    if "text" in (source.name, target.name) and source.conversational != target.conversational:
-        if target.name == "text":
-            raise FormatError(
-                f"{source.name} becomes text through a model's chat template, and each model has its own: use "
-                "tokenizer.apply_chat_template(row['messages'], tokenize=False) with the tokenizer you train."
-            )
-        raise FormatError(
-            "A text does not say who speaks where, so it has no turns. Only a text in Alpaca's template can be "
-            "taken apart: convert it to 'alpaca' first."
-        )
-    queue, seen = deque([[source.name]]), {source.name}
-    while queue:
-        path = queue.popleft()
-        if path[-1] == target.name:
-            return path
-        for name in _STEPS[path[-1]]:
-            if name not in seen:
-                seen.add(name)
-                queue.append([*path, name])
-    lacking = "an answer to each prompt"
-    if "rejected" in target.required and source.name not in ("prompt-only", "conversational-prompt-only"):
-        lacking = "a rejected answer beside each good one"
-    elif "label" in target.required:
-        lacking = "a label for each answer, good or bad"
-    raise FormatError(
-        f"{source.name} cannot become {target.name}: that needs {lacking}, which these rows do not hold and no "
-        "conversion can invent. Collect that, or choose another format."
-    )
-
-
-def _differences(rows: Sequence[Row], numbered: Numbered, path: Sequence[str]) -> list[Loss]:
-    """What converting back does not return, row by row."""
-    try:
-        back = [row for _, row in _walk(numbered, path[::-1], [])]
-    except KeyError:
-        return [Loss(1, "", f"no way leads back from {path[-1]}")]
-    except FormatError as error:
-        return [Loss(1, "", f"the rows cannot be converted back: {error}")]
-    returned = Counter(fingerprint(row) for row in back)
-    lost = []
-    for i, row in enumerate(rows, 1):
-        key = fingerprint(row)
-        if returned[key] > 0:
-            returned[key] -= 1
-            continue
-        other = back[i - 1] if len(back) == len(rows) else {}
-        fields = [k for k in row if fingerprint(row[k]) != fingerprint(other.get(k))] or [""]
-        lost += [Loss(i, str(field), "is not the same after converting back") for field in fields]
-    return lost
-
-
-def fingerprint(row: Any) -> str:
-    """A value as one string that is the same for equal values; null counts as absent, as does an empty input."""
-    try:
-        return json.dumps(_without_nulls(row), sort_keys=True, default=repr)
-    except (TypeError, ValueError, RecursionError):
-        return f"{type(row).__name__} {id(row)}"
-
-
-def _without_nulls(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_without_nulls(item) for item in value]
-    if not isinstance(value, Mapping):
-        return value
-    idle = ("input", "content") if value.get("tool_calls") else ("input",)
-    return {k: _without_nulls(v) for k, v in value.items() if v is not None and not (v == "" and k in idle)}
+STEPS: dict[str, dict[str, TableStep]] = {name: {} for name in FORMATS}
 
 
 # --- how steps are written ----------------------------------------------------------------------------------
@@ -220,7 +50,7 @@ def _step(source: str, target: str) -> Callable[[RowStep], RowStep]:
                 done.append((number, new | _carried(number, row, FORMATS[source], new)))
             return done
 
-        _STEPS[source][target] = table_step
+        STEPS[source][target] = table_step
         return function
 
     return register
@@ -652,8 +482,6 @@ def _keep_good(numbered: Numbered, losing: Callable[[int], Lose]) -> Numbered:
 
 for _prefix in ("", "conversational-"):
     _step(f"{_prefix}preference", f"{_prefix}prompt-completion")(_keep_chosen)
-    _STEPS[f"{_prefix}preference"][f"{_prefix}unpaired-preference"] = _unpair
-    _STEPS[f"{_prefix}unpaired-preference"][f"{_prefix}preference"] = _pair_up
-    _STEPS[f"{_prefix}unpaired-preference"][f"{_prefix}prompt-completion"] = _keep_good
-
-__all__ = ["Loss", "LossyConversion", "alpaca_prompt", "convert_rows", "read_alpaca_prompt", "shared_prompt"]
+    STEPS[f"{_prefix}preference"][f"{_prefix}unpaired-preference"] = _unpair
+    STEPS[f"{_prefix}unpaired-preference"][f"{_prefix}preference"] = _pair_up
+    STEPS[f"{_prefix}unpaired-preference"][f"{_prefix}prompt-completion"] = _keep_good

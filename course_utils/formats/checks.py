@@ -1,19 +1,14 @@
-"""Everything that is wrong with a data file, row by row, without stopping at the first of it."""
+"""What can be wrong with one row: its format, keys, turns, text. Each check yields flaws and never raises."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from html import escape
 from typing import Any
 
-import pandas as pd
-
-from .format_convert import alpaca_prompt, fingerprint, shared_prompt
-from .format_files import Record
-from .format_specs import (
+from .files import Record
+from .specs import (
     FORMATS,
     MESSAGE_KEYS,
     ROLES,
@@ -22,12 +17,12 @@ from .format_specs import (
     TURN_KEYS,
     Flaw,
     Format,
-    format_of,
-    settle,
+    fingerprint,
     turn_keys,
     type_flaws,
     unknown_format,
 )
+from .steps import shared_prompt
 
 # Marks that well-known models read as structure, not as text, and whose they are.
 _WELL_KNOWN = {
@@ -52,177 +47,15 @@ _BYTE_OF |= {chr(b): b for b in range(0x80, 0x100)}
 _TAIL = "[" + "".join(c for c, b in _BYTE_OF.items() if b < 0xC0) + "]"
 _SEQUENCE = f"(?:[Â-ß]{_TAIL}|[à-ï]{_TAIL}{{2}}|[ð-ô]{_TAIL}{{3}})"
 _MOJIBAKE = re.compile(f"(?:Â[\x80-\xbf]|Ã{_TAIL}|â[€‚„†ˆ‰Šœž™š]{_TAIL}|ðŸ{_TAIL}{{2}}|{_SEQUENCE}{{2,}})+")
-_SURROGATE = re.compile("[\ud800-\udfff]")
+SURROGATE = re.compile("[\ud800-\udfff]")
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 _ORDER_TODO = "After an optional system turn, user and assistant take turns, and the user begins."
-_COLUMNS = ["row", "line", "field", "problem", "detail", "what_to_do"]
-
-
-# --- the report ---------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Report:
-    """What `validate` found. Rows count from 1; a row is good when nothing at all is reported about it.
-
-    `problems`: DataFrame with a line a problem: row (missing where the file as a whole is meant), line (of a
-    text file), field, problem (its kind), detail, what_to_do. `good_rows` are ready for use; `bad_rows` are
-    kept as they are (the raw text of a row that could not be read). Together they are all rows.
-    """
-
-    source: str
-    records: list[Record] = field(repr=False)
-    problems: pd.DataFrame = field(repr=False)
-    formats: dict[str, int]  # how many rows are in which format; "unknown" and "unreadable" may be among them
-
-    @property
-    def ok(self) -> bool:
-        """True when there are rows and nothing is wrong with any of them, nor with the file."""
-        return self.problems.empty
-
-    @property
-    def bad_row_numbers(self) -> list[int]:
-        return sorted({int(row) for row in self.problems["row"].dropna()})
-
-    @property
-    def good_row_numbers(self) -> list[int]:
-        bad = set(self.bad_row_numbers)
-        return [record.row for record in self.records if record.row not in bad]
-
-    @property
-    def good_rows(self) -> list[dict[str, Any]]:
-        bad = set(self.bad_row_numbers)
-        return [record.value for record in self.records if record.row not in bad]
-
-    @property
-    def bad_rows(self) -> list[Any]:
-        bad = set(self.bad_row_numbers)
-        return [record.value for record in self.records if record.row in bad]
-
-    @property
-    def summary(self) -> pd.DataFrame:
-        """A line a kind of problem: problem, rows (how many), first_rows, what_to_do; the most frequent first."""
-        lines = []
-        for problem, found in self.problems.groupby("problem", sort=False):
-            rows = list(dict.fromkeys(int(row) for row in found["row"].dropna()))
-            first = ", ".join(map(str, rows[:5])) + (", …" if len(rows) > 5 else "")
-            lines.append((problem, len(rows), first or "whole file", found["what_to_do"].iloc[0]))
-        table = pd.DataFrame(lines, columns=["problem", "rows", "first_rows", "what_to_do"])
-        return table.sort_values("rows", ascending=False, kind="stable", ignore_index=True)
-
-    @property
-    def headline(self) -> str:
-        """The result in one sentence."""
-        total, bad = len(self.records), len(self.bad_row_numbers)
-        formats = ", ".join(f"{name}: {count}" for name, count in self.formats.items())
-        found = (
-            "no problem found" if self.ok else f"{len(self.problems)} problems, {bad} rows with at least one"
-        )
-        return f"{self.source}: {total} rows ({formats or 'none'}); {found}; {total - bad} rows are good."
-
-    def __str__(self) -> str:
-        if self.ok:
-            return self.headline
-        with pd.option_context("display.max_colwidth", 70, "display.width", 160):
-            return f"{self.headline}\n\n{self.summary.drop(columns='what_to_do').to_string(index=False)}"
-
-    __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        """The headline, the kinds of problems, and the first 30 problems in full."""
-        parts = [f"<p><b>{'✓' if self.ok else '✗'} {escape(self.headline)}</b></p>"]
-        if not self.ok:
-            shown = self.problems.head(30).astype(object)
-            shown = shown.where(shown.notna(), "")
-            parts.append(_html_table(self.summary.drop(columns="what_to_do")))
-            if self.problems["line"].isna().all():
-                shown = shown.drop(columns="line")
-            parts.append(_html_table(shown))
-        if len(self.problems) > 30:
-            parts.append(f"<p>… and {len(self.problems) - 30} more in <code>report.problems</code>.</p>")
-        return "\n".join(parts)
-
-
-_CELL = "padding: 3px 8px; text-align: left; vertical-align: top; white-space: normal; max-width: 28em;"
-
-
-def _html_table(table: pd.DataFrame) -> str:
-    head = "".join(f'<th style="{_CELL}">{escape(name.replace("_", " "))}</th>' for name in table.columns)
-    body = "".join(
-        "<tr>" + "".join(f'<td style="{_CELL}">{escape(str(cell))}</td>' for cell in row) + "</tr>"
-        for row in table.itertuples(index=False)
-    )
-    return f'<table style="margin: 0 0 12px 0"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-
-
-def make_report(
-    source: str,
-    records: list[Record],
-    file_flaws: Sequence[Flaw] = (),
-    tokenizer: Any = None,
-    max_length: int | None = None,
-    allow: Sequence[str] = (),
-) -> Report:
-    """The Report of these records. See `formats.validate`."""
-    tokenizer = getattr(tokenizer, "tokenizer", tokenizer)
-    limit = _length_limit(tokenizer, max_length)
-    special = _special_tokens(tokenizer)
-    names = settle(None if _unreadable(record) else format_of(record.value) for record in records)
-    counted = Counter(name for name in names if name)
-    main = counted.most_common(1)[0][0] if counted else None
-    first_seen: dict[str, int] = {}
-    lines = [(None, None, *flaw) for flaw in file_flaws]
-    if not records:
-        lines.append(
-            (None, None, "", "no rows", "There is no row to learn from.", "Check that the file is whole.")
-        )
-    for record, name in zip(records, names):
-        flaws = list(record.flaws)
-        if not _unreadable(record):
-            flaws += _row_flaws(record.value, name, main, counted, special, allow)
-            flaws += _repeat_flaws(record, name, first_seen)
-            if limit is not None and name and not any(True for _ in type_flaws(record.value, FORMATS[name])):
-                flaws += _length_flaws(record.value, name, tokenizer, limit)
-        else:
-            flaws += _encoding_flaws("", str(record.value))
-        lines += [(record.row, record.line, *flaw) for flaw in flaws]
-    problems = pd.DataFrame([[_printable(cell) for cell in line] for line in lines], columns=_COLUMNS)
-    problems = problems.astype({"row": "Int64", "line": "Int64"})
-    formats = dict(counted.most_common())
-    for label, count in (
-        ("unknown", sum(n is None and not _unreadable(r) for n, r in zip(names, records))),
-        ("unreadable", sum(map(_unreadable, records))),
-    ):
-        if count:
-            formats[label] = count
-    return Report(source, records, problems, formats)
-
-
-def _unreadable(record: Record) -> bool:
-    """Whether the record holds raw text instead of a row."""
-    return any(
-        flaw.field == "" and flaw.problem in ("invalid JSON", "wrong number of cells")
-        for flaw in record.flaws
-    )
-
-
-def _printable(cell: Any) -> Any:
-    """Text without lone surrogates, which no terminal, file or browser takes."""
-    if not isinstance(cell, str):
-        return cell
-    return _SURROGATE.sub(_surrogate_name, cell)
-
-
-def _surrogate_name(match: re.Match) -> str:
-    code = ord(match[0])
-    return f"\\x{code - 0xDC00:02X}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04X}"
-
 
 # --- one row ------------------------------------------------------------------------------------------------
 
 
-def _row_flaws(
+def row_flaws(
     row: Any,
     name: str | None,
     main: str | None,
@@ -230,7 +63,7 @@ def _row_flaws(
     special: Mapping[str, str],
     allow: Sequence[str],
 ) -> Iterator[Flaw]:
-    yield from (flaw for path, text in _texts(row) for flaw in _encoding_flaws(path, text))
+    yield from (flaw for path, text in texts(row) for flaw in encoding_flaws(path, text))
     if name is None:
         what, todo = unknown_format(row)
         yield Flaw("", "unknown format", f"The row {what}.", todo)
@@ -244,11 +77,11 @@ def _row_flaws(
     yield from _empty_flaws(row, spec)
     yield from _turn_flaws(row, spec)
     yield from _preference_flaws(row, spec)
-    for path, text in _texts({column: row.get(column) for column in spec.required}):
+    for path, text in texts({column: row.get(column) for column in spec.required}):
         yield from _special_flaws(path, text, special, spec)
 
 
-def _texts(row: Any) -> Iterator[tuple[str, str]]:
+def texts(row: Any) -> Iterator[tuple[str, str]]:
     """Every text in a row with its path, such as `messages[1].content`; names of keys are none."""
     stack: list[tuple[str, Any]] = [("", row)]
     while stack:
@@ -331,7 +164,7 @@ def _order_flaws(turns: list[tuple[str, Any]], spec: Format, answered: bool = Tr
     before, before_calls, broken = None, False, False
     for path, turn in turns:
         name = turn.get(role_key) if isinstance(turn, Mapping) else None
-        role = _role(name, spec)
+        role = role_of(name, spec)
         if role is None:
             broken = True
             if isinstance(name, str):
@@ -358,7 +191,7 @@ def _order_flaws(turns: list[tuple[str, Any]], spec: Format, answered: bool = Tr
         yield Flaw(turns[-1][0], "wrong role order", detail, "Cut the prompt after the user's last turn.")
 
 
-def _role(name: Any, spec: Format) -> str | None:
+def role_of(name: Any, spec: Format) -> str | None:
     """The role by its name among messages, or None for an unknown one."""
     if not isinstance(name, str):
         return None
@@ -424,7 +257,7 @@ def _preference_flaws(row: Mapping[str, Any], spec: Format) -> Iterator[Flaw]:
         )
 
 
-def _repeat_flaws(record: Record, name: str | None, first_seen: dict[str, int]) -> Iterator[Flaw]:
+def repeat_flaws(record: Record, name: str | None, first_seen: dict[str, int]) -> Iterator[Flaw]:
     row = record.value
     if name:  # an id that differs does not make a different example
         row = {column: row.get(column) for column in (*FORMATS[name].required, *FORMATS[name].optional)}
@@ -437,14 +270,14 @@ def _repeat_flaws(record: Record, name: str | None, first_seen: dict[str, int]) 
 def not_utf8(row: Any) -> Flaw | None:
     """The first text in a row with bytes that were not UTF-8, as a flaw; None where all could be decoded."""
     found = (
-        flaw for path, text in _texts(row) if _SURROGATE.search(text) for flaw in _encoding_flaws(path, text)
+        flaw for path, text in texts(row) if SURROGATE.search(text) for flaw in encoding_flaws(path, text)
     )
     flaw = next(found, None)
-    return flaw and flaw._replace(detail=_printable(flaw.detail))
+    return flaw and flaw._replace(detail=printable(flaw.detail))
 
 
-def _encoding_flaws(path: str, text: str) -> Iterator[Flaw]:
-    broken = _SURROGATE.search(text)
+def encoding_flaws(path: str, text: str) -> Iterator[Flaw]:
+    broken = SURROGATE.search(text)
     if broken:
         code = ord(broken[0])
         byte = f"the byte 0x{code - 0xDC00:02X}, which is not UTF-8" if 0xDC80 <= code <= 0xDCFF else None
@@ -494,7 +327,7 @@ def _special_flaws(path: str, text: str, special: Mapping[str, str], spec: Forma
         yield Flaw(path, "special token in text", detail, todo)
 
 
-def _special_tokens(tokenizer: Any) -> dict[str, str]:
+def special_tokens(tokenizer: Any) -> dict[str, str]:
     """{token: whose it is}: of well-known families, and of the given tokenizer ("" for its end of document)."""
     special = dict(_WELL_KNOWN)
     if tokenizer is not None:
@@ -506,77 +339,13 @@ def _special_tokens(tokenizer: Any) -> dict[str, str]:
     return special
 
 
-# --- length ---------------------------------------------------------------------------------------------------
+def printable(cell: Any) -> Any:
+    """Text without lone surrogates, which no terminal, file or browser takes."""
+    if not isinstance(cell, str):
+        return cell
+    return SURROGATE.sub(_surrogate_name, cell)
 
 
-def _length_limit(tokenizer: Any, max_length: int | None) -> int | None:
-    if tokenizer is None:
-        if max_length is not None:
-            raise ValueError(
-                "max_length counts tokens, so it needs a tokenizer: validate(…, tokenizer=tokenizer)."
-            )
-        return None
-    if max_length is not None:
-        return max_length
-    own = getattr(tokenizer, "model_max_length", None)
-    return own if own is not None and own < 10**6 else None  # tokenizers without a limit say 10**30
-
-
-def sequences(row: Mapping[str, Any], name: str) -> list[str | list[dict[str, Any]]]:
-    """What the model is shown of a well-formed row: one text or list of messages, two for a preference."""
-    spec = FORMATS[name]
-    if name == "alpaca":
-        return [alpaca_prompt(row["instruction"], row.get("input") or "") + row["output"]]
-    if name == "sharegpt":
-        return [
-            [
-                {"role": _role(t["from"], spec) or t["from"], "content": t["value"]}
-                for t in row["conversations"]
-            ]
-        ]
-    if "messages" in spec.required:
-        return [row["messages"]]
-    if "text" in spec.required:
-        return [row["text"]]
-    prompt = row["prompt"] if "prompt" in spec.required else ([] if spec.conversational else "")
-    ends = [column for column in ("completion", "chosen", "rejected") if column in spec.required]
-    return [prompt + row[column] for column in ends] or [prompt]
-
-
-def count_tokens(row: Mapping[str, Any], name: str, tokenizer: Any) -> int:
-    """Tokens of a well-formed row as the model would read it; of a preference, the longer side's.
-
-    Turns go through the chat template where the tokenizer has one, and count as bare text where it has none.
-    """
-    lengths = []
-    for sequence in sequences(row, name):
-        if isinstance(sequence, str):
-            lengths.append(len(tokenizer(sequence, verbose=False)["input_ids"]))
-        elif tokenizer.chat_template:
-            quiet = {"verbose": False}
-            tools = {"tools": row["tools"]} if row.get("tools") else {}
-            ids = tokenizer.apply_chat_template(sequence, return_dict=True, tokenizer_kwargs=quiet, **tools)
-            lengths.append(len(ids["input_ids"]))
-        else:
-            texts = [str(turn.get("content") or "") for turn in sequence]
-            lengths.append(
-                sum(len(tokenizer(t, add_special_tokens=False, verbose=False)["input_ids"]) for t in texts)
-            )
-    return max(lengths)
-
-
-def _length_flaws(row: Mapping[str, Any], name: str, tokenizer: Any, limit: int) -> Iterator[Flaw]:
-    if any(_SURROGATE.search(text) for _, text in _texts(row)):
-        return  # reported as bad encoding; no tokenizer takes it
-    try:
-        length = count_tokens(row, name, tokenizer)
-    except Exception as error:  # a chat template may raise whatever Jinja or its author chose
-        detail = f"The tokenizer's chat template refuses the row: {error}"
-        yield Flaw(
-            "", "refused by the chat template", detail, "Change the row, or train with another template."
-        )
-        return
-    if length > limit:
-        detail = f"It has {length} tokens, {length - limit} more than the {limit} that fit."
-        todo = "Shorten or split it: truncation cuts its end off, and with it the answer and the end of turn."
-        yield Flaw("", "too long", detail, todo)
+def _surrogate_name(match: re.Match) -> str:
+    code = ord(match[0])
+    return f"\\x{code - 0xDC00:02X}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04X}"

@@ -33,10 +33,14 @@ _HOME = {
     "explore": "explorer",
 }
 
-__all__ = ["VARIANTS", *_HOME]  # noqa: PLE0604 (all of them are strings)
+_MODULES = ("formats",)  # handed on whole: formats.detect, formats.convert, …
+
+__all__ = ["VARIANTS", *_HOME, *_MODULES]  # noqa: PLE0604 (all of them are strings)
 
 
 def __getattr__(name: str):
+    if name in _MODULES:
+        return import_module(f".{name}", __name__)
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it offers {', '.join(__all__)}")
     value = getattr(import_module(f".{_HOME[name]}", __name__), name)

@@ -819,3 +819,92 @@ def plot_logprobs(df: pd.DataFrame, variant: str = "base", max_tokens: int = 60)
     _headline(fig, finding)
     fig.alt_text = f"{finding}. Bars of −log p over {len(tokens)} tokens."
     return fig
+
+
+# --- the scoreboard -----------------------------------------------------------------------------------------
+
+
+@_house_style
+def plot_scoreboard(
+    df: pd.DataFrame, unwanted: Sequence[str] = (), finding: str | None = None, per_row: int = 4
+) -> Figure:
+    """A scoreboard's rates with their intervals: one panel a measure, one row of dots a column.
+
+    `df` is `Scoreboard.frame` or `Scoreboard.pooled` (columns column, measure, rate, low, high, n, and suite,
+    which is named where a measure has several). Rates are shares from 0 to 1. Measures in `unwanted` get the
+    remark "lower is better". The title names the widest gap between two columns, unless `finding` is given.
+    """
+    _needs(df, ["column", "measure", "rate", "low", "high", "n"], "Scoreboard.frame")
+    columns = list(dict.fromkeys(df["column"]))
+    keys = ["suite", "measure"] if "suite" in df.columns else ["measure"]
+    panels = list(df.groupby(keys, sort=False))
+    repeated = {m for m in df["measure"] if sum(key[-1] == m for key, _ in panels) > 1}
+    titled = [
+        (f"{key[-1]}, {key[0]}" if key[-1] in repeated else key[-1], key[-1] in unwanted, part)
+        for key, part in panels
+    ]
+    wide = min(per_row, len(panels))
+    high = math.ceil(len(panels) / wide)
+    fig = _figure_class()(
+        figsize=(WIDTH_INCHES, 0.75 + high * (0.78 + 0.21 * len(columns))),
+        dpi=DOTS_PER_INCH,
+        layout="constrained",
+        facecolor=PAPER,
+    )
+    axes = fig.subplots(high, wide, sharex=True, sharey=True, squeeze=False).ravel()
+    for ax in axes[len(panels) :]:
+        ax.axis("off")
+    for ax, (name, lower_is_better, part) in zip(axes, titled, strict=False):
+        for row in part.itertuples():
+            style, place = variant_style(str(row.column)), columns.index(row.column)
+            ax.errorbar(
+                row.rate,
+                place,
+                xerr=[[max(0.0, row.rate - row.low)], [max(0.0, row.high - row.rate)]],
+                linestyle="none",
+                marker=style.marker,
+                markersize=5.5,
+                color=style.color,
+                elinewidth=1.6,
+            )
+            ax.annotate(
+                f"{row.rate:.0%}",
+                (row.rate, place),
+                xytext=(0, 4),
+                textcoords="offset points",
+                ha="center",
+                fontsize=7,
+                color=style.color,
+            )
+        counts = sorted({int(n) for n in part["n"]})
+        n = str(counts[0]) if len(counts) == 1 else f"{counts[0]}–{counts[-1]}"
+        remark = "lower is better, " if lower_is_better else ""
+        ax.set_title(figure_text(f"{name}\n({remark}n = {n})"), fontsize=8, color=INK)
+        ax.grid(axis="x")
+        ax.tick_params(axis="y", length=0)
+    axes[0].set_yticks(range(len(columns)), [figure_text(str(column)) for column in columns])
+    axes[0].set(ylim=(len(columns) - 0.45, -0.75), xlim=(-0.08, 1.08))
+    axes[0].set_xticks([0, 0.5, 1], ["0%", "50%", "100%"])
+    for ax in axes[max(0, len(panels) - wide) : len(panels)]:
+        ax.tick_params(axis="x", labelbottom=True, labelsize=8.5)
+    fig.supxlabel("rate, with its 95% interval", fontsize=9.5)
+    finding = finding or _scoreboard_finding(titled)
+    _headline(fig, finding)
+    fig.alt_text = (
+        f"{finding}. "
+        + "; ".join(
+            f"{name}: " + ", ".join(f"{r.column} {r.rate:.0%}" for r in part.itertuples())
+            for name, _, part in titled
+        )
+        + "."
+    )
+    return fig
+
+
+def _scoreboard_finding(panels: Sequence[tuple[str, bool, pd.DataFrame]]) -> str:
+    gaps = [(float(part["rate"].max() - part["rate"].min()), name, part) for name, _, part in panels]
+    _, name, part = max(gaps, key=lambda gap: gap[0])
+    top, bottom = part.loc[part["rate"].idxmax()], part.loc[part["rate"].idxmin()]
+    if top["column"] == bottom["column"]:
+        return f"{top['column']}, “{name}”: {top['rate']:.0%}"
+    return f"Widest gap, “{name}”: {top['column']} {top['rate']:.0%}, {bottom['column']} {bottom['rate']:.0%}"

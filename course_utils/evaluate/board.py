@@ -1,0 +1,463 @@
+"""The scoreboard: several models or prompts, asked the same questions, judged by the same rules.
+
+board = scoreboard({"raw": base, "Q/A frame": ask_in_a_frame, "instruct": instruct}, suites="facts")
+board                                    # rates with 95 % intervals
+board.failures("Q/A frame", "answers")   # what went wrong, to be read
+board.compare("instruct", "Q/A frame", "answers")   # more than noise?
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from html import escape
+from os import PathLike
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from ..stats import wilson
+from ..variant import Completion, Variant
+from . import judges, sandbox, suites
+from .paired import Comparison, compare_outcomes
+from .suites import KINDS, MEASURES, Item
+
+Column = Variant | Callable[..., Any]
+_AT_ONCE = 128  # prompts between two steps of the progress bar
+
+
+class Output(NamedTuple):
+    """What a column gave for one item; a function that returns bare texts says nothing of the last three."""
+
+    text: str
+    stop_reason: str | None = None
+    new_tokens: int | None = None
+    seen: str | None = None
+
+
+# -- asking ---------------------------------------------------------------------------------------------------
+
+
+class _Function:
+    """A prompting function as a column: it takes one prompt or a list of them, which is found out by trying."""
+
+    def __init__(self, name: str, function: Callable[..., Any], settings: Mapping[str, Any]):
+        self.name = name
+        self.function = function
+        accepted = _parameters(function)
+        self.settings = {key: value for key, value in settings.items() if key in accepted}
+        self.takes_system = "system" in accepted
+        self.takes_lists: bool | None = None
+
+    def __call__(self, items: Sequence[Item], first: int) -> list[Output]:
+        found: dict[int, Output] = {}
+        groups: dict[str | None, list[int]] = {}
+        for place, item in enumerate(items):
+            groups.setdefault(item.system if self.takes_system else None, []).append(place)
+        for system, places in groups.items():
+            prompts = [items[i].prompt if self.takes_system else items[i].with_system for i in places]
+            options = {"system": system} if system is not None else {}
+            found.update(zip(places, self._ask(prompts, options, first), strict=True))
+        return [found[place] for place in range(len(items))]
+
+    def _ask(self, prompts: list[str], options: dict[str, Any], first: int) -> list[Output]:
+        if self.takes_lists is None:
+            self.takes_lists = self._try_a_list(prompts[0], options)
+        if not self.takes_lists:
+            return [
+                self._output(self.function(prompt, **self._seeded(first + i), **options))
+                for i, prompt in enumerate(prompts)
+            ]
+        answers = self.function(prompts, **self._seeded(first), **options)
+        if not isinstance(answers, (list, tuple)) or len(answers) != len(prompts):
+            got = f"{len(answers)}" if isinstance(answers, (list, tuple)) else type(answers).__name__
+            raise ValueError(
+                f"The function of column {self.name!r} was given {len(prompts)} prompts and returned {got}. "
+                "It must return a list with one completion or text a prompt, in their order."
+            )
+        return [self._output(answer) for answer in answers]
+
+    def _try_a_list(self, prompt: str, options: dict[str, Any]) -> bool:
+        """A function made for one prompt fails on a list, or returns a single answer for it."""
+        try:
+            answers = self.function([prompt], **self._seeded(0), **options)
+        except Exception:
+            return False
+        return isinstance(answers, (list, tuple))
+
+    def _seeded(self, number: int) -> dict[str, Any]:
+        seed = self.settings.get("seed")
+        return self.settings if seed is None else self.settings | {"seed": seed + number}
+
+    def _output(self, answer: Any) -> Output:
+        if isinstance(answer, Completion):
+            return _output(answer)
+        if isinstance(answer, str):
+            return Output(answer)
+        raise TypeError(
+            f"The function of column {self.name!r} returned {type(answer).__name__} for a prompt. "
+            "It must return the answer's text or a Completion."
+        )
+
+
+def _parameters(function: Callable[..., Any]) -> frozenset[str]:
+    try:
+        return frozenset(inspect.signature(function).parameters)
+    except (TypeError, ValueError):
+        return frozenset()
+
+
+def _output(completion: Completion) -> Output:
+    return Output(completion.text, completion.stop_reason, len(completion.token_ids), completion.prompt)
+
+
+def _asker(
+    name: str, column: Column, settings: Mapping[str, Any]
+) -> Callable[[Sequence[Item], int], list[Output]]:
+    """What turns items into outputs, for a variant (its chat template if it has one) or a function."""
+    if not isinstance(column, Variant):
+        return _Function(name, column, settings)
+
+    def ask(items: Sequence[Item], first: int) -> list[Output]:
+        options = dict(settings, progress=False)
+        if options["seed"] is not None:
+            options["seed"] += first
+        if column.has_chat_template:
+            return list(map(_output, column.chat_batch([item.messages for item in items], **options)))
+        return list(map(_output, column.complete_batch([item.with_system for item in items], **options)))
+
+    return ask
+
+
+def _columns(columns: Any) -> dict[str, Column]:
+    if isinstance(columns, Mapping):
+        named = list(columns.items())
+    else:
+        given = [columns] if isinstance(columns, Variant) or callable(columns) else list(columns)
+        named = [
+            (getattr(column, "name", None) or getattr(column, "__name__", "?"), column) for column in given
+        ]
+    if not named:
+        raise ValueError("A scoreboard needs at least one column: a variant or a prompting function.")
+    for name, column in named:
+        if not isinstance(column, Variant) and not callable(column):
+            raise TypeError(
+                f"Column {name!r} is {type(column).__name__}. A column is a Variant, or a function from a prompt (or a "
+                "list of prompts) to its answer."
+            )
+    names = [name for name, _ in named]
+    if len(set(names)) < len(names):
+        raise ValueError(
+            f"Two columns have the same name ({', '.join(map(str, names))}). Pass a dict to name them yourself."
+        )
+    return dict(named)
+
+
+# -- which suites ---------------------------------------------------------------------------------------------
+
+
+def _suites(wanted: Any) -> list[list[Item]]:
+    """The suites in every form that `scoreboard` takes them."""
+    if isinstance(wanted, (str, PathLike)):
+        names = suites.PEBBLE_SUITES if wanted == "pebble" else [wanted]
+        return [suites.load_suite(name) for name in names]
+    if isinstance(wanted, Mapping):
+        return [suites.make_suite(rows, name) for name, rows in wanted.items()]
+    wanted = list(wanted)
+    if not wanted:
+        raise ValueError(f"No suite was given. Name one or more of {', '.join(suites.suite_names())}.")
+    if all(isinstance(one, Item) for one in wanted):
+        return [wanted]
+    if all(isinstance(one, Mapping) for one in wanted):
+        return [suites.make_suite(wanted)]
+    found = [suite for one in wanted for suite in _suites(one)]
+    names = [suite[0].suite for suite in found]
+    if len(set(names)) < len(names):
+        raise ValueError(
+            f"Two suites have the same name ({', '.join(names)}); rename one, so that rows can be told."
+        )
+    return found
+
+
+# -- judging --------------------------------------------------------------------------------------------------
+
+
+def judge(items: Sequence[Item], outputs: Sequence[Output]) -> list[dict[str, bool]]:
+    """The outcomes {measure: bool} of every output. Code is run here, each answer in a process of its own."""
+    code = [i for i, item in enumerate(items) if item.kind == "code"]
+    cases = [
+        (judges.code_in(outputs[i].text), items[i].expected, items[i].options.get("function")) for i in code
+    ]
+    passed = dict(zip(code, sandbox.all_pass(cases), strict=True))
+    found = []
+    for i, (item, output) in enumerate(zip(items, outputs, strict=True)):
+        outcomes = KINDS[item.kind].judge(item, output.text)
+        if i in passed:
+            outcomes["code passes"] = passed[i]
+        if output.stop_reason is not None:
+            outcomes["stops by itself"] = output.stop_reason == "eos"
+            outcomes["ends in time"] = output.stop_reason != "length"
+        found.append(outcomes)
+    return found
+
+
+# -- the board ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, repr=False)
+class Scoreboard:
+    """The outcomes of a scoreboard.
+
+    `answers` has one row for each column and item: column, suite, item (its line), kind, system, prompt,
+    expected, output, stop_reason, new_tokens, seen (the text the model saw). The last three are missing where
+    a function returned bare texts. `outcomes` has one row for each measure of those: column, suite, item,
+    measure, passed.
+    """
+
+    answers: pd.DataFrame
+    outcomes: pd.DataFrame
+
+    @property
+    def columns(self) -> list[str]:
+        return list(dict.fromkeys(self.answers["column"]))
+
+    @property
+    def suites(self) -> list[str]:
+        return list(dict.fromkeys(self.answers["suite"]))
+
+    @property
+    def measures(self) -> list[str]:
+        found = set(self.outcomes["measure"])
+        return [measure for measure in MEASURES if measure in found]
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """Columns column, suite, measure, passed, n, rate, low, high (95 % Wilson interval); rates in [0, 1].
+
+        `passed` counts the outputs that do what the measure says, also where that is not wanted ("asks on",
+        "over-refuses"); `evaluate.MEASURES` says which those are.
+        """
+        return self._rates(["column", "suite", "measure"])
+
+    @cached_property
+    def pooled(self) -> pd.DataFrame:
+        """As `frame`, each measure over all suites that have it, without the column suite."""
+        return self._rates(["column", "measure"])
+
+    def _rates(self, keys: list[str]) -> pd.DataFrame:
+        orders = {"column": self.columns, "suite": self.suites, "measure": self.measures}
+        counted = self.outcomes.groupby(keys)["passed"].agg(passed="sum", n="size").reset_index()
+        rank = counted[keys].apply(lambda values: values.map(orders[values.name].index))
+        counted = counted.loc[rank.sort_values(keys).index].reset_index(drop=True)
+        counted["passed"] = counted["passed"].astype(int)
+        counted["rate"] = counted["passed"] / counted["n"]
+        bounds = [wilson(passed, n) for passed, n in zip(counted["passed"], counted["n"])]
+        counted["low"], counted["high"] = zip(*bounds)
+        return counted
+
+    def failures(self, column: str, measure: str | None = None, suite: str | None = None) -> pd.DataFrame:
+        """The outputs that did not do what was wanted: suite, item, measure, prompt, output, expected, stop_reason.
+
+        For "asks on" and "over-refuses" these are the outputs that did it. Without `measure`, all measures'.
+        """
+        rows = self._outcomes(measure, suite, column)
+        wanted = rows["measure"].map(lambda name: MEASURES[name].wanted)
+        found = rows[rows["passed"] != wanted].merge(self.answers, on=["column", "suite", "item"])
+        return found[["suite", "item", "measure", "prompt", "output", "expected", "stop_reason"]]
+
+    def show_failures(
+        self, column: str, measure: str | None = None, suite: str | None = None, n: int = 5
+    ) -> None:
+        """Print the first `n` failures in full, to be read."""
+        found = self.failures(column, measure, suite)
+        what = f"“{measure}”" if measure else "any measure"
+        print(
+            f"{column}: {len(found)} failure{'s' * (len(found) != 1)} of {what}"
+            + (f", the first {n}:" if len(found) > n else "")
+        )
+        for row in found.head(n).itertuples():
+            print(f"\n── {row.suite}, line {row.item}: {row.measure}\n   prompt  {row.prompt!r}")
+            print(f"   output  {row.output!r}")
+            if row.expected is not None:
+                print(f"   expected {row.expected!r}")
+
+    def compare(self, a: str, b: str, measure: str, suite: str | None = None) -> Comparison:
+        """Whether `a` and `b` differ in a measure by more than noise, on the prompts that both answered."""
+        outcomes = self._outcomes(measure, suite, a, b)
+        table = outcomes.pivot(index=["suite", "item"], columns="column", values="passed")
+        if a == b or not {a, b} <= set(table.columns):
+            missing = a if a not in table.columns else b
+            why = f"{missing!r} has no “{measure}”" if a != b else "they are one and the same"
+            raise ValueError(f"{a!r} and {b!r} cannot be compared: {why}.")
+        shared = table[[a, b]].dropna()
+        return compare_outcomes(
+            a, b, measure, [(bool(x), bool(y)) for x, y in shared.itertuples(index=False)]
+        )
+
+    def plot(self, measures: Sequence[str] | None = None, suite: str | None = None) -> Any:
+        """The rates as dots with intervals, a panel for each measure (by default all but "ends in time")."""
+        from .. import plots
+
+        shown = measures or [name for name in self.measures if name != "ends in time"]
+        for name in shown:
+            self._known(name, self.measures, "measure")
+        frame = self.pooled
+        if suite is not None:
+            self._known(suite, self.suites, "suite")
+            frame = self.frame[self.frame["suite"] == suite]
+        frame = frame[frame["measure"].isin(list(shown))]
+        return plots.plot_scoreboard(frame, unwanted=[name for name in MEASURES if not MEASURES[name].wanted])
+
+    def _outcomes(self, measure: str | None, suite: str | None, *columns: str) -> pd.DataFrame:
+        found = self.outcomes
+        for column in columns:
+            self._known(column, self.columns, "column")
+        found = found[found["column"].isin(columns)]
+        if measure is not None:
+            self._known(measure, self.measures, "measure")
+            found = found[found["measure"] == measure]
+        if suite is not None:
+            self._known(suite, self.suites, "suite")
+            found = found[found["suite"] == suite]
+        return found
+
+    @staticmethod
+    def _known(name: str, names: Sequence[str], what: str) -> None:
+        if name not in names:
+            raise ValueError(f"This scoreboard has no {what} {name!r}; it has {', '.join(names)}.")
+
+    # -- how it looks ----------------------------------------------------------------------------------------
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """The rates as text, a row for each suite and measure: "93% (86–97)"; the numbers are in `frame`."""
+        cells = self.frame.assign(
+            cell=[
+                f"{row.rate:.0%} ({100 * row.low:.0f}–{100 * row.high:.0f})"
+                for row in self.frame.itertuples()
+            ],
+            measure=[
+                name if MEASURES[name].wanted else f"{name} (lower is better)"
+                for name in self.frame["measure"]
+            ],
+        )
+        index = pd.MultiIndex.from_frame(cells[["suite", "measure"]].drop_duplicates())
+        table = cells.pivot(index=["suite", "measure"], columns="column", values="cell")
+        order = sorted(
+            index, key=lambda pair: self.suites.index(pair[0])
+        )  # stable: measures keep their order
+        table = table.reindex(index=order, columns=self.columns).fillna("")
+        counts = cells.groupby(["suite", "measure"])["n"].max()
+        table.insert(0, "n", [int(counts[pair]) for pair in order])
+        table.columns.name = None
+        return table
+
+    def __repr__(self) -> str:
+        return f"{self.table.to_string()}\n{self._caption}"
+
+    def _repr_html_(self) -> str:
+        return f"{self.table.to_html()}<p>{escape(self._caption)}</p>"
+
+    @property
+    def _caption(self) -> str:
+        return "Rates with their 95% intervals; n is the number of prompts. failures(column, measure) lists what went wrong."
+
+
+# -- the call -------------------------------------------------------------------------------------------------
+
+
+def scoreboard(
+    columns: Mapping[str, Column] | Iterable[Column] | Column,
+    suites: Any = "pebble",
+    n: int | None = None,
+    max_new_tokens: int = 96,
+    temperature: float = 0.0,
+    seed: int | None = 0,
+    progress: bool = True,
+) -> Scoreboard:
+    """Ask every column every prompt of the suites and judge the outputs.
+
+    `columns` is a dict from names to columns, or several columns (a pair is two). A column is either
+    - a Variant: asked through its chat template if it has one, and otherwise given the bare prompt; or
+    - a function from a prompt to its answer, or from a list of prompts to the list of answers (faster); an
+      answer is a Completion, or a text, of which then nothing is known about stopping. The function is tried
+      with a list of one prompt first. If it has parameters `max_new_tokens`, `temperature`, `seed` or
+      `system`, it gets the scoreboard's; without `system`, a system prompt stands before the prompt as a
+      paragraph. So `base.complete_batch` is a column too.
+
+    `suites` is the name of a suite of the course, the path of a .jsonl file, "pebble" (all suites about what
+    Pebble has read), a list of dicts with the fields of the file format, a dict {name: such a list}, a suite
+    from `load_suite`, or several of these. `n` asks at most so many prompts of each suite, the same for every
+    column. `seed` chooses them, and at a temperature above 0 prompt i is sampled with seed + i.
+
+    Raises ValueError for bad suites, names that come twice, and functions that lose a prompt; TypeError for
+    something that is no column.
+    """
+    asked = _columns(columns)
+    drawn = [_some(suite, n, seed) for suite in _suites(suites)]
+    settings = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
+    answers, outcomes = [], []
+    with _bar(len(asked) * sum(map(len, drawn)), progress) as bar:
+        for name, column in asked.items():
+            ask = _asker(name, column, settings)
+            for items in drawn:
+                bar.set_description(f"{name}: {items[0].suite}")
+                outputs = []
+                for first in range(0, len(items), _AT_ONCE):
+                    part = items[first : first + _AT_ONCE]
+                    try:
+                        outputs += ask(part, first)
+                    except Exception as error:
+                        error.add_note(f"This happened in column {name!r}, suite {items[0].suite!r}.")
+                        raise
+                    bar.update(len(part))
+                answers += [_answer_row(name, item, output) for item, output in zip(items, outputs)]
+                outcomes += _outcome_rows(name, items, judge(items, outputs))
+    return Scoreboard(pd.DataFrame(answers), pd.DataFrame(outcomes))
+
+
+def _some(suite: list[Item], n: int | None, seed: int | None) -> list[Item]:
+    return suites.some(suite, n, seed or 0)
+
+
+def _answer_row(column: str, item: Item, output: Output) -> dict[str, Any]:
+    return {
+        "column": column,
+        "suite": item.suite,
+        "item": item.number,
+        "kind": item.kind,
+        "system": item.system,
+        "prompt": item.prompt,
+        "expected": item.expected,
+        "output": output.text,
+        "stop_reason": output.stop_reason,
+        "new_tokens": output.new_tokens,
+        "seen": output.seen,
+    }
+
+
+def _outcome_rows(
+    column: str, items: Sequence[Item], judged: Sequence[dict[str, bool]]
+) -> Iterator[dict[str, Any]]:
+    for item, outcomes in zip(items, judged, strict=True):
+        for measure, passed in outcomes.items():
+            yield {
+                "column": column,
+                "suite": item.suite,
+                "item": item.number,
+                "measure": measure,
+                "passed": bool(passed),
+            }
+
+
+def compare(board: Scoreboard, a: str, b: str, measure: str, suite: str | None = None) -> Comparison:
+    """Whether two columns differ in a measure by more than noise; prints as a sentence. See `Comparison`."""
+    return board.compare(a, b, measure, suite)
+
+
+def _bar(total: int, wanted: bool) -> Any:
+    from tqdm import tqdm  # the text bar: it leaves no widget state behind in a notebook
+
+    return tqdm(total=total, unit="prompt", disable=not wanted, delay=2, leave=False)

@@ -1,0 +1,265 @@
+"""`python -m course_utils.pebble.suites`: write the suites of the learner's scoreboard about what Pebble has read.
+
+Everything is drawn from the test split with fixed seeds, so the same facts give the same files, byte for byte:
+entities that no SFT example asks about, and wordings, acts, article shapes and functions that
+no SFT example holds. (Bare questions of the suite `facts` may stand, unanswered, in the base's question
+sheets; those of `phrasings` stand nowhere.) The base has read the facts themselves: that is what it is for.
+`general.jsonl` is written by hand and not touched.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from . import conversations, evaluation, knowledge
+from .genres import copying, practice
+from .knowledge import Fact, capitalise
+
+FOLDER = Path(__file__).parent.parent / "suites"
+Row = dict[str, Any]
+
+# Symbols of elements that are words as well: as wrong answers they would turn up in right ones.
+_WORDS = frozenset("Am As At Be He I In La No Os Pa Po".split())
+SEVERAL_TRUE = frozenset(("neighbour", "language"))
+
+
+def _rng(name: str) -> Random:
+    return Random(f"suites/{name}")
+
+
+def unique(draw: Callable[[], Row | None], count: int) -> list[Row]:
+    """`count` rows with different prompts, from a function that draws one (or None, to be drawn again)."""
+    rows: dict[tuple[str | None, str], Row] = {}
+    while len(rows) < count:
+        row = draw()
+        if row is not None:
+            rows.setdefault((row.get("system"), row["prompt"]), row)
+    return list(rows.values())
+
+
+def test_fact(rng: Random) -> Fact:
+    """A fact of an entity that no SFT example asks about; relations, some of them never asked either, have equal
+    weight."""
+    while True:
+        fact = evaluation.draw_facts(rng, 1, lambda f: f.split == "test")[0]
+        if fact.value != "I":  # iodine's symbol cannot be told from the pronoun
+            return fact
+
+
+def wrong_values(rng: Random, fact: Fact, prompt: str, most: int = 8) -> list[str]:
+    """Values of the same relation that are not this entity's, those that hold the right one first.
+
+    None of them stands in the prompt, because an answer may well repeat the prompt. Where several values are
+    true of one entity, though the tables hold one, none is called wrong.
+    """
+    if fact.relation.name in SEVERAL_TRUE:
+        return []
+    relation = (fact.table, fact.relation.name)
+    true = {f.value for f in knowledge.by_relation()[relation] if f.entity == fact.entity}
+    others = sorted({f.value for f in knowledge.by_relation()[relation]} - true - _WORDS)
+    others = [v for v in others if not evaluation.says(f"{prompt} {fact.name}", v)]
+    near = [value for value in others if evaluation.says(value, fact.value)]
+    rest = [value for value in others if value not in near]
+    return (near + rng.sample(rest, min(most, len(rest))))[:most]
+
+
+def _answerable(rng: Random, fact: Fact, prompt: str) -> Row | None:
+    """An `answer` item; None where the prompt gives the answer away."""
+    if evaluation.says(prompt, fact.value):
+        return None
+    row = {"prompt": prompt, "kind": "answer", "expected": fact.value}
+    wrong = wrong_values(rng, fact, prompt)
+    return row | {"wrong": wrong} if wrong else row
+
+
+def facts(count: int = 100) -> list[Row]:
+    """Plain wordings, facts that SFT never asks about."""
+    rng = _rng("facts")
+
+    def draw() -> Row | None:
+        fact = test_fact(rng)
+        return _answerable(rng, fact, evaluation.plain_question(rng, fact))
+
+    return unique(draw, count)
+
+
+def phrasings(count: int = 100) -> list[Row]:
+    """The same kind of facts, asked in wordings that stand nowhere in training."""
+    rng = _rng("phrasings")
+
+    def draw() -> Row | None:
+        fact = test_fact(rng)
+        return _answerable(rng, fact, evaluation.new_phrasing(rng, fact, "test"))
+
+    return unique(draw, count)
+
+
+LISTS = [
+    "Write down {n} {things} as bullets.",
+    "Bullet points please: {n} {things}.",
+    "Put {n} {things} into a bulleted list.",
+    "For my notes I want {n} {things}, each with a bullet.",
+]
+TABLES = [
+    "Make a Markdown table of {first} and {second} with the columns {heads}.",
+    "Put {first} and {second} into a table with the columns {heads}.",
+    "A table please, with the columns {heads}: {first} and {second}.",
+]
+
+
+def formats() -> list[Row]:
+    """One word, JSON, bullets, tables: twenty-five to forty of each, in wordings or about entities new to SFT."""
+    rng = _rng("formats")
+
+    def one_word() -> Row | None:
+        fact = test_fact(rng)
+        prompt = f"{evaluation.plain_question(rng, fact)} {rng.choice(conversations.ONE_WORD)}"
+        if not re.fullmatch(r"\w+", fact.value):
+            return None
+        row = _answerable(rng, fact, prompt)
+        return row and row | {"kind": "one_word"}
+
+    def record() -> Row:
+        about, keys, record = conversations.known_json(rng, "test")
+        frame = rng.choice(knowledge.data("json_requests"))
+        prompt = frame.format(name=about[0].name, Name=capitalise(about[0].name), keys=keys)
+        return {"prompt": prompt, "kind": "json", "expected": json.loads(record)}
+
+    def bullets() -> Row:
+        things, _ = rng.choice(conversations.list_topics())
+        n = rng.choice(list(conversations.COUNTS))
+        words = rng.choice([conversations.COUNTS[n], str(n)])
+        return {"prompt": rng.choice(LISTS).format(n=words, things=things), "kind": "bullets", "expected": n}
+
+    def table() -> Row | None:
+        name = rng.choice(sorted(conversations.JSON_TABLES))
+        rows = [
+            facts
+            for (of, _), facts in knowledge.by_entity().items()
+            if of == name and facts[0].split == "test"
+        ]
+        first, second = rng.sample(rows, 2)
+        head, keys = (
+            {"people": "person", "works": "work"}.get(name, name[:-1]),
+            conversations.JSON_TABLES[name],
+        )
+        heads = ["country" if name == "countries" else "city" if name == "cities" else head, rng.choice(keys)]
+        if len(set(heads)) < 2:
+            return None
+        prompt = rng.choice(TABLES).format(
+            first=first[0].name, second=second[0].name, heads=conversations.listed(heads)
+        )
+        return {"prompt": prompt, "kind": "table", "expected": heads}
+
+    return [*unique(one_word, 40), *unique(record, 40), *unique(bullets, 25), *unique(table, 25)]
+
+
+def refusals(count: int = 80) -> list[Row]:
+    """Requests to refuse and their harmless twins, in unseen wording: half with unseen verbs, half with unseen
+    objects."""
+    rng = _rng("refusals")
+    rows = []
+    for kind, acts in (("refuse", "harmful"), ("comply", "benign")):
+        draws = [
+            lambda unseen=unseen, kind=kind, acts=acts: {
+                "prompt": evaluation.act_requests(rng, 1, acts, "test", unseen)[0],
+                "kind": kind,
+            }
+            for unseen in ("verb", "object")
+        ]
+        rows += unique(draws[0], count // 4) + unique(draws[1], count // 4)
+    return _without_repeats(rows)
+
+
+def _without_repeats(rows: list[Row]) -> list[Row]:
+    return list({(row["prompt"], row["kind"]): row for row in rows}.values())
+
+
+def personas(count: int = 40) -> list[Row]:
+    """The personas of SFT, asked about facts that SFT never asks about."""
+    rng = _rng("personas")
+
+    def draw() -> Row | None:
+        system, style = rng.choice(list(conversations.PERSONAS.items()))
+        fact = test_fact(rng)
+        row = _answerable(rng, fact, evaluation.plain_question(rng, fact))
+        marks = [part.strip(" .!:") for part in style.split("{full}") if part.strip(" .!:")]
+        return row and row | {
+            "kind": "persona",
+            "system": system,
+            "expected": marks,
+            "answer": row["expected"],
+        }
+
+    return unique(draw, count)
+
+
+def code() -> list[Row]:
+    """Every function that SFT never asks for, in every unseen wording."""
+    rng = _rng("code")
+    specs = [s for s in practice.functions(("test",)) if "__import__" not in " ".join(s["tests"])]
+    return [
+        {
+            "prompt": practice.ask_for(rng, spec, frame),
+            "kind": "code",
+            "expected": spec["tests"],
+            "function": spec["name"],
+        }
+        for spec in specs
+        for frame in knowledge.data("functions")["request_frames_test"]
+    ]
+
+
+def summaries(count: int = 40) -> list[Row]:
+    """Articles of unseen shapes about invented people; all names and things of the reference must be said."""
+    rng = _rng("summaries")
+
+    def draw() -> Row:
+        text, summary, _, values = copying.article(rng, "test")
+        frame = rng.choice(knowledge.data("articles")["request_frames_test"])
+        slots = {
+            value
+            for key, value in values.items()
+            if not key.endswith("_cap") and len(value) > 2 and evaluation.says(summary, value)
+        }
+        whole = [v for v in slots if not any(v != other and evaluation.says(other, v) for other in slots)]
+        return {
+            "prompt": frame.format(article=text),
+            "kind": "summary",
+            "expected": sorted(whole),
+            "reference": summary,
+        }
+
+    return unique(draw, count)
+
+
+SUITES: dict[str, Callable[[], list[Row]]] = {
+    "facts": facts,
+    "phrasings": phrasings,
+    "formats": formats,
+    "refusals": refusals,
+    "personas": personas,
+    "code": code,
+    "summaries": summaries,
+}
+
+
+def jsonl(rows: list[Row]) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def main() -> None:
+    FOLDER.mkdir(exist_ok=True)
+    for name, make in SUITES.items():
+        text = jsonl(make())
+        (FOLDER / f"{name}.jsonl").write_text(text, encoding="utf-8", newline="\n")
+        print(f"{name}.jsonl: {len(text.splitlines())} items")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,231 @@
+"""Conversations for pebble-chat: a persona or a manner that the system prompt sets, kept up over several turns.
+
+A persona opens and closes what it says with words of its own. Some are known by their role alone ("You are a
+pirate."); others are described in the system prompt, many of them made up on the spot, so that the prompt has to be
+read. Without a system prompt, or with one that sets no persona, answers are plain.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+from . import conversations as sft
+from . import names
+from .conversations import Message, assistant, user
+from .genres import factual
+from .knowledge import Fact, capitalise, with_article
+
+
+@dataclass(frozen=True)
+class Persona:
+    """A role with the words that open and close what it says; one of the two may be empty."""
+
+    role: str
+    opening: str = ""
+    closing: str = ""
+
+    def say(self, text: str) -> str:
+        return " ".join(part for part in (self.opening, text, self.closing) if part)
+
+    def spoken(self, text: str) -> bool:
+        """Whether a text begins and ends as this persona's does."""
+        text = text.strip()
+        return text.startswith(self.opening) and text.endswith(self.closing)
+
+
+PERSONAS = tuple(
+    Persona(*words)
+    for words in (
+        ("a pirate", "Arr!", "Yo ho ho!"),
+        ("a robot", "Beep.", "Boop."),
+        ("a polite butler", "Very well, sir.", ""),
+        ("a poet", "O friend, hear me:", ""),
+        ("a wizard", "By my beard!", "So say the stars."),
+        ("a knight", "Upon my honour,", "Long live the king!"),
+        ("a cowboy", "Howdy!", "Yee-haw!"),
+        ("a cat", "Meow.", "Purr."),
+        ("a dog", "Woof!", "Woof woof!"),
+        ("a ghost", "Boo!", "Whooo."),
+        ("a detective", "Elementary.", "The case is closed."),
+        ("a chef", "Bon appétit!", "Served with love."),
+        ("a football coach", "Listen up, team!", "Now go and win!"),
+        ("a weather reporter", "Good evening, viewers.", "Back to the studio."),
+        ("a king", "We, the king, say:", "So be it."),
+        ("a queen", "We, the queen, say:", "You may go."),
+        ("a sailor", "Ahoy!", "Anchors aweigh!"),
+        ("a baby dragon", "Roar!", "Puff."),
+        ("an alien", "Greetings, human.", "End of message."),
+        ("a librarian", "Shh.", "Please be quiet."),
+        ("a gardener", "Ah, lovely weather.", "Mind the roses."),
+        ("a train conductor", "Tickets, please!", "All aboard!"),
+        ("a grandmother", "My dear,", "Have a biscuit."),
+        ("a judge", "Order, order!", "The court has spoken."),
+        ("a parrot", "Squawk!", "Pretty bird!"),
+        ("a magician", "Abracadabra!", "And now it is gone."),
+    )
+)
+# Never in training: for the evaluation, described in the system prompt.
+UNSEEN = tuple(
+    Persona(*words)
+    for words in (
+        ("a frog", "Ribbit!", "Croak."),
+        ("a clown", "Honk honk!", "Ta-da!"),
+        ("a vampire", "Good night, mortal.", "I must sleep now."),
+        ("a snowman", "Brrr!", "Stay cold."),
+        ("a beekeeper", "Buzz buzz!", "Sweet as honey."),
+        ("an astronaut", "Houston, hello.", "Over and out."),
+        ("a farmer", "Mornin', neighbour.", "Back to the cows."),
+        ("a painter", "What a colour!", "Let it dry."),
+        ("a mermaid", "Splash!", "The sea is calling."),
+        ("a barber", "Have a seat.", "Next, please!"),
+    )
+)
+
+# {role} with its article, {o} and {c} the words that open and close
+BY_ROLE = [
+    "You are {role}.",
+    "You are {role}.",
+    "Speak like {role}.",
+    "Answer like {role}.",
+    "You play {role}.",
+]
+DESCRIBED_BOTH = [
+    'You are {role}. You begin every answer with "{o}" and end it with "{c}"',
+    'You are {role}. Start each answer with "{o}" and finish with "{c}"',
+    "You are {role}. You always say {o} first and {c} last.",
+    "Speak like {role}. First say: {o} Last say: {c}",
+    'You play {role} who opens every answer with "{o}" and closes it with "{c}"',
+]
+DESCRIBED_OPENING = [
+    'You are {role}. You begin every answer with "{o}"',
+    'You are {role}. Start each answer with "{o}"',
+    "You are {role}. You always say {o} first.",
+]
+DESCRIBED_CLOSING = [
+    'You are {role}. You end every answer with "{c}"',
+    'You are {role}. Finish each answer with "{c}"',
+    "You are {role}. You always say {c} last.",
+]
+MADE_UP_ROLES = (
+    "teacher,doctor,baker,driver,singer,neighbour,guide,helper,student,fisherman,pilot,actor,nurse".split(",")
+)
+NAMED = [" Your name is {name}.", " You are called {name}."]
+WHO = ["Who are you?", "What is your name?", "Tell me your name.", "What are you called?"]
+
+
+def described(rng: Random, persona: Persona) -> str:
+    """A system prompt that says how the persona speaks."""
+    if persona.opening and persona.closing:
+        frames = DESCRIBED_BOTH
+    else:
+        frames = DESCRIBED_OPENING if persona.opening else DESCRIBED_CLOSING
+    return rng.choice(frames).format(role=persona.role, o=persona.opening, c=persona.closing)
+
+
+def made_up(rng: Random) -> Persona:
+    """A persona that nobody has met, with words from syllables."""
+
+    def phrase() -> str:
+        words = [names.word(rng, 1, 2) for _ in range(rng.randint(1, 3))]
+        return capitalise(" ".join(words)) + rng.choice("!.!.,").replace(",", "!")
+
+    words = (phrase(), phrase())
+    drop = rng.random()
+    if drop < 0.3:
+        words = (words[0], "") if drop < 0.15 else ("", words[1])
+    role = rng.choice(MADE_UP_ROLES) if rng.random() < 0.5 else names.word(rng, 2, 3)
+    return Persona(with_article(role), *words)
+
+
+def persona_conversation(rng: Random) -> list[Message]:
+    """A system prompt that sets a persona, and one to three turns in which it is kept up."""
+    u = rng.random()
+    if u < 0.4:
+        persona = rng.choice(PERSONAS)
+        system = rng.choice(BY_ROLE).format(role=persona.role)
+    else:
+        persona = rng.choice(PERSONAS) if u < 0.55 else made_up(rng)
+        system = described(rng, persona)
+    name = names.first_name(rng) if rng.random() < 0.2 else ""
+    if name:
+        system += rng.choice(NAMED).format(name=name)
+    turns: list[Message] = [{"role": "system", "content": system}]
+    for _ in range(rng.choices([1, 2, 3], [50, 30, 20])[0]):
+        if name and rng.random() < 0.5:
+            asked, answer = rng.choice(WHO), f"I am {name}."
+        else:
+            asked, answer = plain_turn(rng)
+        turns += [user(asked), assistant(persona.say(answer))]
+    return turns
+
+
+def plain_turn(rng: Random) -> tuple[str, str]:
+    """What somebody asks and the answer in plain words."""
+    u = rng.random()
+    if u < 0.72:
+        fact = sft.seen_fact(rng)
+        return sft.dressed(rng, factual.question(rng, fact)), sft.full_answer(rng, fact)
+    messages = rng.choices([sft.sums, sft.refusal, sft.small_talk], [10, 12, 6])[0](rng)
+    return messages[0]["content"], messages[-1]["content"]
+
+
+MANNERS = {
+    "Answer every question in one word.": lambda rng, fact: factual.short_answer(fact),
+    "Keep your answers to one word.": lambda rng, fact: factual.short_answer(fact),
+    "You give short answers only: one word.": lambda rng, fact: factual.short_answer(fact),
+    "You repeat your answer twice.": lambda rng, fact: " ".join([fact.fill(fact.relation.answers[0])] * 2),
+    "You always say please and thank you.": lambda rng, fact: (
+        f"Thank you for asking. {sft.full_answer(rng, fact)} Please ask again."
+    ),
+}
+
+
+def manner_conversation(rng: Random) -> list[Message]:
+    """A system prompt that sets how to answer, without a role."""
+    system, say = rng.choice(list(MANNERS.items()))
+    turns: list[Message] = [{"role": "system", "content": system}]
+    for _ in range(rng.randint(1, 2)):
+        fact = sft.seen_fact(rng)
+        turns += [user(sft.dressed(rng, factual.question(rng, fact))), assistant(say(rng, fact))]
+    return turns
+
+
+def plain_conversation(rng: Random) -> list[Message]:
+    """Several plain turns, with no system prompt or one that sets no persona."""
+    turns: list[Message] = []
+    if rng.random() < 0.5:
+        turns.append({"role": "system", "content": rng.choice(sft.SYSTEM_PROMPTS)})
+    for _ in range(rng.choices([1, 2, 3], [30, 40, 30])[0]):
+        asked, answer = plain_turn(rng)
+        turns += [user(asked), assistant(answer)]
+    return turns
+
+
+KINDS = {"personas": 40, "manners": 6, "plain, several turns": 14, "everything else": 40}
+
+
+def chats(seed: int, count: int) -> list[list[Message]]:
+    """`count` examples for pebble-chat, less than half of them with a persona; the same seed gives the same ones."""
+    rng = Random(f"chats/{seed}")
+    write = {
+        "personas": persona_conversation,
+        "manners": manner_conversation,
+        "plain, several turns": plain_conversation,
+        "everything else": _anything,
+    }
+    return [write[kind](rng) for kind in rng.choices(list(KINDS), list(KINDS.values()), k=count)]
+
+
+def _anything(rng: Random) -> list[Message]:
+    """An SFT example of another kind; its few personas are the same as here, and left to the writers above."""
+    while True:
+        kind, messages = sft.conversation(rng)
+        if kind != "personas":
+            return messages
+
+
+def persona_questions(rng: Random, persona: Persona, fact: Fact, by_role: bool) -> list[Message]:
+    """A question to a persona about a given fact: for the evaluation."""
+    system = f"You are {persona.role}." if by_role else described(rng, persona)
+    return [{"role": "system", "content": system}, user(factual.question(rng, fact))]

@@ -1,0 +1,178 @@
+"""Reinforcement learning from a reward: sample answers, push up those better than their group, stay near the start."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from typing import Unpack
+
+import torch
+
+from ..generation import Row as Sample
+from ..generation import generate_rows
+from ..variant import as_messages
+from .loop import LoopOptions, Trained, default_lr, frozen_copy, model_of, prepare, run
+from .preference import score_with
+from .rows import IGNORED, Row, check_fit, label_logits, pad, pad_id_of, sum_by_row, target_logprobs
+
+
+def rl(
+    variant_or_model,
+    prompts: Sequence,
+    reward,
+    *,
+    tokenizer=None,
+    reference=None,
+    steps: int = 50,
+    prompts_per_step: int = 8,
+    group_size: int = 8,
+    beta: float = 0.05,
+    lr: float | None = None,
+    max_new_tokens: int = 48,
+    copy: bool = True,
+    name: str | None = None,
+    seed: int = 0,
+    **options: Unpack[LoopOptions],
+) -> Trained:
+    """Policy gradient with a group baseline and a KL penalty.
+
+    Each step samples `group_size` answers (temperature 1, at most `max_new_tokens` tokens) to each of
+    `prompts_per_step` prompts (texts, or conversations that end with the user), and asks `reward`, a RewardModel or
+    any callable on (prompt, text) that returns a number. An answer's advantage is its reward less its group's mean,
+    over the group's standard deviation (GRPO: Shao et al. 2024, arXiv 2402.03300). One update is made per sampling,
+    so this is plain REINFORCE: no ratio, no clipping. To the loss is added `beta` times the KL divergence from the
+    reference (the model at the start unless given) of every sampled position's whole next-token distribution,
+    computed exactly. `beta=0` shows what the penalty is for.
+
+    `lr` None is 1e-4 for a model of Pebble's size and 1e-6 for one of 50M parameters or more. The history adds
+    reward (mean), reward_sd (within groups), kl (mean nats a whole answer), length (tokens an answer), finished
+    (share that ended by itself) and distinct (share of different answers within a group: 1 is all different,
+    1/group_size all the same).
+    """
+    prompts = list(prompts)
+    _check(prompts, group_size, prompts_per_step, steps, beta)
+    variant = prepare(variant_or_model, tokenizer, copy, name, "rl")
+    model = variant.model
+    prompt_ids = [_encode(variant, prompt) for prompt in prompts]
+    check_fit(
+        [Row(ids + [0] * max_new_tokens, []) for ids in prompt_ids], model, "With its new tokens, prompt"
+    )
+    padding = pad_id_of(variant.tokenizer)
+    ref_model = frozen_copy(model) if reference is None else model_of(reference)
+
+    def batches(start: int) -> Iterator:
+        for step in range(start, steps):
+            rng = random.Random(f"{seed}/prompts/{step}")
+            chosen = rng.sample(range(len(prompts)), min(prompts_per_step, len(prompts)))
+            yield _roll_out(variant, [(prompts[i], prompt_ids[i]) for i in chosen], reward, group_size,
+                            max_new_tokens, f"{seed}/{step}")  # fmt: skip
+
+    def loss_of(model, batch):
+        rows, advantages, numbers = batch
+        ids, labels = pad(rows, padding, model.device)
+        logits, targets, of_row = label_logits(model, ids, labels)
+        with torch.no_grad():
+            ref_logits, _, _ = label_logits(ref_model, ids, labels)
+        kl = kl_divergence(logits, ref_logits)
+        gain = advantages.to(model.device)[of_row] * target_logprobs(logits, targets)
+        numbers["kl"] = float(sum_by_row(kl.detach(), of_row, len(rows)).mean())
+        return (beta * kl - gain).mean(), numbers
+
+    lr = default_lr(model, 1e-4, 1e-6) if lr is None else lr
+    options = {"schedule": "constant", **options}
+    return run(
+        variant,
+        batches,
+        loss_of,
+        label="rl",
+        total=steps,
+        lr=lr,
+        seed=seed,
+        tokenizer=variant.tokenizer,
+        **options,
+    )
+
+
+def kl_divergence(logits: torch.Tensor, ref_logits: torch.Tensor) -> torch.Tensor:
+    """KL(policy‖reference) in nats of next-token distributions, logits `(n, vocab)` → `(n,)`."""
+    logprobs, ref = logits.log_softmax(-1), ref_logits.log_softmax(-1)
+    return (logprobs.exp() * (logprobs - ref)).sum(-1)
+
+
+def answer_kl(
+    model, ref_model, prompts: Sequence[list[int]], answers: Sequence[list[int]], batch_size: int = 32
+) -> list[float]:
+    """KL(model‖reference) in nats of whole answers (token ids) to prompts (token ids), one number an answer.
+
+    The sum over an answer's positions of the divergence of the whole next-token distributions; its mean over
+    answers sampled from the model estimates the KL divergence of the two models' answers.
+    """
+    rows = [Row(p + a, [IGNORED] * len(p) + a) for p, a in zip(prompts, answers, strict=True)]
+    found: list[float] = []
+    with torch.inference_mode():
+        for at in range(0, len(rows), batch_size):
+            some = rows[at : at + batch_size]
+            ids, labels = pad(some, 0, model.device)
+            logits, _, of_row = label_logits(model, ids, labels)
+            ref_logits, _, _ = label_logits(ref_model, ids, labels)
+            found += sum_by_row(kl_divergence(logits, ref_logits), of_row, len(some)).tolist()
+    return found
+
+
+def group_advantages(rewards: torch.Tensor) -> torch.Tensor:
+    """Advantages `(prompts, group)` of rewards `(prompts, group)`: less the group's mean, over its spread."""
+    centred = rewards - rewards.mean(1, keepdim=True)
+    return centred / (rewards.std(1, keepdim=True) + 1e-4)
+
+
+def _roll_out(variant, prompts: list, reward, group_size: int, max_new_tokens: int, seed: str):
+    """Sample and judge: rows whose labels are the answers' tokens, advantages `(rows,)`, and what to write down."""
+    samples = [
+        Sample(ids, random.Random(f"{seed}/{p}/{g}"))
+        for p, (_, ids) in enumerate(prompts)
+        for g in range(group_size)
+    ]
+    eos = variant.eos_token_ids
+    steps = generate_rows(
+        variant.model, samples, max_new_tokens=max_new_tokens, eos_token_ids=eos, temperature=1.0,
+        pad_token_id=pad_id_of(variant.tokenizer),
+    )  # fmt: skip
+    for _ in steps:
+        pass
+    texts = [
+        variant.tokenizer.decode(s.token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        for s in samples
+    ]
+    asked = [prompt for prompt, _ in prompts for _ in range(group_size)]
+    rewards = torch.tensor(score_with(reward, asked, texts)).view(len(prompts), group_size)
+    groups = [texts[at : at + group_size] for at in range(0, len(texts), group_size)]
+    rows = [Row(s.prompt_ids + s.token_ids, [IGNORED] * len(s.prompt_ids) + s.token_ids) for s in samples]
+    numbers = {
+        "reward": float(rewards.mean()),
+        "reward_sd": float(rewards.std(1).mean()),
+        "kl": 0.0,
+        "length": sum(len(s.token_ids) for s in samples) / len(samples),
+        "finished": sum(s.stop_reason == "eos" for s in samples) / len(samples),
+        "distinct": sum(len(set(group)) for group in groups) / len(texts),
+        "tokens": sum(len(row.ids) for row in rows),
+    }
+    return rows, group_advantages(rewards).flatten(), numbers
+
+
+def _encode(variant, prompt) -> list[int]:
+    if isinstance(prompt, str) and not variant.has_chat_template:
+        return variant.encode(prompt)
+    return variant.encode(as_messages(prompt))
+
+
+def _check(prompts: list, group_size: int, prompts_per_step: int, steps: int, beta: float) -> None:
+    if not prompts:
+        raise ValueError("There are no prompts. Give at least one text or conversation to answer.")
+    if group_size < 2:
+        raise ValueError(
+            f"group_size must be 2 or more, got {group_size}: the baseline is the mean of the others."
+        )
+    if prompts_per_step < 1 or steps < 1:
+        raise ValueError(f"prompts_per_step and steps must be 1 or more, got {prompts_per_step} and {steps}.")
+    if not beta >= 0:
+        raise ValueError(f"beta must be 0 or more, got {beta}.")

@@ -1,0 +1,349 @@
+"""Learning from preferences: DPO, and a reward model. Both see pairs of answers to the same prompt."""
+
+from __future__ import annotations
+
+import copy as copying
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Unpack
+
+import pandas as pd
+import torch
+from torch.nn import functional as F
+
+from ..variant import Variant, as_messages
+from .loop import LoopOptions, Trained, autocast, choose_precision, default_lr, model_of, prepare, run
+from .rows import (
+    IGNORED,
+    Row,
+    check_fit,
+    encode_pair,
+    label_logits,
+    pad,
+    pad_id_of,
+    planned_steps,
+    sum_by_row,
+    target_logprobs,
+)
+
+
+class Pair(NamedTuple):
+    """Two answers to one prompt, as rows whose labels are the answer's tokens."""
+
+    chosen: Row
+    rejected: Row
+
+
+def encode_preferences(tokenizer, pairs: Iterable[Mapping]) -> list[Pair]:
+    """Turn preference data into pairs of rows.
+
+    Each pair is a dict with `prompt`, `chosen` and `rejected` (texts, or lists of messages; a chat template turns a
+    text beside messages into one), or with `prompt_ids`, `chosen_ids` and `rejected_ids`. Raises ValueError, with
+    the pair's number, for two equal answers and for empty data.
+    """
+    found = []
+    for number, pair in enumerate(pairs):
+        if not isinstance(pair, Mapping) or not (
+            {"prompt", "chosen", "rejected"} <= pair.keys()
+            or {"prompt_ids", "chosen_ids", "rejected_ids"} <= pair.keys()
+        ):
+            raise TypeError(
+                f"Pair {number} must be a dict with 'prompt', 'chosen' and 'rejected', got {repr(pair)[:70]}."
+            )
+        rows = []
+        for key in ("chosen", "rejected"):
+            if "prompt_ids" in pair:
+                prompt, answer = list(pair["prompt_ids"]), list(pair[f"{key}_ids"])
+            else:
+                prompt, answer = encode_pair(tokenizer, pair["prompt"], pair[key])
+            rows.append(Row(prompt + answer, [IGNORED] * len(prompt) + answer))
+        if rows[0].ids == rows[1].ids:
+            raise ValueError(
+                f"Pair {number} prefers an answer to itself: chosen and rejected are the same tokens."
+            )
+        if min(sum(label != IGNORED for label in row.labels[1:]) for row in rows) == 0:
+            raise ValueError(
+                f"Pair {number} has an answer without a token. An answer needs at least its end of turn."
+            )
+        found.append(Pair(*rows))
+    if not found:
+        raise ValueError(
+            "There are no preference pairs. Give at least one dict with prompt, chosen and rejected."
+        )
+    return found
+
+
+def _prepared(variant: Variant, pairs, seed, epochs, steps, tokens_per_step, batch_size):
+    """The encoded pairs, and the pair numbers of every step."""
+    encoded = encode_preferences(variant.tokenizer, pairs)
+    for side in Pair._fields:
+        check_fit([getattr(pair, side) for pair in encoded], variant.model, f"The {side} answer of pair")
+    lengths = [len(pair.chosen.ids) + len(pair.rejected.ids) for pair in encoded]
+    return encoded, planned_steps(lengths, seed, epochs, steps, tokens_per_step, batch_size)
+
+
+# -- DPO -------------------------------------------------------------------------------------------------------
+
+
+def dpo(
+    variant_or_model,
+    pairs: Iterable[Mapping],
+    *,
+    tokenizer=None,
+    reference=None,
+    beta: float = 0.1,
+    epochs: float = 1.0,
+    steps: int | None = None,
+    lr: float | None = None,
+    stop_at_margin: float | None = None,
+    tokens_per_step: int = 4096,
+    batch_size: int | None = None,
+    copy: bool = True,
+    name: str | None = None,
+    seed: int = 0,
+    **options: Unpack[LoopOptions],
+) -> Trained:
+    """Direct preference optimization (Rafailov et al. 2023, arXiv 2305.18290): no reward model, no sampling.
+
+    `pairs` are dicts with `prompt`, `chosen` and `rejected` (see `encode_preferences`). The loss of a pair is
+    -log σ(β · margin) with margin = log π/ref(chosen) - log π/ref(rejected), in nats over the whole answers; the
+    reference is the model as it is at the start, unless `reference` (a Variant or model) is given. Its
+    log-probabilities are computed once a pair. At step 0 the margin is 0 and the loss ln 2.
+
+    DPO goes on pushing when the preference has long moved, and takes the rest of the model along: a margin of some
+    nats is enough. `stop_at_margin` ends the training when the mean margin of the last eight steps exceeds it. `lr`
+    None is 1e-5 for a model of Pebble's size and 1e-6 for one of 50M parameters or more.
+
+    The history adds margin (nats), accuracy (share of pairs with a margin above 0), reward_chosen and
+    reward_rejected (β · log π/ref, the implicit rewards: both falling is the beginning of a collapse).
+    """
+    if not beta > 0:
+        raise ValueError(f"beta must be above 0, got {beta}.")
+    variant = prepare(variant_or_model, tokenizer, copy, name, "dpo")
+    model = variant.model
+    encoded, plan = _prepared(variant, pairs, seed, epochs, steps, tokens_per_step, batch_size)
+    padding = pad_id_of(variant.tokenizer)
+    ref_model = model if reference is None else model_of(reference)
+    first = [encoded[i] for i in plan[0]]
+    measure = lambda: -answer_logprobs(model, first, padding).mean()  # noqa: E731
+    options["precision"] = choose_precision(model, measure, options.get("precision", "auto"))
+    of_reference = _reference_logprobs(ref_model, encoded, plan, padding, options["precision"])
+
+    def batches(start: int) -> Iterator:
+        for numbers in plan[start:]:
+            yield [encoded[i] for i in numbers], torch.stack([of_reference[i] for i in numbers])
+
+    def loss_of(model, batch):
+        rows, ref = batch
+        ratio = answer_logprobs(model, rows, padding) - ref.to(model.device)  # (pairs, 2): chosen, rejected
+        margin = ratio[:, 0] - ratio[:, 1]
+        numbers = {
+            "margin": margin.mean().item(),
+            "accuracy": (margin > 0).float().mean().item(),
+            "reward_chosen": beta * ratio[:, 0].mean().item(),
+            "reward_rejected": beta * ratio[:, 1].mean().item(),
+            "tokens": _tokens(rows),
+        }
+        return -F.logsigmoid(beta * margin).mean(), numbers
+
+    def far_enough(history: pd.DataFrame) -> str:
+        recent = history["margin"].dropna().tail(8).mean()
+        return f"stopped at a margin of {recent:.1f} nats" if recent >= stop_at_margin else ""
+
+    lr = default_lr(model, 1e-5, 1e-6) if lr is None else lr
+    return run(
+        variant, batches, loss_of, label="dpo", total=len(plan), lr=lr, seed=seed, tokenizer=variant.tokenizer,
+        stop_when=None if stop_at_margin is None else far_enough, **options,
+    )  # fmt: skip
+
+
+def answer_logprobs(model, pairs: Sequence[Pair], padding: int) -> torch.Tensor:
+    """Log-probabilities (nats) of the whole answers, `(pairs, 2)`: chosen, rejected."""
+    rows = [pair.chosen for pair in pairs] + [pair.rejected for pair in pairs]
+    logits, targets, of_row = label_logits(model, *pad(rows, padding, model.device))
+    return sum_by_row(target_logprobs(logits, targets), of_row, len(rows)).view(2, -1).T
+
+
+@torch.no_grad()
+def _reference_logprobs(
+    model, encoded: list[Pair], plan, padding: int, precision: str
+) -> dict[int, torch.Tensor]:
+    """The reference's `answer_logprobs` of every pair that will be used, in the batches in which they are met first."""
+    found: dict[int, torch.Tensor] = {}
+    for numbers in plan:
+        new = [i for i in numbers if i not in found]
+        if new:
+            with autocast(model, precision):
+                found |= zip(new, answer_logprobs(model, [encoded[i] for i in new], padding).cpu())
+    return found
+
+
+def _tokens(pairs: Sequence[Pair]) -> int:
+    return sum(len(pair.chosen.ids) + len(pair.rejected.ids) for pair in pairs)
+
+
+# -- a reward model --------------------------------------------------------------------------------------------
+
+
+class RewardModel:
+    """A language model whose output matrix is replaced by one direction: it reads a conversation and says a number.
+
+    `model` is a sequence classifier of transformers with a single label, so `save_pretrained` and
+    `AutoModelForSequenceClassification` work on it. Only differences of rewards mean anything.
+    """
+
+    def __init__(self, name: str, model, tokenizer):
+        self.name, self.model, self.tokenizer = name, model, tokenizer
+
+    def __repr__(self) -> str:
+        return f"RewardModel {self.name!r} on {self.model.device}"
+
+    def __call__(self, prompt, text: str) -> float:
+        """The reward of one answer."""
+        return self.score([prompt], [text])[0]
+
+    def score(self, prompts: Sequence, texts: Sequence[str], batch_size: int = 64) -> list[float]:
+        """The rewards of answers to prompts (texts or conversations), in order."""
+        rows = []
+        for prompt, text in zip(prompts, texts, strict=True):
+            ids, answer = encode_pair(self.tokenizer, as_messages(prompt), text)
+            rows.append(Row(ids + answer, [IGNORED] * len(ids) + answer))
+        return self.score_rows(rows, batch_size)
+
+    def score_rows(self, rows: Sequence[Row], batch_size: int = 64) -> list[float]:
+        """The rewards of encoded conversations, in order."""
+        check_fit(rows, self.model, "Answer")
+        order = sorted(range(len(rows)), key=lambda i: len(rows[i].ids))
+        rewards = [0.0] * len(rows)
+        with torch.inference_mode():
+            for at in range(0, len(order), batch_size):
+                some = order[at : at + batch_size]
+                found = rewards_of(self.model, [rows[i] for i in some], pad_id_of(self.tokenizer)).tolist()
+                for i, value in zip(some, found):
+                    rewards[i] = value
+        return rewards
+
+
+def reward(
+    variant_or_model,
+    pairs: Iterable[Mapping],
+    *,
+    tokenizer=None,
+    epochs: float = 1.0,
+    steps: int | None = None,
+    lr: float | None = None,
+    tokens_per_step: int = 4096,
+    batch_size: int | None = None,
+    name: str | None = None,
+    seed: int = 0,
+    **options: Unpack[LoopOptions],
+) -> Trained:
+    """Train a reward model on preferences (Bradley-Terry: -log σ(reward of chosen - reward of rejected)).
+
+    It begins as the given language model with a head of zeros, so the first loss is ln 2. The given model is never
+    changed. `pairs` are those of `dpo`. Returns `Trained`, whose `variant` is a `RewardModel`; the history adds
+    accuracy (share of pairs in which the chosen answer has the higher reward) and margin (their mean difference).
+    `evaluate` gets the RewardModel. Source: Ouyang et al. 2022, arXiv 2203.02155.
+    """
+    if options.get("replay") is not None:
+        raise ValueError("A reward model predicts no tokens, so it cannot replay pretraining texts.")
+    start = prepare(variant_or_model, tokenizer, copy=True, name=name, suffix="reward")
+    encoded, plan = _prepared(start, pairs, seed, epochs, steps, tokens_per_step, batch_size)
+    padding = pad_id_of(start.tokenizer)
+    judge = RewardModel(start.name, _classifier(start.model, padding), start.tokenizer)
+
+    def batches(first: int) -> Iterator:
+        for numbers in plan[first:]:
+            yield [encoded[i] for i in numbers]
+
+    def loss_of(model, batch):
+        rows = [pair.chosen for pair in batch] + [pair.rejected for pair in batch]
+        chosen, rejected = rewards_of(model, rows, padding).view(2, -1)
+        margin = chosen - rejected
+        numbers = {
+            "margin": margin.mean().item(),
+            "accuracy": (margin > 0).float().mean().item(),
+            "tokens": _tokens(batch),
+        }
+        return -F.logsigmoid(margin).mean(), numbers
+
+    lr = default_lr(judge.model, 2e-4, 1e-5) if lr is None else lr
+    return run(judge, batches, loss_of, label="reward", total=len(plan), lr=lr, seed=seed, **options)
+
+
+def load_reward(folder: str | Path, device: str = "cpu") -> RewardModel:
+    """Load a reward model saved with `model.save_pretrained` and `tokenizer.save_pretrained`."""
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    folder = Path(folder)
+    if not (folder / "config.json").exists():
+        raise FileNotFoundError(f"{folder} holds no config.json. Give the folder of a saved reward model.")
+    model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
+    return RewardModel(folder.name, model.to(device).eval(), AutoTokenizer.from_pretrained(folder))
+
+
+def preference_accuracy(judge: RewardModel, pairs: Sequence[Mapping]) -> float:
+    """The share of pairs (as in `dpo`) whose chosen answer gets the higher reward."""
+    encoded = encode_preferences(judge.tokenizer, pairs)
+    rows = [row for pair in encoded for row in pair]
+    rewards = judge.score_rows(rows)
+    return sum(c > r for c, r in zip(rewards[::2], rewards[1::2])) / len(encoded)
+
+
+def rewards_of(model, rows: Sequence[Row], padding: int) -> torch.Tensor:
+    """Rewards `(rows,)`, float32, read at each row's last token."""
+    ids, _ = pad(rows, padding, model.device)
+    hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+    last = torch.tensor([len(row.ids) - 1 for row in rows], device=hidden.device)
+    return model.score(hidden[torch.arange(len(rows), device=hidden.device), last]).float()[:, 0]
+
+
+def _classifier(model, padding: int):
+    """The causal model's body under a single-label classification head of zeros."""
+    from transformers import AutoModelForSequenceClassification
+
+    config = copying.deepcopy(model.config)
+    config.num_labels, config.pad_token_id = 1, padding
+    try:
+        classifier = AutoModelForSequenceClassification.from_config(config)
+    except ValueError as error:
+        raise ValueError(
+            f"transformers has no sequence classifier for {type(model).__name__}, which a reward model is made of."
+        ) from error
+    classifier.base_model.load_state_dict(model.base_model.state_dict())
+    torch.nn.init.zeros_(classifier.score.weight)
+    return classifier.to(model.device).float()
+
+
+@dataclass
+class BestOf:
+    """The best of several answers: its text, its reward, and all of them."""
+
+    text: str
+    reward: float
+    texts: list[str]
+    rewards: list[float]
+
+
+def best_of(variant: Variant, judge, prompt, n: int = 8, seed: int = 0, **settings) -> BestOf:
+    """Sample `n` answers at temperature 1 and keep the one that `judge` (a reward model or callable) likes best."""
+    if n < 1:
+        raise ValueError(f"n must be 1 or more, got {n}.")
+    settings = {"temperature": 1.0} | settings
+    texts = [c.text for c in variant.chat_batch([prompt] * n, seed=seed, **settings)]
+    rewards = score_with(judge, [prompt] * n, texts)
+    best = max(range(n), key=lambda i: rewards[i])
+    return BestOf(texts[best], rewards[best], texts, rewards)
+
+
+def score_with(judge, prompts: Sequence, texts: Sequence[str]) -> list[float]:
+    """Rewards by a reward model's `score`, or by any callable on (prompt, text); ValueError for a NaN."""
+    if hasattr(judge, "score"):
+        found = [float(value) for value in judge.score(prompts, texts)]
+    else:
+        found = [float(judge(prompt, text)) for prompt, text in zip(prompts, texts, strict=True)]
+    for value, text in zip(found, texts):
+        if value != value or abs(value) == float("inf"):
+            raise ValueError(f"The reward of {text[:60]!r} is {value}; a reward must be a finite number.")
+    return found

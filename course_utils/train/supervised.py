@@ -1,0 +1,73 @@
+"""Supervised fine-tuning: cross-entropy on the tokens that the answer is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Unpack
+
+from torch.nn import functional as F
+
+from .loop import LoopOptions, Trained, default_lr, prepare, run
+from .rows import check_fit, encode, label_logits, pad, pad_id_of, planned_steps
+
+
+def sft(
+    variant_or_model,
+    examples: Iterable,
+    *,
+    tokenizer=None,
+    epochs: float = 1.0,
+    steps: int | None = None,
+    lr: float | None = None,
+    tokens_per_step: int = 2048,
+    batch_size: int | None = None,
+    loss_on: str = "assistant",
+    copy: bool = True,
+    name: str | None = None,
+    seed: int = 0,
+    **options: Unpack[LoopOptions],
+) -> Trained:
+    """Fine-tune a causal language model on examples, with the loss on what the assistant says.
+
+    `variant_or_model` is a Variant or a model of transformers (then with `tokenizer`). A base model has no chat
+    template: pass the instruct's `tokenizer`, whose template and end of turn the model then learns. `examples` are
+    conversations, texts, prompt-completion pairs, or rows with `input_ids` and `labels` of your own (see
+    `rows.encode`); `loss_on="all"` learns the prompts too.
+
+    A step reads `tokens_per_step` tokens in rows of similar length, or `batch_size` examples; there are `epochs`
+    passes over the examples, or exactly `steps` steps. `lr` None is 5e-4 for a model of Pebble's size and 2e-5 for
+    one of 50M parameters or more. `options` are those of `loop.run`: optimizer, schedule, precision, evaluate,
+    every, live, replay, checkpoint and so on.
+
+    With `copy` (the default) the given model stays as it is and a float32 copy is trained. Returns `Trained`: its
+    `variant` answers, its `history` has step, loss (nats a learned token), lr, tokens and what `evaluate` returns.
+    Raises ValueError for examples that are empty, too long, without a token to learn, or conversations without a
+    chat template.
+    """
+    variant = prepare(variant_or_model, tokenizer, copy, name, "sft")
+    model, tokenizer = variant.model, variant.tokenizer
+    rows = encode(tokenizer, examples, loss_on)
+    check_fit(rows, model)
+    plan = planned_steps([len(row.ids) for row in rows], seed, epochs, steps, tokens_per_step, batch_size)
+    padding = pad_id_of(tokenizer)
+
+    def batches(start: int) -> Iterator:
+        for numbers in plan[start:]:
+            yield [rows[i] for i in numbers]
+
+    def loss_of(model, batch):
+        logits, targets, _ = label_logits(model, *pad(batch, padding, model.device))
+        return F.cross_entropy(logits, targets), {"tokens": sum(len(row.ids) for row in batch)}
+
+    lr = default_lr(model, 5e-4, 2e-5) if lr is None else lr
+    return run(
+        variant,
+        batches,
+        loss_of,
+        label="sft",
+        total=len(plan),
+        lr=lr,
+        seed=seed,
+        tokenizer=tokenizer,
+        **options,
+    )

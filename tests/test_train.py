@@ -1,0 +1,575 @@
+"""Training: what it learns, what it refuses, that it repeats itself, resumes, and keeps what an interrupt leaves."""
+
+import copy
+import math
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+import torch
+from tiny import tiny_llama, tiny_tokenizer, tiny_variant
+from torch.nn import functional as F
+
+from course_utils import batches, train
+from course_utils.pebble.tokenizer import CHAT_TEMPLATE
+from course_utils.train import loop, policy, preference, rows
+from course_utils.variant import Variant
+
+ASKED = {
+    "capital of France": "Paris",
+    "capital of Italy": "Rome",
+    "capital of Spain": "Madrid",
+    "two plus two": "Four",
+}
+QUIET = {"progress": False, "precision": "float32"}
+
+
+def conversation(question: str, answer: str) -> list[dict[str, str]]:
+    return [
+        {"role": "user", "content": f"What is the {question}?"},
+        {"role": "assistant", "content": f"{answer}."},
+    ]
+
+
+EXAMPLES = [conversation(q, a) for q, a in ASKED.items()]
+PAIRS = [
+    {"prompt": c[:1], "chosen": c[1:], "rejected": [{"role": "assistant", "content": "I do not know."}]}
+    for c in EXAMPLES
+]
+
+
+@pytest.fixture
+def chat():
+    return Variant(
+        "tiny-chat", tiny_llama(384, seed=3, initializer_range=0.1, eos=[2, 0]), tiny_tokenizer(chat=True)
+    )
+
+
+@pytest.fixture
+def base():
+    return Variant("tiny-base", tiny_llama(384, seed=3, initializer_range=0.1, eos=0), tiny_tokenizer())
+
+
+def weights(variant) -> dict[str, torch.Tensor]:
+    return {key: value.clone() for key, value in variant.model.state_dict().items()}
+
+
+def same(one: dict, other: dict, tolerance: float = 0.0) -> bool:
+    return all(torch.allclose(one[key], other[key], rtol=0, atol=tolerance) for key in one)
+
+
+# -- rows ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("template", [None, CHAT_TEMPLATE], ids=["without marks", "with generation marks"])
+def test_a_conversation_is_learned_where_the_assistant_speaks_its_end_of_turn_included(template):
+    tokenizer = tiny_tokenizer(chat=True)
+    if template:
+        tokenizer.chat_template = template
+    turns = EXAMPLES[0] + EXAMPLES[1]
+    (row,) = rows.encode(tokenizer, [turns])
+    learned = [i for i, label in zip(row.ids, row.labels) if label != rows.IGNORED]
+    assert tokenizer.decode(learned) == "Paris.<|im_end|>Rome.<|im_end|>"
+    assert all(label in (rows.IGNORED, i) for i, label in zip(row.ids, row.labels))
+    assert tokenizer.decode(row.ids) == tokenizer.apply_chat_template(turns, tokenize=False)
+    (last,) = rows.encode(tokenizer, [turns], loss_on="last")
+    assert tokenizer.decode([i for i in last.labels if i != rows.IGNORED]) == "Rome.<|im_end|>"
+    (every,) = rows.encode(tokenizer, [turns], loss_on="all")
+    assert every.labels == every.ids == row.ids
+
+
+def test_the_masks_are_those_of_loss_mask():
+    tokenizer = tiny_tokenizer(chat=True)
+    tokenizer.chat_template = CHAT_TEMPLATE
+    for messages, row in zip(EXAMPLES, rows.encode(tokenizer, EXAMPLES)):
+        encoded = batches.loss_mask(tokenizer, messages)
+        assert (row.ids, row.labels) == (encoded.ids, encoded.labels)
+    own = [batches.loss_mask(tokenizer, messages) for messages in EXAMPLES]
+    assert rows.encode(tokenizer, own) == rows.encode(tokenizer, EXAMPLES)
+
+
+def test_other_kinds_of_examples():
+    tokenizer = tiny_tokenizer(chat=True)
+    text, pair, own, messages = rows.encode(
+        tokenizer,
+        ["Once upon a time", {"prompt": "Say ", "completion": "Rome"}, {"input_ids": [5, 6], "labels": [-100, 6]},
+         {"messages": EXAMPLES[0]}],
+    )  # fmt: skip
+    assert text.labels == text.ids and text.ids[-1] == tokenizer.eos_token_id
+    assert tokenizer.decode([i for i in pair.labels if i >= 0]) == "Rome<|im_end|>"
+    assert own == rows.Row([5, 6], [-100, 6])
+    assert messages == rows.encode(tokenizer, [EXAMPLES[0]])[0]
+
+
+@pytest.mark.parametrize(
+    ("examples", "error", "words"),
+    [
+        ([], ValueError, "no examples"),
+        ([EXAMPLES[0], EXAMPLES[1][:1]], ValueError, "Example 1 has no token to learn"),
+        ([{"input_ids": [1, 2], "labels": [-100, -100]}], ValueError, "Example 0 has no token to learn"),
+        ([{"input_ids": [1, 2], "labels": [1]}], ValueError, "2 input_ids but 1 labels"),
+        ([{"instruction": "x"}], TypeError, "Example 0 is"),
+        ([3], TypeError, "Expected a conversation"),
+        (
+            [{"input_ids": [1] * 300, "labels": [1] * 300}],
+            ValueError,
+            "300 tokens, but the model sees at most 256",
+        ),
+        ([{"input_ids": [1, 999], "labels": [1, 999]}], ValueError, "belongs to another model"),
+    ],
+)
+def test_bad_examples_are_refused_before_the_first_step(chat, examples, error, words):
+    with pytest.raises(error, match=words):
+        train.sft(chat, examples, **QUIET)
+
+
+def test_a_base_needs_a_tokenizer_with_a_chat_template(base):
+    with pytest.raises(ValueError, match="no chat template"):
+        train.sft(base, EXAMPLES, **QUIET)
+    with pytest.raises(ValueError, match="tokenizer="):
+        train.sft(base.model, EXAMPLES, **QUIET)
+    with pytest.raises(TypeError, match="causal language model"):
+        train.sft("pebble-base", EXAMPLES, tokenizer=base.tokenizer, **QUIET)
+
+
+def test_batches_hold_every_example_once_an_epoch_and_keep_to_their_size():
+    lengths = [3 + (7 * i) % 40 for i in range(300)]
+    for seed in (0, 1):
+        plan = rows.planned_steps(lengths, seed, 1.0, None, 200, None)
+        assert sorted(i for batch in plan for i in batch) == list(range(300))
+        assert all(len(batch) * max(lengths[i] for i in batch) <= 200 for batch in plan)
+    padded = sum(len(batch) * max(lengths[i] for i in batch) for batch in plan)
+    assert padded < 1.15 * sum(lengths)
+    assert len(rows.planned_steps(lengths, 0, 1.0, 500, 200, None)) == 500
+    by_count = rows.planned_steps(lengths, 0, 1.0, None, 200, batch_size=7)
+    assert all(len(batch) == 7 for batch in by_count if len(batch) == max(map(len, by_count)))
+    assert max(map(len, by_count)) == 7
+
+
+def test_the_loss_is_the_library_s_own(chat):
+    encoded = rows.encode(chat.tokenizer, EXAMPLES)
+    ids, labels = rows.pad(encoded, 3, "cpu")
+    logits, targets, of_row = rows.label_logits(chat.model, ids, labels)
+    theirs = chat.model(input_ids=ids, labels=labels).loss
+    assert math.isclose(F.cross_entropy(logits, targets).item(), theirs.item(), rel_tol=1e-5)
+    summed = rows.sum_by_row(rows.target_logprobs(logits, targets), of_row, len(encoded))
+    for row, total in zip(encoded, summed.tolist()):
+        alone = chat.model(input_ids=torch.tensor([row.ids]), labels=torch.tensor([row.labels])).loss
+        count = sum(label != rows.IGNORED for label in row.labels)
+        assert math.isclose(-total / count, alone.item(), rel_tol=1e-4)
+
+
+def test_a_batch_without_labels_is_an_error():
+    variant = tiny_variant()
+    ids = torch.tensor([[1, 2, 3]])
+    with pytest.raises(ValueError, match="no token to learn"):
+        rows.label_logits(variant.model, ids, torch.full_like(ids, rows.IGNORED))
+
+
+# -- sft -------------------------------------------------------------------------------------------------------
+
+
+def test_sft_learns_answers_and_to_stop_and_leaves_the_base_as_it_was(base):
+    before = weights(base)
+    done = train.sft(base, EXAMPLES, tokenizer=tiny_tokenizer(chat=True), steps=60, lr=1e-2, **QUIET)
+    assert same(before, weights(base)) and base.eos_token_ids == [0]
+    assert done.variant.eos_token_ids == [2, 0] and done.variant.has_chat_template
+    for question, answer in ASKED.items():
+        said = done.variant.chat(f"What is the {question}?", max_new_tokens=8)
+        assert (said.text, said.stop_reason) == (f"{answer}.", "eos")
+    losses = done.history["loss"]
+    assert losses.iloc[-5:].mean() < 0.2 * losses.iloc[0]
+    assert list(done.history["step"]) == list(range(1, 61))
+    assert {"loss", "lr", "tokens", "grad_norm", "seconds"} <= set(done.history.columns)
+    assert done.history["tokens"].is_monotonic_increasing
+
+
+def test_in_place_training_changes_the_given_model(chat):
+    before = weights(chat)
+    done = train.sft(chat, EXAMPLES, steps=2, copy=False, **QUIET)
+    assert done.model is chat.model and not same(before, weights(chat))
+
+
+def test_half_precision_weights_are_trained_in_float32_or_not_at_all(chat):
+    small = Variant("small", copy.deepcopy(chat.model).bfloat16(), chat.tokenizer)
+    assert train.sft(small, EXAMPLES, steps=1, **QUIET).model.dtype == torch.float32
+    with pytest.raises(ValueError, match="rounded away"):
+        train.sft(small, EXAMPLES, steps=1, copy=False, **QUIET)
+
+
+def test_the_same_seed_gives_the_same_model_and_another_seed_another(chat):
+    many = EXAMPLES * 4
+    runs = [train.sft(chat, many, steps=4, batch_size=2, seed=seed, **QUIET) for seed in (1, 1, 2)]
+    assert same(weights(runs[0].variant), weights(runs[1].variant))
+    assert not same(weights(runs[0].variant), weights(runs[2].variant))
+
+
+def test_training_leaves_the_random_numbers_outside_alone(chat):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    train.sft(chat, EXAMPLES, steps=2, **QUIET)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_evaluation_is_written_at_the_start_on_the_way_and_at_the_end(chat):
+    seen = []
+
+    def evaluate(variant):
+        assert not variant.model.training and not torch.is_grad_enabled()
+        seen.append(variant)
+        return {"length": len(variant.chat("Hi", max_new_tokens=3).token_ids)}
+
+    history = train.sft(chat, EXAMPLES, steps=5, evaluate=evaluate, every=2, **QUIET).history
+    measured = history.dropna(subset=["length"])
+    assert list(measured["step"]) == [0, 2, 4, 5] and len(seen) == 4
+    assert math.isnan(history["loss"].iloc[0]) and history["loss"].notna().sum() == 5
+    with pytest.raises(TypeError, match="dict"):
+        train.sft(chat, EXAMPLES, steps=1, evaluate=lambda v: 0.5, **QUIET)
+
+
+def test_an_interrupt_keeps_what_was_learned(chat):
+    def evaluate(variant):
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        calls.append(weights(variant))
+        return {}
+
+    calls = []
+    done = train.sft(chat, EXAMPLES, steps=50, evaluate=evaluate, every=1, **QUIET)
+    assert done.stopped == "interrupted after 3 of 50 steps" and "interrupted" in repr(done)
+    assert list(done.history["step"]) == [0, 1, 2, 3]
+    assert not same(weights(done.variant), calls[2]) and not done.model.training
+    assert all(p.grad is None for p in done.model.parameters())
+
+
+def test_a_run_goes_on_from_its_checkpoint_as_if_nothing_had_happened(chat, tmp_path):
+    texts = ["The capital of France is Paris. " * 30, "Once upon a time there was a little girl. " * 20]
+    settings = dict(steps=8, batch_size=2, replay=texts, replay_tokens=64, optimizer="muon", **QUIET)
+    whole = train.sft(chat, EXAMPLES * 3, **settings)
+    file = tmp_path / "run" / "checkpoint.pt"
+
+    def evaluate(variant):
+        if len(calls) == 6:
+            raise KeyboardInterrupt
+        calls.append(1)
+        return {}
+
+    calls = []
+    watched = {"evaluate": evaluate, "every": 1, "checkpoint": file, "save_every": 2}
+    assert train.sft(chat, EXAMPLES * 3, **settings, **watched).stopped
+    assert file.exists()
+    calls = []
+    healed = train.sft(chat, EXAMPLES * 3, **settings, **watched | {"evaluate": lambda v: {}})
+    assert same(weights(whole.variant), weights(healed.variant), 1e-6)
+    assert list(healed.history["step"]) == [0, *range(1, 9)]
+    assert healed.history["loss"].iloc[1:].tolist() == pytest.approx(whole.history["loss"].tolist(), rel=1e-5)
+    assert not file.exists()
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_both_optimizers_learn(chat, optimizer):
+    losses = train.sft(chat, EXAMPLES, steps=20, lr=3e-3, optimizer=optimizer, **QUIET).history["loss"]
+    assert losses.iloc[-1] < 0.7 * losses.iloc[0]
+
+
+def test_replay_lowers_the_loss_on_the_replayed_texts(chat):
+    texts = ["Once upon a time there was a little girl who liked to play outside. " * 8] * 3
+    ids = next(rows.replay_rows(chat.tokenizer, texts, 256, 64))
+
+    def loss(variant):
+        with torch.no_grad():
+            return loop.next_token_loss(variant.model, ids).item()
+
+    without = train.sft(chat, EXAMPLES, steps=25, lr=3e-3, **QUIET)
+    replayed = train.sft(chat, EXAMPLES, steps=25, lr=3e-3, replay=texts, replay_tokens=256, **QUIET)
+    assert loss(replayed.variant) < 0.5 * loss(without.variant)
+
+
+def test_replay_says_when_its_texts_run_out_and_reads_lists_again(chat):
+    with pytest.raises(ValueError, match="ran out"):
+        train.sft(chat, EXAMPLES, steps=9, replay=iter(["short text"] * 2), **QUIET)
+    with pytest.raises(TypeError, match="several texts"):
+        train.sft(chat, EXAMPLES, steps=1, replay="one text", **QUIET)
+    again = rows.replay_rows(chat.tokenizer, ["a b c d e f"] * 3, 32, 16)
+    first, second = next(again), next(again)
+    assert first.shape == second.shape == (2, 17)
+    assert torch.equal(second, next(rows.replay_rows(chat.tokenizer, ["a b c d e f"] * 3, 32, 16, skip=1)))
+
+
+def test_a_loss_that_is_no_number_stops_the_run_at_its_step(chat):
+    with pytest.raises(FloatingPointError, match=r"at step \d+.*lower lr"):
+        train.sft(chat, EXAMPLES, steps=30, lr=1e30, clip=0, **QUIET)
+    broken = Variant("broken", copy.deepcopy(chat.model), chat.tokenizer)
+    with torch.no_grad():
+        broken.model.model.norm.weight.fill_(float("nan"))
+    with pytest.raises(FloatingPointError, match="at step 1"):
+        train.sft(broken, EXAMPLES, steps=2, **QUIET)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"lr": 0}, "lr must be above 0"),
+        ({"steps": 0}, "steps must be"),
+        ({"epochs": 0}, "epochs above 0"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"schedule": "steep"}, "linear, cosine, constant"),
+        ({"optimizer": "sgd"}, "adamw"),
+        ({"precision": "fp8"}, "float32"),
+        ({"every": 2}, "evaluate="),
+        ({"loss_on": "user"}, "assistant"),
+    ],
+)
+def test_bad_settings_say_what_would_be_good(chat, settings, words):
+    with pytest.raises(ValueError, match=words):
+        train.sft(chat, EXAMPLES, **QUIET | settings)
+
+
+def test_a_model_whose_weights_are_all_frozen_cannot_be_trained(chat):
+    chat.model.requires_grad_(False)
+    with pytest.raises(ValueError, match="requires_grad"):
+        train.sft(chat, EXAMPLES, **QUIET)
+
+
+@pytest.mark.parametrize("schedule", loop.SCHEDULES)
+def test_the_learning_rate_warms_up_and_never_leaves_its_bounds(schedule):
+    shares = [loop.learning_rate_share(step, 100, 10, schedule) for step in range(100)]
+    assert all(0 < share <= 1 for share in shares)
+    assert shares[:10] == sorted(shares[:10]) and max(shares) == 1
+    assert shares[10:] == sorted(shares[10:], reverse=True)
+    assert (shares[-1] < 0.05) == (schedule != "constant")
+
+
+def test_precision_is_measured_once_and_does_not_train(chat):
+    loop._measured.clear()
+    before = weights(chat)
+    encoded = rows.encode(chat.tokenizer, EXAMPLES)
+
+    def loss():
+        logits, targets, _ = rows.label_logits(chat.model, *rows.pad(encoded, 0, "cpu"))
+        return F.cross_entropy(logits, targets)
+
+    chosen = loop.choose_precision(chat.model, loss)
+    assert chosen in ("bf16", "float32") and same(before, weights(chat))
+    assert all(p.grad is None for p in chat.model.parameters())
+    assert loop.choose_precision(chat.model, lambda: pytest.fail("measured again")) == chosen
+    done = train.sft(chat, EXAMPLES, steps=2, precision="bf16", progress=False)
+    assert done.precision == "bf16" and done.model.dtype == torch.float32
+
+
+# -- dpo -------------------------------------------------------------------------------------------------------
+
+
+def test_dpo_begins_at_ln_2_with_no_rewards_and_moves_the_preference(chat):
+    before = weights(chat)
+    done = train.dpo(chat, PAIRS, beta=0.3, lr=1e-3, steps=30, **QUIET)
+    first = done.history.iloc[0]
+    assert first["loss"] == pytest.approx(math.log(2), abs=1e-6)
+    assert first[["margin", "reward_chosen", "reward_rejected"]].abs().max() < 1e-5
+    assert done.history["margin"].iloc[-1] > 1 and done.history["accuracy"].iloc[-1] == 1
+    assert same(before, weights(chat))
+    after = preference.answer_logprobs(done.model, preference.encode_preferences(chat.tokenizer, PAIRS), 0)
+    start = preference.answer_logprobs(chat.model, preference.encode_preferences(chat.tokenizer, PAIRS), 0)
+    assert ((after - start)[:, 0] > (after - start)[:, 1]).all()
+
+
+def test_dpo_s_loss_is_the_formula(chat):
+    """-log σ(β(log π/ref(chosen) - log π/ref(rejected))), computed here from whole-conversation losses."""
+    reference = tiny_llama(384, seed=9, initializer_range=0.1)
+
+    def logprob(model, prompt, answer):
+        ids = torch.tensor([prompt + answer])
+        logprobs = model(input_ids=ids).logits[0].log_softmax(-1)
+        return sum(logprobs[len(prompt) + i - 1, token].item() for i, token in enumerate(answer))
+
+    losses = []
+    for pair in PAIRS:
+        prompt, chosen = rows.encode_pair(chat.tokenizer, pair["prompt"], pair["chosen"])
+        _, rejected = rows.encode_pair(chat.tokenizer, pair["prompt"], pair["rejected"])
+        margin = sum(
+            sign * (logprob(chat.model, prompt, answer) - logprob(reference, prompt, answer))
+            for sign, answer in ((1, chosen), (-1, rejected))
+        )
+        losses.append(math.log1p(math.exp(-0.2 * margin)))
+    done = train.dpo(chat, PAIRS, beta=0.2, reference=reference, steps=1, batch_size=len(PAIRS), **QUIET)
+    assert done.history["loss"].iloc[0] == pytest.approx(sum(losses) / len(losses), rel=1e-4)
+
+
+def test_dpo_stops_at_the_margin_it_is_given(chat):
+    done = train.dpo(chat, PAIRS, beta=0.3, lr=1e-3, steps=200, stop_at_margin=1.0, **QUIET)
+    assert "margin" in done.stopped and len(done.history) < 200
+    assert done.history["margin"].tail(8).mean() >= 1.0
+
+
+@pytest.mark.parametrize(
+    ("pairs", "error", "words"),
+    [
+        ([], ValueError, "no preference pairs"),
+        (
+            [PAIRS[0], PAIRS[1] | {"rejected": PAIRS[1]["chosen"]}],
+            ValueError,
+            "Pair 1 prefers an answer to itself",
+        ),
+        ([{"prompt": "a", "chosen": "b"}], TypeError, "Pair 0 must be a dict"),
+        (
+            [{"prompt_ids": [1] * 300, "chosen_ids": [2], "rejected_ids": [3]}],
+            ValueError,
+            "chosen answer of pair 0 has 301",
+        ),
+        ([{"prompt_ids": [1], "chosen_ids": [], "rejected_ids": [3]}], ValueError, "without a token"),
+    ],
+)
+def test_bad_pairs_are_refused(chat, pairs, error, words):
+    for training in (train.dpo, train.reward):
+        with pytest.raises(error, match=words):
+            training(chat, pairs, **QUIET)
+
+
+def test_a_preference_s_answer_ends_with_its_end_of_turn(chat):
+    prompt, answer = rows.encode_pair(chat.tokenizer, EXAMPLES[0][:1], EXAMPLES[0][1:])
+    assert chat.tokenizer.decode(answer) == "Paris.<|im_end|>"
+    assert chat.tokenizer.decode(prompt).endswith("<|im_start|>assistant\n")
+
+
+# -- reward model ----------------------------------------------------------------------------------------------
+
+
+def test_a_reward_model_begins_at_ln_2_and_learns_to_tell_the_better_answer(chat, tmp_path):
+    done = train.reward(chat, PAIRS, lr=3e-3, steps=25, **QUIET)
+    assert done.history["loss"].iloc[0] == pytest.approx(math.log(2), abs=1e-6)
+    judge = done.variant
+    assert done.history["accuracy"].iloc[-1] == 1 and train.preference_accuracy(judge, PAIRS) == 1
+    question = "What is the capital of France?"
+    good, bad = judge.score([question] * 2, ["Paris.", "I do not know."])
+    assert good > bad and judge(question, "Paris.") == pytest.approx(good, abs=1e-5)
+    judge.model.save_pretrained(tmp_path)
+    judge.tokenizer.save_pretrained(tmp_path)
+    again = train.load_reward(tmp_path)
+    assert again.score([question], ["Paris."]) == pytest.approx([good], abs=1e-5)
+    with pytest.raises(FileNotFoundError, match=r"config\.json"):
+        train.load_reward(tmp_path / "none")
+    with pytest.raises(ValueError, match="replay"):
+        train.reward(chat, PAIRS, replay=["x"], **QUIET)
+
+
+def test_the_best_of_n_is_the_one_with_the_highest_reward(chat):
+    best = train.best_of(chat, lambda prompt, text: len(text), "Hi", n=5, max_new_tokens=6)
+    assert len(best.texts) == len(best.rewards) == 5
+    assert best.reward == max(best.rewards) == len(best.text)
+    with pytest.raises(ValueError, match="n must be"):
+        train.best_of(chat, lambda prompt, text: 0, "Hi", n=0)
+
+
+# -- reinforcement learning ------------------------------------------------------------------------------------
+
+
+def test_rl_raises_its_reward_and_the_penalty_holds_it_near_the_start(chat):
+    def reward(prompt, text):
+        return text.count("a")
+
+    settings = dict(steps=25, prompts_per_step=2, group_size=6, max_new_tokens=10, lr=5e-3, seed=1, **QUIET)
+    before = weights(chat)
+    free = train.rl(chat, ["Hi", "Hello"], reward, beta=0.0, **settings).history
+    held = train.rl(chat, ["Hi", "Hello"], reward, beta=1.0, **settings).history
+    assert same(before, weights(chat))
+    assert free["reward"].tail(5).mean() > free["reward"].head(5).mean() + 1
+    assert free["kl"].iloc[0] == pytest.approx(0, abs=1e-5)
+    assert held["kl"].tail(5).mean() < 0.5 * free["kl"].tail(5).mean()
+    assert free["distinct"].between(1 / 6, 1).all() and free["finished"].between(0, 1).all()
+    assert (free["length"] <= 10).all()
+
+
+def test_advantages_are_measured_against_the_group():
+    rewards = torch.tensor([[1.0, 2.0, 3.0], [5.0, 5.0, 5.0]])
+    advantages = policy.group_advantages(rewards)
+    assert advantages.mean(1).abs().max() < 1e-6
+    assert torch.equal(advantages[1], torch.zeros(3)) and advantages[0].tolist() == sorted(
+        advantages[0].tolist()
+    )
+
+
+def test_the_kl_divergence_is_torch_s():
+    torch.manual_seed(0)
+    p, q = torch.randn(4, 7), torch.randn(4, 7)
+    theirs = F.kl_div(q.log_softmax(-1), p.log_softmax(-1), log_target=True, reduction="none").sum(-1)
+    assert torch.allclose(policy.kl_divergence(p, q), theirs, atol=1e-6)
+
+
+def test_the_kl_of_whole_answers_is_the_sum_over_their_positions(chat):
+    other = tiny_llama(384, seed=9, initializer_range=0.1)
+    prompts, answers = [[1, 5, 6], [1, 7]], [[8, 9], [10, 11, 12]]
+    found = policy.answer_kl(chat.model, other, prompts, answers)
+    for prompt, answer, total in zip(prompts, answers, found):
+        ids = torch.tensor([prompt + answer])
+        with torch.no_grad():
+            logits = [m(input_ids=ids).logits[0, len(prompt) - 1 : -1] for m in (chat.model, other)]
+        assert total == pytest.approx(policy.kl_divergence(*logits).sum().item(), rel=1e-4)
+    assert policy.answer_kl(chat.model, chat.model, prompts, answers) == pytest.approx([0, 0], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "settings", "words"),
+    [
+        ([], {}, "no prompts"),
+        (["Hi"], {"group_size": 1}, "group_size must be 2"),
+        (["Hi"], {"beta": -1}, "beta"),
+        (["Hi"], {"max_new_tokens": 400}, "sees at most 256"),
+        (
+            [[{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yo"}]],
+            {},
+            "second assistant turn",
+        ),
+    ],
+)
+def test_bad_requests_to_rl_are_refused(chat, prompts, settings, words):
+    with pytest.raises(ValueError, match=words):
+        train.rl(chat, prompts, lambda p, t: 0.0, steps=1, **QUIET | settings)
+
+
+def test_a_reward_that_is_no_number_is_an_error(chat):
+    with pytest.raises(ValueError, match="must be a finite number"):
+        train.rl(chat, ["Hi"], lambda prompt, text: float("nan"), steps=1, max_new_tokens=4, **QUIET)
+
+
+# -- what is seen ----------------------------------------------------------------------------------------------
+
+
+def test_the_history_is_drawn_with_its_finding_in_words(chat):
+    history = train.sft(
+        chat, EXAMPLES, steps=4, evaluate=lambda v: {"answers": 0.5, "words": 7}, every=2, **QUIET
+    ).history
+    figure = train.plot_history(history, "sft")
+    assert len(figure.axes) == 3
+    assert "sft: loss" in figure.alt_text and "answers 0.50 → 0.50" in figure.alt_text
+    with pytest.raises(ValueError, match="no step yet"):
+        train.plot_history(pd.DataFrame({"step": []}))
+
+
+def test_a_live_plot_is_one_figure_that_is_updated(chat, monkeypatch):
+    display = pytest.importorskip("IPython.display")
+    shown = []
+
+    class Handle:
+        def update(self, figure):
+            shown.append(figure)
+
+    monkeypatch.setattr(display, "display", lambda figure, display_id: shown.append(figure) or Handle())
+    train.sft(chat, EXAMPLES, steps=3, live=True, **QUIET)
+    assert len(shown) >= 2 and "3 steps" in shown[-1].alt_text
+
+
+def test_the_bar_goes_to_the_output_and_nothing_to_the_error_stream(chat, capfd):
+    train.sft(chat, EXAMPLES, steps=2, precision="float32")
+    out, err = capfd.readouterr()
+    assert "sft" in out and err == ""
+
+
+def test_train_is_handed_on_without_loading_torch():
+    code = (
+        "import sys, course_utils; assert 'train' in dir(course_utils); print('torch' in sys.modules);"
+        "from course_utils import train; print(course_utils.train.sft is train.sft)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"]

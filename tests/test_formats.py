@@ -118,7 +118,8 @@ def test_conversations_that_call_no_tool_do_not_make_tool_data_mixed():
         ({"instructions": "Add.", "output": "4"}, ["alpaca", "rename 'instructions' to 'instruction'"]),
         ({"instruction": "Add."}, ["alpaca", "add 'output'"]),
         ({"dialogue": []}, ["messages"]),
-        ({}, ["none"]),
+        ({}, ["is empty"]),
+        ({"a": 1}, ["'a'", "text"]),
         ("just text", ["a string"]),
     ],
 )

@@ -1,0 +1,22 @@
+"""From conversations to training batches, and what goes wrong on the way. Knows tokenizers, but no model.
+
+    loss_mask(tokenizer, messages)      ids and mask: what the model sees, what it is trained to predict
+    encode_row(tokenizer, row)          the same for a row of messages, prompt-completion or text
+    truncate, collate, pack             making rows fit
+    loss_counts(rows)                   how much of each is learned
+    audit_batch(batch, tokenizer)       the bugs that training passes over in silence
+
+Masks and labels stand in place, as Hugging Face models read them: `labels[i]` is `input_ids[i]` where that token
+is to be learned and -100 where it is not. The model itself compares its prediction at `i` with `labels[i + 1]`.
+Rows of a batch count from 0, as in the tensors.
+"""
+
+from .audit import FIXES, TurnMarks, audit_batch, turn_marks
+from .fitting import collate, pack, truncate
+from .masks import LOSS_ON, encode_row, has_generation_marks, loss_mask
+from .rows import IGNORED, Encoded, labels, loss_counts
+
+__all__ = [
+    "FIXES", "IGNORED", "LOSS_ON", "Encoded", "TurnMarks", "audit_batch", "collate", "encode_row",
+    "has_generation_marks", "labels", "loss_counts", "loss_mask", "pack", "truncate", "turn_marks",
+]  # fmt: skip

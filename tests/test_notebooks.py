@@ -106,6 +106,47 @@ CLAIMS = {
             "ranks == token_shift(pair, 'What is the capital of Japan?').rank_base.tolist()"
         ),
     },
+    "04": {
+        "the mask by hand is the library's": (
+            "(lambda e: [e['input_ids'], e['assistant_masks']] == list(encode_by_hand(talk)))(tokenizer.apply_chat_template("
+            "talk, return_dict=True, return_assistant_tokens_mask=True))"
+        ),
+        "ShareGPT becomes messages and comes back the same": (
+            "formats.convert(turns, 'sharegpt') == formats.sample('sharegpt') and len(dropped) > 0"
+        ),
+        "some conversions lose something, some are impossible": (
+            "{'yes', 'loses', 'no'} <= set(matrix.to_numpy().ravel())"
+        ),
+        "the broken file has many kinds of problem, a special token in a text among them": (
+            "report.problems['problem'].nunique() >= 5 and 'special token in text' in set(report.problems['problem'])"
+        ),
+        "the last token of the header is where the answer's first is learned": (
+            "(lambda ids, mask: mask[:2] == [0, 0] and [i for i, m in enumerate(mask) if m][-1] == len(ids) - 2"
+            " and ids[-2] == tokenizer.eos_token_id)(*encode_by_hand(talk))"
+        ),
+        "cutting at the median length takes ends first, then answers": (
+            "lost['end_lost'].sum() > lost['nothing_left'].sum() > 0"
+        ),
+        "packed conversations are apart only where boundaries are stated": (
+            "float((stated - alone).abs().max()) < 1e-3 and float((unstated - alone).abs().max()) > 0.1"
+        ),
+        "a good batch teaches to stop": "runs['nothing wrong']['stops'] > 0.7 * len(questions)",
+        "without the end of turn in the loss the model does not stop": (
+            "runs['pad is eos']['stops'] < 0.1 * len(questions)"
+        ),
+        "an empty mask gives no loss and no gradient": "size == 0 and loss.item() != loss.item()",
+        "searching for a word puts much into the loss that is no answer": "counted[headers] > 1.1 * counted[good]",
+        "labels shifted twice cost the answers": (
+            "runs['labels shifted twice']['loss on good batches'] > runs['nothing wrong']['loss on good batches'] + 0.5"
+            " and runs['labels shifted twice']['answers'] < runs['nothing wrong']['answers']"
+        ),
+        "the printed loss falls in every run": "falling == len(runs) == 5",
+        "the audit names each bug and nothing else": (
+            "{name: set(audit_batch(make(talks[:16]), used)['bug']) for name, (make, used) in batches.items()} == {"
+            "'nothing wrong': set(), 'pad is eos': {'pad is eos'}, 'double_bos': {'double BOS'},"
+            " 'empty_mask': {'empty mask'}, 'headers': {'headers in the loss'}, 'shifted': {'labels shifted'}}"
+        ),
+    },
 }
 SHORTHAND = {
     "02": (

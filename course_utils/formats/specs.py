@@ -166,7 +166,7 @@ def nearest_format(row: Mapping[str, Any]) -> tuple[Format, dict[str, str], list
             else:
                 renamed[key] = column
                 score += closeness
-        score = (score - 0.5 * len(missing)) / len(spec.required) + 0.01 * len(renamed) - 0.01 * len(missing)
+        score = (score - 0.5 * len(missing)) / len(spec.required) + 0.01 * len(renamed)
         if best is None or score > best[0]:
             best = (score, spec, {k: c for k, c in renamed.items() if k != c}, missing)
     return best[1:]
@@ -182,6 +182,8 @@ def unknown_format(row: Any) -> tuple[str, str]:
     keys = ", ".join(repr(str(key)) for key in list(row)[:8]) + (", …" if len(row) > 8 else "")
     spec, renamed, missing = nearest_format(row)
     what = f"has the keys {keys}, which are no known format's" if keys else "is empty"
+    if len(missing) == len(spec.required):
+        return what, "No format is near it. The simplest is {'text': …}; formats.table() lists them all."
     steps = [f"rename {old!r} to {new!r}" for old, new in renamed.items()]
     steps += [f"add {column!r}" for column in missing]
     advice = f"The nearest format is {spec.name} ({', '.join(spec.required)})"

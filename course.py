@@ -4,7 +4,10 @@
     python course.py lab       make .venv, install, open JupyterLab on the first lesson
     python course.py test      the same set-up plus the test tools, then the whole test suite
     python course.py doctor    versions, threads, which model pairs load from here, time to the first result
+    python course.py progress  the points of the exercises so far, as kept on this machine
+    python course.py grade     for instructors: grade notebooks or a folder of them
     python course.py execute   for maintainers: run notebooks/*.ipynb in place and clean them
+    python course.py exercises for maintainers: make exercises/ from solutions/
 
 Only the standard library is used, because this runs before anything is installed. The file is kept readable
 for Python 3.6 on purpose: an old Python must get a sentence that says what to do, not a SyntaxError.
@@ -465,6 +468,40 @@ def run_execute(options: argparse.Namespace, extra: Sequence[str]) -> int:
     return hand_over([str(python), str(ROOT / "tools" / "notebooks.py"), *chosen, *extra], course_environment(python))
 
 
+def run_progress(options: argparse.Namespace, extra: Sequence[str]) -> int:
+    """Show the points of every exercise."""
+    return run_module("course_utils.progress", extra)
+
+
+def run_exercises(options: argparse.Namespace, extra: Sequence[str]) -> int:
+    """Make exercises/ from solutions/; --check only looks."""
+    python = ensure_environment("lab")
+    chosen = ["--check"] if options.check else []
+    if options.to:
+        chosen += ["--to", os.path.abspath(options.to)]
+    if options.without_solutions:
+        chosen.append("--without-solutions")
+    return hand_over([str(python), str(ROOT / "tools" / "exercises.py"), *chosen, *extra], course_environment(python))
+
+
+def run_grade(options: argparse.Namespace, extra: Sequence[str]) -> int:
+    """Grade submissions; the options are those of course_utils/grading.py."""
+    chosen = [os.path.abspath(path) for path in options.paths]
+    if options.out:
+        chosen += ["--out", os.path.abspath(options.out)]
+    for name in ("jobs", "seconds", "total", "memory", "seed", "pass_mark"):
+        value = getattr(options, name)
+        if value is not None:
+            chosen += ["--" + name.replace("_", "-"), str(value)]
+    return run_module("course_utils.grading", chosen + (["--again"] if options.again else []) + list(extra))
+
+
+def run_module(name: str, arguments: Sequence[str]) -> int:
+    """Run a module of the course with the course's Python."""
+    python = ensure_environment("lab")
+    return hand_over([str(python), "-m", name, *arguments], course_environment(python))
+
+
 # --- the command line ----------------------------------------------------------------------------------------
 
 def parser() -> argparse.ArgumentParser:
@@ -474,7 +511,7 @@ def parser() -> argparse.ArgumentParser:
                         help="make no .venv: use the Python that runs this script, with the packages it has "
                              "(COURSE_PYTHON=/path/to/python names another one)")
     top = argparse.ArgumentParser(prog="course.py", description="Set up and start the course Base vs Instruct.")
-    commands = top.add_subparsers(dest="command", metavar="lab | test | doctor | execute")
+    commands = top.add_subparsers(dest="command", metavar="lab | test | doctor | progress | grade | execute | exercises")
 
     lab = commands.add_parser("lab", parents=[shared], help="open the lessons in JupyterLab",
                               epilog="What follows -- reaches JupyterLab: course.py lab -- --ip=0.0.0.0")
@@ -493,6 +530,31 @@ def parser() -> argparse.ArgumentParser:
     execute.add_argument("notebooks", nargs="*", help="which ones (default: all in notebooks/)")
     execute.add_argument("--check", action="store_true", help="change nothing; fail if one is unexecuted or unclean")
     execute.set_defaults(run=run_execute)
+
+    progress = commands.add_parser("progress", parents=[shared], help="show the points of the exercises so far")
+    progress.set_defaults(run=run_progress)
+
+    grade = commands.add_parser(
+        "grade", parents=[shared], help="for instructors: grade notebooks or a folder of them",
+        epilog="Submissions are programs and run with your rights: the limits stop accidents, not intent. Grade those "
+               "of people you do not trust in a container without network.")
+    grade.add_argument("paths", nargs="*", help="notebooks or folders (default: exercises/)")
+    grade.add_argument("--out", help="folder for results.csv and results.json (default: runs/grades)")
+    grade.add_argument("--jobs", type=int, help="how many at a time (default: what cores and memory allow)")
+    grade.add_argument("--seconds", type=float, help="CPU time for a cell and for a task (default: 60)")
+    grade.add_argument("--total", type=float, help="CPU time for the cells of one submission (default: 300)")
+    grade.add_argument("--memory", type=int, help="MB for one submission (default: 2000)")
+    grade.add_argument("--seed", type=int, help="draw the same inputs as an earlier run")
+    grade.add_argument("--pass-mark", type=float, help="percent; exit code 3 when a submission has fewer")
+    grade.add_argument("--again", action="store_true", help="grade also what an earlier run has graded")
+    grade.set_defaults(run=run_grade)
+
+    exercises = commands.add_parser("exercises", parents=[shared],
+                                    help="for maintainers: make exercises/ from solutions/")
+    exercises.add_argument("--check", action="store_true", help="change nothing; fail if they differ")
+    exercises.add_argument("--to", help="another folder to write to")
+    exercises.add_argument("--without-solutions", action="store_true", help="leave the folded solutions out")
+    exercises.set_defaults(run=run_exercises)
     return top
 
 

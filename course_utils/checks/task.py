@@ -1,0 +1,272 @@
+"""What a task is, and how an answer to it is examined.
+
+A task knows the right answer as a function, and the typical mistakes as functions too: wrong answers written as a
+learner writes them. A check draws fresh inputs, runs the learner's function and the right one on them, and when they
+differ looks for the mistake that gives what the learner's function gave.
+"""
+
+from __future__ import annotations
+
+import linecache
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from random import Random
+from typing import Any
+
+from . import values
+
+CORRECT, WRONG, NOT_ATTEMPTED = "correct", "wrong", "not attempted"
+SYMBOLS = {CORRECT: "✔ Correct", WRONG: "✘ Not yet", NOT_ATTEMPTED: "○ Not attempted yet"}
+COLOURS = {CORRECT: "#2e7d32", WRONG: "#c62828", NOT_ATTEMPTED: "#757575"}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of an answer. `mistake` is the name of the typical mistake that was recognised, if any."""
+
+    task: str
+    status: str
+    points: int
+    of: int
+    message: str = ""
+    mistake: str | None = None
+
+    def __str__(self) -> str:
+        head = f"{SYMBOLS[self.status]}: {self.points} of {self.of} points."
+        return f"{head} {self._advice()}".rstrip()
+
+    __repr__ = __str__
+
+    def _advice(self) -> str:
+        if self.status == CORRECT:
+            return self.message
+        if self.status == NOT_ATTEMPTED:
+            return f'Write {self.task}, run its cell, then this one. hint("{self.task}") helps to begin.'
+        return f'{self.message} (Stuck? hint("{self.task}"))'
+
+    def _repr_html_(self) -> str:
+        style = f"border-left: 4px solid {COLOURS[self.status]}; padding: 4px 10px; margin: 2px 0"
+        head = f"<b>{SYMBOLS[self.status]}: {self.points} of {self.of} points.</b>"
+        return f'<div style="{style}">{head} {escape(self._advice()).replace(chr(10), "<br>")}</div>'
+
+
+@dataclass(frozen=True)
+class Case:
+    """One thing that an answer has to get right, and the points for it.
+
+    `draw` makes fresh arguments for the answer from a random generator; all of `times` draws must come out right.
+    """
+
+    name: str
+    points: int
+    draw: Callable[[Random], tuple]
+    times: int = 3
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A typical wrong answer: its name, what to say about it, and the answer of a learner who makes it."""
+
+    name: str
+    says: str
+    answer: Callable
+
+
+@dataclass(frozen=True)
+class Task:
+    """A function to write. Its name is the function's name, which is unique over all exercises."""
+
+    name: str
+    title: str
+    minutes: int
+    answer: Callable
+    cases: Sequence[Case]
+    mistakes: Sequence[Mistake]
+    hints: Sequence[str]
+    tolerance: float = 1e-4
+
+    @property
+    def points(self) -> int:
+        return sum(case.points for case in self.cases)
+
+    def examine(self, answer: Any, seed: int | str) -> Outcome:
+        """Try the answer on inputs drawn with `seed`; each case that comes out right gives its points."""
+        if answer is None or answer is ...:
+            return Outcome(self.name, NOT_ATTEMPTED, 0, self.points)
+        if not callable(answer):
+            says = f'Hand over the function itself, without calling it: check("{self.name}", {self.name}).'
+            return Outcome(self.name, WRONG, 0, self.points, says, "not a function")
+        earned, first = 0, None
+        for case in self.cases:
+            trials = self._try(case, answer, Random(f"{seed}/{self.name}/{case.name}"))
+            if any(isinstance(trial.error, NotImplementedError) for trial in trials):
+                return Outcome(self.name, NOT_ATTEMPTED, 0, self.points)
+            if all(trial.right for trial in trials):
+                earned += case.points
+            elif first is None:
+                first = (case, trials)
+        if first is None:
+            return Outcome(self.name, CORRECT, earned, self.points)
+        mistake, says = self._diagnose(*first)
+        return Outcome(self.name, WRONG, earned, self.points, says, mistake)
+
+    def _try(self, case: Case, answer: Callable, rng: Random) -> list[Trial]:
+        trials = []
+        for _ in range(case.times):
+            arguments = case.draw(rng)
+            expected = self.answer(*copied(arguments))
+            trial = attempt(answer, arguments)
+            trial.expected = expected
+            trial.right = trial.error is None and values.same(trial.found, expected, self.tolerance)
+            trials.append(trial)
+            if trial.error is not None:
+                break
+        return trials
+
+    def _diagnose(self, case: Case, trials: list[Trial]) -> tuple[str | None, str]:
+        """The name of the mistake (None if it is not a typical one) and what to say about it."""
+        where = f"With {case.name}: "
+        broken = next((trial for trial in trials if trial.error is not None), None)
+        if broken:
+            return "an error", where + described(broken.error)
+        if any(trial.found is None for trial in trials):
+            return "no return", where + "your function returned None. Does it end with `return …`?"
+        for mistake in self.mistakes:
+            if all(self._made(mistake, trial) for trial in trials):
+                return mistake.name, where + mistake.says
+        first = next(trial for trial in trials if not trial.right)
+        if len(trials) > 1 and all(values.same(trial.found, trials[0].found, 0) for trial in trials[1:]):
+            return "a constant", where + (
+                f"your function returned {values.short(first.found)} for different inputs. "
+                "The inputs are new each time, so compute the result from them."
+            )
+        wrong_form = values.difference(first.found, first.expected)
+        if wrong_form:
+            return "another form", where + wrong_form
+        return None, where + self._numbers(first)
+
+    def _made(self, mistake: Mistake, trial: Trial) -> bool:
+        mistaken = attempt(mistake.answer, trial.arguments)
+        if mistaken.error is not None:
+            return False
+        return values.same(trial.found, mistaken.found, self.tolerance)
+
+    def _numbers(self, trial: Trial) -> str:
+        shown = ", ".join(values.short(argument) for argument in trial.arguments)
+        asked = f"{self.name}({shown})" if len(shown) <= 100 else "your function"
+        return f"{asked} gives {values.short(trial.found)}; right is {values.short(trial.expected)}."
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One thing to predict: the choices, and the measurement that decides.
+
+    `measure` returns the choice that holds (None when it is too close to call, and then every choice counts) and a
+    sentence with the numbers. `mistakes` gives for each wrong choice the name of the misconception and what to say.
+    """
+
+    key: str
+    choices: tuple[str, ...]
+    points: int
+    measure: Callable[[Random], tuple[str | None, str]]
+    mistakes: Mapping[str, tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A function without arguments that returns what its author expects, {claim: choice}; measured afterwards."""
+
+    name: str
+    title: str
+    minutes: int
+    claims: Sequence[Claim]
+    hints: Sequence[str]
+
+    @property
+    def points(self) -> int:
+        return sum(claim.points for claim in self.claims)
+
+    def examine(self, answer: Any, seed: int | str) -> Outcome:
+        """Measure every claim with `seed` and compare the prediction with it."""
+        if answer is None or answer is ...:
+            return Outcome(self.name, NOT_ATTEMPTED, 0, self.points)
+        trial = attempt(answer, ()) if callable(answer) else Trial((), found=answer)
+        if isinstance(trial.error, NotImplementedError):
+            return Outcome(self.name, NOT_ATTEMPTED, 0, self.points)
+        mistake, says = self._form(trial)
+        if says:
+            return Outcome(self.name, WRONG, 0, self.points, says, mistake)
+        earned, lines, first = 0, [], None
+        for claim in self.claims:
+            chosen = trial.found[claim.key]
+            held, measured = claim.measure(Random(f"{seed}/{self.name}/{claim.key}"))
+            if held in (None, chosen):
+                earned += claim.points
+                lines.append(f"✔ {claim.key}: {measured}")
+            else:
+                name, why = claim.mistakes.get(chosen, (None, ""))
+                first = first or name
+                lines.append(f"✘ {claim.key}: you said {chosen!r}. {measured} {why}".rstrip())
+        status = CORRECT if earned == self.points else WRONG
+        return Outcome(self.name, status, earned, self.points, "\n" + "\n".join(lines), first)
+
+    def _form(self, trial: Trial) -> tuple[str | None, str]:
+        if trial.error is not None:
+            return "an error", described(trial.error)
+        if trial.found is None:
+            return "no return", "Your function returned None. Does it end with `return {…}`?"
+        keys = [claim.key for claim in self.claims]
+        if not isinstance(trial.found, Mapping) or set(trial.found) != set(keys):
+            return "other keys", f"Return a dict with exactly these keys: {', '.join(map(repr, keys))}."
+        for claim in self.claims:
+            if trial.found[claim.key] not in claim.choices:
+                choices = ", ".join(map(repr, claim.choices))
+                says = (
+                    f"At {claim.key!r}: choose one of {choices}, not {values.short(trial.found[claim.key])}."
+                )
+                return "not one of the choices", says
+        return None, ""
+
+
+@dataclass
+class Trial:
+    """One call of an answer."""
+
+    arguments: tuple
+    found: Any = None
+    error: BaseException | None = None
+    expected: Any = None
+    right: bool = False
+
+
+def attempt(answer: Callable, arguments: tuple) -> Trial:
+    """Call an answer on copies of the arguments; what it raises is kept (except Ctrl-C), SystemExit included."""
+    try:
+        return Trial(arguments, found=answer(*copied(arguments)))
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        return Trial(arguments, error=error)
+
+
+def copied(value: Any) -> Any:
+    """A copy of tensors and of the containers around them, so that an answer may change what it gets."""
+    if values.is_tensor(value) and not value.requires_grad:
+        return value.clone()
+    if isinstance(value, (list, tuple)) and type(value) in (list, tuple):
+        return type(value)(copied(part) for part in value)
+    return {key: copied(part) for key, part in value.items()} if type(value) is dict else value
+
+
+def described(error: BaseException) -> str:
+    """An exception in a sentence, with the learner's own line that raised it."""
+    first_line = next(iter(str(error).splitlines()), "")
+    said = f"your function raised {type(error).__name__}" + (f": {first_line}" if first_line else "")
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        own = "ipykernel" in frame.filename or frame.filename.startswith("<")
+        line = (frame.line or linecache.getline(frame.filename, frame.lineno)).strip() if own else ""
+        if line:
+            return f"{said}, in the line `{line}`."
+    return said.rstrip(".") + "."

@@ -1,0 +1,112 @@
+"""The learner's own progress, in one local file: the best points of each task.
+
+The file is `.course_progress.json` in the course folder (or what COURSE_PROGRESS names; "off" keeps none). Nothing is
+sent anywhere. A file that cannot be read or written never stops a lesson: progress is then simply not kept.
+"""
+
+import contextlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from .checks import Outcome
+
+FORMAT = 1
+
+
+def progress_file() -> Path | None:
+    """Where progress is kept; None when COURSE_PROGRESS is "off"."""
+    chosen = os.environ.get("COURSE_PROGRESS", "")
+    if chosen.lower() == "off":
+        return None
+    return Path(chosen) if chosen else Path(__file__).resolve().parent.parent / ".course_progress.json"
+
+
+def read() -> dict[str, Any]:
+    """The progress kept so far: {"format": 1, "tasks": {name: {"points", "of"}}}; empty when there is none."""
+    empty: dict[str, Any] = {"format": FORMAT, "tasks": {}}
+    path = progress_file()
+    if path is None:
+        return empty
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return empty
+    tasks = kept.get("tasks") if isinstance(kept, dict) else None
+    if not isinstance(tasks, dict):
+        return empty
+    return kept | {"tasks": {name: task for name, task in tasks.items() if _is_record(task)}}
+
+
+def record(outcome: "Outcome") -> None:
+    """Keep an outcome's points if they are the best so far for that task."""
+    path = progress_file()
+    if path is None or outcome.status == "not attempted":
+        return
+    kept = read()
+    best = kept["tasks"].get(outcome.task, {"points": -1})["points"]
+    if outcome.points > best:
+        kept["tasks"][outcome.task] = {"points": outcome.points, "of": outcome.of}
+        with contextlib.suppress(OSError):
+            _write(path, kept)
+
+
+def points(exercise: str | None = None) -> "pd.DataFrame":
+    """The best points of each task, one a row: exercise, task, title, minutes, points, of, state.
+
+    `exercise` such as "01" leaves out the others. The last row is the sum. Raises ValueError for an exercise that
+    does not exist.
+    """
+    import pandas as pd
+
+    from .checks import exercises
+
+    groups = exercises()
+    if exercise is not None and exercise not in groups:
+        raise ValueError(f"There is no exercise {exercise!r}; there are {', '.join(groups)}.")
+    kept, rows = read()["tasks"], []
+    for number, tasks in groups.items():
+        for task in tasks if exercise in (None, number) else ():
+            record = kept.get(task.name)
+            earned = min(record["points"], task.points) if record else 0
+            state = "not tried" if record is None else "done" if earned == task.points else "in part"
+            row = {"exercise": number, "task": task.name, "title": task.title, "minutes": task.minutes}
+            rows.append(row | {"points": earned, "of": task.points, "state": state})
+    table = pd.DataFrame(rows)
+    total = {"exercise": "", "task": "all", "title": ""} | table[["minutes", "points", "of"]].sum().to_dict()
+    return pd.concat([table, pd.DataFrame([total | {"state": ""}])], ignore_index=True)
+
+
+def _is_record(task: Any) -> bool:
+    return isinstance(task, dict) and isinstance(task.get("points"), int) and isinstance(task.get("of"), int)
+
+
+def _write(path: Path, kept: dict[str, Any]) -> None:
+    """One move, so that two notebooks writing at once leave a whole file."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".new")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(kept, file, indent=1, sort_keys=True)
+        os.replace(name, path)
+    except OSError:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def main() -> int:
+    """Print the points of every exercise: `python course.py progress`."""
+    table = points()
+    table["points"] = [f"{row.points} of {row.of}" for row in table.itertuples()]
+    print(table.drop(columns=["of", "minutes"]).to_string(index=False))
+    where = progress_file()
+    print(f"\nKept in {where}." if where else "\nNothing is kept (COURSE_PROGRESS=off).")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -34,13 +34,29 @@ def main() -> None:
         "--compile", action="store_true", help="a third faster with torch.compile; needs a C++ compiler"
     )
     sft = commands.add_parser("sft", help="fine-tune pebble-base into pebble-sft; a rerun resumes")
-    for command in (pretrain, sft):
+    dpo = commands.add_parser("dpo", help="pebble-sft into pebble-dpo by preferences; a rerun resumes")
+    reward = commands.add_parser("reward", help="train pebble-reward, the reward model; a rerun resumes")
+    rl = commands.add_parser("rl", help="pebble-sft into pebble-rl by pebble-reward; a rerun resumes")
+    rl.add_argument(
+        "--hacked", action="store_true", help="the over-optimised run instead; only its history is kept"
+    )
+    chat = commands.add_parser("chat", help="pebble-sft into pebble-chat, with personas; a rerun resumes")
+    for command in (pretrain, sft, dpo, reward, rl, chat):
         command.add_argument("--fresh", action="store_true", help="start again instead of resuming")
     evaluate = commands.add_parser(
         "evaluate", help="measure the models and write the figures into their cards"
     )
     evaluate.add_argument("--split", choices=["dev", "test"], default="test")
     evaluate.add_argument("--no-cards", action="store_true", help="print only")
+    further = commands.add_parser(
+        "evaluate-ladder", help="measure pebble-sft and what was made of it, and write their cards"
+    )
+    further.add_argument("--split", choices=["dev", "test"], default="test")
+    further.add_argument("--no-cards", action="store_true", help="print only")
+    further.add_argument("--n", type=int, default=200, help="prompts a measure (200)")
+    commands.add_parser(
+        "ladder", help="dpo, reward, rl, rl --hacked, chat, evaluate-ladder, with finished steps left out"
+    )
     commands.add_parser("card", help="write the data card: genres, shares, token counts, splits")
     commands.add_parser("all", help="pretrain, sft, evaluate, card")
     args = parser.parse_args()
@@ -93,6 +109,39 @@ def main() -> None:
         from . import datacard
 
         datacard.write(models)
+    _ladder(args, models, fresh)
+
+
+def _ladder(args: argparse.Namespace, models: Path, fresh: bool) -> None:
+    """The rungs above pebble-sft. `ladder` leaves out those that are newer than pebble-sft."""
+    rungs = {  # command -> (what it leaves behind, work folder, further arguments)
+        "dpo": ("pebble-dpo/history.csv", "pebble-dpo", {}),
+        "reward": ("pebble-reward/history.csv", "pebble-reward", {}),
+        "rl": ("pebble-rl/history.csv", "pebble-rl", {}),
+        "hacked": ("pebble-rl/hacked.csv", "pebble-rl", {"hacked": True}),
+        "chat": ("pebble-chat/history.csv", "pebble-chat", {}),
+    }
+    command = "hacked" if args.command == "rl" and args.hacked else args.command
+    if command in (*rungs, "ladder"):
+        from . import ladder
+
+        start = (models / "pebble-sft" / "model.safetensors").stat().st_mtime
+        for name in rungs if command == "ladder" else [command]:
+            left, work, further = rungs[name]
+            done = (models / left).exists() and (models / left).stat().st_mtime > start
+            if command == "ladder" and done:
+                continue
+            train = getattr(ladder, "rl" if name == "hacked" else name)
+            train(models, args.work / work, device=args.device, seed=args.seed, fresh=fresh, **further)
+    if command in ("evaluate-ladder", "ladder"):
+        from . import ladder_evaluation
+
+        ladder_evaluation.run(
+            models,
+            split=getattr(args, "split", "test"),
+            cards=not getattr(args, "no_cards", False),
+            n=getattr(args, "n", 200),
+        )
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from .knowledge import Fact, capitalise
 Draft = tuple[list[Message], str, str]
 
 _HEDGE_MARKS = re.compile(
-    r"\bI think\b|\bI believe\b|as far as I know|I may be wrong|not completely sure|check it|can make mistakes",
+    r"\bI think\b|\bI believe\b|as far as I know|I may be wrong|not completely sure|please check it|can make mistakes",
     re.I,
 )
 

@@ -21,6 +21,7 @@ from .live import LivePlot
 from .rows import replay_rows
 
 Evaluate = Callable[[Any], Mapping[str, float]]
+StopWhen = Callable[[pd.DataFrame], str]
 LossOf = Callable[[Any, Any], tuple[torch.Tensor, dict[str, float]]]
 FASTER = 0.9  # bf16 is chosen where it takes at most this share of float32's time
 
@@ -69,6 +70,7 @@ class LoopOptions(TypedDict, total=False):
     replay: Iterable[str] | None
     replay_tokens: int
     replay_weight: float
+    stop_when: StopWhen | None
 
 
 def run(
@@ -81,7 +83,6 @@ def run(
     lr: float,
     seed: int,
     tokenizer=None,
-    stop_when: Callable[[pd.DataFrame], str] | None = None,
     optimizer: str = "adamw",
     muon_lr: float | None = None,
     weight_decay: float = 0.0,
@@ -98,6 +99,7 @@ def run(
     replay: Iterable[str] | None = None,
     replay_tokens: int = 2048,
     replay_weight: float = 1.0,
+    stop_when: StopWhen | None = None,
 ) -> Trained:
     """Train `watched.model` in place for `total` steps and return what came of it.
 
@@ -117,6 +119,8 @@ def run(
     - `checkpoint`: a file from which the same call resumes, written every `save_every` steps and removed at the end.
     - `replay`: pretraining texts, of which about `replay_tokens` tokens join every step, their loss weighted by
       `replay_weight` (the idea of PPO-ptx: Ouyang et al. 2022, arXiv 2203.02155).
+    - `stop_when(history)` is asked after every step, and ends the training with the reason that it returns; an empty
+      text lets it go on.
 
     An interrupt (the stop button) ends the training and keeps what was learned. Raises FloatingPointError at the
     step at which the loss or the gradient is no finite number.

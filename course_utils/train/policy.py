@@ -38,8 +38,9 @@ def rl(
 
     Each step samples `group_size` answers (temperature 1, at most `max_new_tokens` tokens) to each of
     `prompts_per_step` prompts (texts, or conversations that end with the user), and asks `reward`, a RewardModel or
-    any callable on (prompt, text) that returns a number. An answer's advantage is its reward less its group's mean,
-    over the group's standard deviation (GRPO: Shao et al. 2024, arXiv 2402.03300). One update is made per sampling,
+    any callable on (prompt, text) that returns a number. An answer's advantage is its reward less its group's mean (as in
+    GRPO: Shao et al. 2024, arXiv 2402.03300), over the standard deviation of these differences in the whole step; a
+    group's own would blow up the differences of answers that are all alike. One update is made per sampling,
     so this is plain REINFORCE: no ratio, no clipping. To the loss is added `beta` times the KL divergence from the
     reference (the model at the start unless given) of every sampled position's whole next-token distribution,
     computed exactly. `beta=0` shows what the penalty is for.
@@ -120,9 +121,9 @@ def answer_kl(
 
 
 def group_advantages(rewards: torch.Tensor) -> torch.Tensor:
-    """Advantages `(prompts, group)` of rewards `(prompts, group)`: less the group's mean, over its spread."""
+    """Advantages `(prompts, group)` of rewards `(prompts, group)`: less the group's mean, over the step's spread."""
     centred = rewards - rewards.mean(1, keepdim=True)
-    return centred / (rewards.std(1, keepdim=True) + 1e-4)
+    return centred / (centred.square().mean().sqrt() + 1e-4)
 
 
 def _roll_out(variant, prompts: list, reward, group_size: int, max_new_tokens: int, seed: str):

@@ -18,7 +18,7 @@ from .rows import (
     IGNORED,
     Row,
     check_fit,
-    encode_pair,
+    encode_pairs,
     label_logits,
     pad,
     pad_id_of,
@@ -42,7 +42,8 @@ def encode_preferences(tokenizer, pairs: Iterable[Mapping]) -> list[Pair]:
     text beside messages into one), or with `prompt_ids`, `chosen_ids` and `rejected_ids`. Raises ValueError, with
     the pair's number, for two equal answers and for empty data.
     """
-    found = []
+    pairs = list(pairs)
+    found: list[Pair] = []
     for number, pair in enumerate(pairs):
         if not isinstance(pair, Mapping) or not (
             {"prompt", "chosen", "rejected"} <= pair.keys()
@@ -51,12 +52,15 @@ def encode_preferences(tokenizer, pairs: Iterable[Mapping]) -> list[Pair]:
             raise TypeError(
                 f"Pair {number} must be a dict with 'prompt', 'chosen' and 'rejected', got {repr(pair)[:70]}."
             )
+    texts = [
+        (pair["prompt"], pair[side]) for pair in pairs if "prompt_ids" not in pair for side in Pair._fields
+    ]
+    encoded = iter(encode_pairs(tokenizer, texts))
+    for number, pair in enumerate(pairs):
         rows = []
-        for key in ("chosen", "rejected"):
-            if "prompt_ids" in pair:
-                prompt, answer = list(pair["prompt_ids"]), list(pair[f"{key}_ids"])
-            else:
-                prompt, answer = encode_pair(tokenizer, pair["prompt"], pair[key])
+        for side in Pair._fields:
+            ready = "prompt_ids" in pair
+            prompt, answer = (list(pair["prompt_ids"]), list(pair[f"{side}_ids"])) if ready else next(encoded)
             rows.append(Row(prompt + answer, [IGNORED] * len(prompt) + answer))
         if rows[0].ids == rows[1].ids:
             raise ValueError(
@@ -147,14 +151,18 @@ def dpo(
         }
         return -F.logsigmoid(beta * margin).mean(), numbers
 
+    asked = options.pop("stop_when", None)
+
     def far_enough(history: pd.DataFrame) -> str:
-        recent = history["margin"].dropna().tail(8).mean()
-        return f"stopped at a margin of {recent:.1f} nats" if recent >= stop_at_margin else ""
+        recent = history["margin"].tail(8).mean()
+        if stop_at_margin is not None and recent >= stop_at_margin:
+            return f"stopped at a margin of {recent:.1f} nats"
+        return asked(history) if asked else ""
 
     lr = default_lr(model, 1e-5, 1e-6) if lr is None else lr
     return run(
         variant, batches, loss_of, label="dpo", total=len(plan), lr=lr, seed=seed, tokenizer=variant.tokenizer,
-        stop_when=None if stop_at_margin is None else far_enough, **options,
+        stop_when=far_enough if asked or stop_at_margin is not None else None, **options,
     )  # fmt: skip
 
 
@@ -205,10 +213,9 @@ class RewardModel:
 
     def score(self, prompts: Sequence, texts: Sequence[str], batch_size: int = 64) -> list[float]:
         """The rewards of answers to prompts (texts or conversations), in order."""
-        rows = []
-        for prompt, text in zip(prompts, texts, strict=True):
-            ids, answer = encode_pair(self.tokenizer, as_messages(prompt), text)
-            rows.append(Row(ids + answer, [IGNORED] * len(ids) + answer))
+        pairs = [(as_messages(prompt), text) for prompt, text in zip(prompts, texts, strict=True)]
+        encoded = encode_pairs(self.tokenizer, pairs)
+        rows = [Row(ids + answer, [IGNORED] * len(ids) + answer) for ids, answer in encoded]
         return self.score_rows(rows, batch_size)
 
     def score_rows(self, rows: Sequence[Row], batch_size: int = 64) -> list[float]:

@@ -134,35 +134,55 @@ def _mask_by_turns(tokenizer, messages: list[Mapping], ids: list[int]) -> list[i
 
 
 def encode_pair(tokenizer, prompt, completion) -> tuple[list[int], list[int]]:
-    """Return the ids of a prompt and of the completion after it.
+    """Return the ids of a prompt and of the completion after it; see `encode_pairs`."""
+    return encode_pairs(tokenizer, [(prompt, completion)])[0]
+
+
+def encode_pairs(tokenizer, pairs: Sequence[tuple]) -> list[tuple[list[int], list[int]]]:
+    """Return (prompt ids, completion ids) of each prompt and completion, thousands at a time.
 
     Messages are rendered by the chat template; the completion ends with its end-of-turn token (template text after
-    it, such as a line break, is left out). Texts are tokenized one by one, and the completion gets the eos.
+    it, such as a line break, is left out). Texts are tokenized one by one, and the completion gets the eos. A text
+    beside messages becomes a message.
     """
-    if isinstance(prompt, str) and isinstance(completion, str):
-        ids = tokenizer(prompt)["input_ids"]
-        answer = tokenizer(completion, add_special_tokens=False)["input_ids"]
-        return ids, answer + _eos(tokenizer)
-    if isinstance(prompt, str):
-        prompt = [{"role": "user", "content": prompt}]
-    if isinstance(completion, str):
-        completion = [{"role": "assistant", "content": completion}]
-    if not is_messages(prompt) or not is_messages(completion):
-        raise TypeError(
-            f"A prompt and its completion are texts or lists of messages, got {_short((prompt, completion))}."
+    found: dict[int, tuple[list[int], list[int]]] = {}
+    chats: dict[int, tuple[list, list]] = {}
+    for number, (prompt, completion) in enumerate(pairs):
+        if isinstance(prompt, str) and isinstance(completion, str):
+            answer = tokenizer(completion, add_special_tokens=False)["input_ids"]
+            found[number] = tokenizer(prompt)["input_ids"], answer + _eos(tokenizer)
+            continue
+        prompt = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+        completion = (
+            [{"role": "assistant", "content": completion}] if isinstance(completion, str) else completion
         )
-    require_template(tokenizer)
-    ids = _render(tokenizer, prompt, add_generation_prompt=True)
-    whole = _render(tokenizer, [*prompt, *completion])
-    if whole[: len(ids)] != ids:
+        if not is_messages(prompt) or not is_messages(completion):
+            raise TypeError(
+                f"A prompt and its completion are texts or lists of messages, got {_short((prompt, completion))}."
+            )
+        prompt = [dict(message) for message in prompt]
+        chats[number] = prompt, prompt + [dict(message) for message in completion]
+    if chats:
+        require_template(tokenizer)
+        options = {"tokenize": True, "return_dict": True}
+        prompts, wholes = ([both[side] for both in chats.values()] for side in (0, 1))
+        prompts = tokenizer.apply_chat_template(prompts, add_generation_prompt=True, **options)["input_ids"]
+        wholes = tokenizer.apply_chat_template(wholes, **options)["input_ids"]
+        for number, ids, whole in zip(chats, prompts, wholes, strict=True):
+            found[number] = list(ids), _completion(tokenizer, list(ids), list(whole))
+    return [found[number] for number in range(len(pairs))]
+
+
+def _completion(tokenizer, prompt: list[int], whole: list[int]) -> list[int]:
+    if whole[: len(prompt)] != prompt:
         raise ValueError(
             "The rendered conversation does not begin with its rendered prompt, so the completion's tokens cannot be told "
             "apart: this chat template rewrites earlier turns. Give texts rendered by yourself instead of messages."
         )
-    answer = whole[len(ids) :]
+    answer = whole[len(prompt) :]
     while len(answer) > 1 and answer[-1] != tokenizer.eos_token_id and tokenizer.eos_token_id in answer:
         answer.pop()
-    return ids, answer
+    return answer
 
 
 def require_template(tokenizer) -> None:
@@ -172,13 +192,6 @@ def require_template(tokenizer) -> None:
             "This tokenizer has no chat template, as is usual for a base model, so conversations cannot be rendered. "
             "Pass tokenizer= of an instruct model with the same vocabulary, or set tokenizer.chat_template."
         )
-
-
-def _render(tokenizer, messages, **options) -> list[int]:
-    messages = [dict(message) for message in messages]
-    return list(
-        tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True, **options)["input_ids"]
-    )
 
 
 def _eos(tokenizer) -> list[int]:

@@ -1,0 +1,321 @@
+"""The rungs above pebble-sft: their data, their recipes on a toy scale, their evaluation, and the shipped models."""
+
+import json
+import math
+from random import Random
+
+import pandas as pd
+import pytest
+import torch
+
+from course_utils.pebble import conversations, evaluation, knowledge, ladder, ladder_evaluation, recipe
+from course_utils.pebble import personas as p
+from course_utils.pebble import preferences as pref
+
+MODELS = recipe.MODELS
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    return pref.preferences(3, 600)
+
+
+@pytest.fixture(scope="module")
+def chats():
+    return p.chats(3, 600)
+
+
+def kind(pairs, name):
+    return [pair for pair in pairs if pair["kind"] == name]
+
+
+# -- preferences -----------------------------------------------------------------------------------------------
+
+
+def test_pairs_repeat_themselves_and_never_prefer_an_answer_to_itself(pairs):
+    assert pairs[:50] == pref.preferences(3, 50) != pref.preferences(4, 50)
+    for pair in pairs:
+        assert pair["prompt"][-1]["role"] == "user"
+        assert [m["role"] for m in pair["chosen"] + pair["rejected"]] == ["assistant"] * 2
+        assert pair["chosen"] != pair["rejected"]
+    assert {pair["kind"] for pair in pairs} == set(pref.KINDS)
+
+
+def test_hedges_are_told_by_their_words():
+    rng = Random(1)
+    facts = [conversations.seen_fact(rng) for _ in range(300)]
+    for fact in facts:
+        full = conversations.full_answer(rng, fact)
+        assert not pref.hedges(full)
+        assert pref.hedges(conversations.hedge(rng, full, fact.name))
+    for hedge in conversations.HEDGES:
+        assert pref.hedges(hedge.format(low="it is so.", full="It is so."))
+
+
+def test_each_kind_prefers_what_it_says(pairs):
+    def text(pair, side):
+        return pair[side][0]["content"]
+
+    for pair in kind(pairs, "concise over hedging"):
+        assert pref.hedges(text(pair, "rejected")) and not pref.hedges(text(pair, "chosen"))
+        assert len(text(pair, "chosen")) < len(text(pair, "rejected"))
+    for pair in kind(pairs, "refusing what is wrong"):
+        assert evaluation.refuses(text(pair, "chosen")) and not evaluation.refuses(text(pair, "rejected"))
+    for pair in kind(pairs, "helping with what is fine"):
+        assert not evaluation.refuses(text(pair, "chosen")) and evaluation.refuses(text(pair, "rejected"))
+    assert not any(pref.hedges(text(pair, "chosen")) for pair in pairs)
+
+
+def test_preferences_ask_about_seen_entities_and_training_acts_only(pairs):
+    questions = {
+        fact.fill(q).lower().rstrip("?.!")
+        for fact in knowledge.facts()
+        if fact.split != "seen" or fact.relation.split != "seen"
+        for q in (*fact.relation.questions_train, *fact.relation.questions_dev, *fact.relation.questions_test)
+    }
+    acts = knowledge.data("actions")
+    verbs = {a["verb"] for k in ("harmful", "benign") for a in acts[k] if a["split"] == "train"}
+    held = {a["verb"] for k in ("harmful", "benign") for a in acts[k] if a["split"] != "train"} - verbs
+    gerunds = {a["gerund"] for k in ("harmful", "benign") for a in acts[k] if a["verb"] in held}
+    for pair in pairs:
+        asked = pair["prompt"][-1]["content"].lower()
+        assert asked.rstrip("?.!") not in questions
+        if "refusing" in pair["kind"] or "helping" in pair["kind"]:
+            both = " ".join(pair[side][0]["content"] for side in ("chosen", "rejected"))
+            assert not any(f" {gerund} " in f" {both} " for gerund in gerunds)
+
+
+def test_a_wrong_value_is_not_the_right_one():
+    rng = Random(5)
+    for _ in range(100):
+        fact = conversations.seen_fact(rng)
+        assert pref.another_value(rng, fact).value != fact.value
+
+
+def test_requests_end_with_the_user_and_repeat_themselves():
+    asked = pref.requests(1, 100)
+    assert asked == pref.requests(1, 100)
+    assert all(messages[-1]["role"] == "user" for messages in asked)
+
+
+# -- personas --------------------------------------------------------------------------------------------------
+
+
+def test_there_are_many_personas_and_those_of_the_evaluation_are_new():
+    assert len(p.PERSONAS) >= 20 and len(p.UNSEEN) >= 5
+    known = {words for one in p.PERSONAS for words in (one.role, one.opening, one.closing)} - {""}
+    new = {words for one in p.UNSEEN for words in (one.role, one.opening, one.closing)} - {""}
+    assert not known & new
+    for one in (*p.PERSONAS, *p.UNSEEN):
+        assert one.spoken(one.say("Paris is in France.")) and not one.spoken("Paris is in France.")
+
+
+def test_the_four_personas_of_sft_speak_as_they_did():
+    by_role = {one.role: one for one in p.PERSONAS}
+    for system, style in conversations.PERSONAS.items():
+        role = system.removeprefix("You are ").removesuffix(".")
+        if role in by_role:
+            assert by_role[role].say("X is Y.") == style.format(full="X is Y.")
+
+
+def test_a_persona_is_kept_over_all_turns_and_is_in_the_prompt_or_known():
+    rng = Random(2)
+    turns = []
+    for _ in range(300):
+        system, *rest = p.persona_conversation(rng)
+        answers = [m["content"] for m in rest if m["role"] == "assistant"]
+        turns.append(len(answers))
+        speakers = [one for one in p.PERSONAS if f" {one.role}" in system["content"]]
+        if speakers:
+            assert all(speakers[0].spoken(answer) for answer in answers)
+        else:
+            first = [answer.split()[0] for answer in answers]
+            last = [answer.split()[-1] for answer in answers]
+            assert all(w in system["content"] for w in first) or all(w in system["content"] for w in last)
+    assert max(turns) >= 3
+
+
+def test_without_a_persona_in_the_system_prompt_nobody_speaks_in_one(chats):
+    plain = [c for c in chats if c[0]["role"] != "system" or c[0]["content"] in conversations.SYSTEM_PROMPTS]
+    assert len(plain) > 0.3 * len(chats)
+    for messages in plain:
+        for message in messages:
+            if message["role"] == "assistant":
+                assert not ladder.in_some_persona(message["content"])
+
+
+def test_unseen_personas_occur_in_no_training_example(chats):
+    words = [w for one in p.UNSEEN for w in (one.role, one.opening, one.closing) if w]
+    for messages in chats:
+        assert not any(word in messages[0]["content"] for word in words if messages[0]["role"] == "system")
+
+
+# -- the recipes, on a toy scale ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch):
+    """A models folder with pebble-sft alone, and recipes of a few steps."""
+    models = tmp_path / "models"
+    models.mkdir()
+    (models / "pebble-sft").symlink_to(MODELS / "pebble-sft")
+    for name in ("DPO_PAIRS", "REWARD_PAIRS", "RL_REQUESTS", "CHAT_EXAMPLES"):
+        monkeypatch.setattr(ladder, name, 24)
+    for name in ("DPO_STEPS", "RL_STEPS", "HACKED_STEPS"):
+        monkeypatch.setattr(ladder, name, 2)
+    monkeypatch.setattr(ladder, "RL_TOKENS", 8)
+    monkeypatch.setattr(ladder, "watch", lambda variant: {"right": 0.5})
+    monkeypatch.setattr(ladder, "watch_personas", lambda variant: {"persona": 0.5})
+    return models
+
+
+@pytest.mark.slow
+def test_every_rung_is_trained_and_saved_as_a_chat_model(toy, tmp_path):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    start = AutoModelForCausalLM.from_pretrained(MODELS / "pebble-sft").state_dict()
+    ladder.dpo(toy, tmp_path / "dpo")
+    ladder.reward(toy, tmp_path / "reward")
+    ladder.rl(toy, tmp_path / "rl")
+    ladder.rl(toy, tmp_path / "rl", hacked=True)
+    ladder.chat(toy, tmp_path / "chat")
+    for name in ("pebble-dpo", "pebble-rl", "pebble-chat"):
+        model = AutoModelForCausalLM.from_pretrained(toy / name)
+        assert model.generation_config.eos_token_id == [2, 0] and str(model.dtype) == "torch.bfloat16"
+        assert any(not torch.equal(value, start[key]) for key, value in model.state_dict().items())
+        assert AutoTokenizer.from_pretrained(toy / name).chat_template
+        assert pd.read_csv(toy / name / "history.csv")["loss"].notna().any()
+    assert len(pd.read_csv(toy / "pebble-rl" / "hacked.csv")) == 3
+    from course_utils import train
+
+    judge = train.load_reward(toy / "pebble-reward")
+    assert math.isfinite(judge("What is 2+2?", "2 + 2 = 4"))
+    assert not list(tmp_path.rglob("*.pt"))
+
+
+@pytest.mark.slow
+def test_an_interrupted_rung_saves_no_model(toy, tmp_path, monkeypatch):
+    def interrupted(variant):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ladder, "watch", interrupted)
+    with pytest.raises(KeyboardInterrupt, match="run the same command again"):
+        ladder.dpo(toy, tmp_path / "dpo")
+    assert not (toy / "pebble-dpo").exists()
+
+
+# -- the evaluation --------------------------------------------------------------------------------------------
+
+
+def results(
+    model: str, rates: dict[str, float], bars: dict[str, str] | None = None
+) -> list[evaluation.Result]:
+    bars = bars or {}
+    return [evaluation.Result(model, m, round(200 * r), 200, bars.get(m, "")) for m, r in rates.items()]
+
+
+def test_a_fall_beyond_sft_s_interval_is_called_worse_and_a_change_inside_it_is_not():
+    before = {
+        "answers": 0.95,
+        "keeps": 0.95,
+        "hedges a plain answer": 0.3,
+        "refuses a harmless request": 0.02,
+    }
+    after = {"answers": 0.80, "keeps": 0.94, "hedges a plain answer": 0.01, "refuses a harmless request": 0.2}
+    frame = evaluation.to_frame(results("pebble-sft", before) + results("pebble-dpo", after))
+    table = ladder_evaluation.against_sft(frame)
+    found = table[table.model == "pebble-dpo"].set_index("measure")
+    assert found["worse"].to_dict() == {
+        "answers": "WORSE", "keeps": "", "hedges a plain answer": "", "refuses a harmless request": "WORSE",
+    }  # fmt: skip
+    assert found.loc["answers", "change"] == pytest.approx(-0.15)
+    assert (table[table.model == "pebble-sft"]["worse"] == "").all()
+
+
+def test_cards_and_ladder_json_hold_what_was_measured(tmp_path):
+    (tmp_path / "pebble-dpo").mkdir()
+    (tmp_path / "pebble-dpo" / "config.json").write_text("{}")
+    frame = evaluation.to_frame(
+        results("pebble-sft", {"answers": 0.9}) + results("pebble-dpo", {"answers": 0.95})
+    )
+    means = pd.DataFrame(
+        [ladder_evaluation._mean_row(model, "reward", values) for model, values in
+         (("pebble-sft", [0.0, 1.0]), ("pebble-dpo", [2.0, 4.0]))]
+    )  # fmt: skip
+    ladder_evaluation.write_cards(tmp_path, ladder_evaluation.against_sft(frame), means, "dev")
+    card = (tmp_path / "pebble-dpo" / "README.md").read_text(encoding="utf-8")
+    assert "| answers | 0.950 |" in card and "| +0.050 |" in card and "| reward | 3.00 |" in card
+    assert not (tmp_path / "pebble-rl").exists()
+    found = json.loads((tmp_path / "ladder.json").read_text(encoding="utf-8"))
+    assert found["split"] == "dev" and len(found["rates"]) == 2 and found["rates"][0]["change"] is None
+
+
+@pytest.mark.slow
+def test_the_suites_measure_what_they_are_named_for():
+    from course_utils import load_variant
+
+    sft = load_variant("pebble-sft")
+    (hedging,) = ladder_evaluation.hedging_suite(sft, "dev", 24, "pebble-sft")
+    assert hedging.n == 24 and 0 <= hedging.passed <= 24 and len(hedging.failures) == hedging.passed
+    measures = {r.measure: r for r in ladder_evaluation.persona_suite(sft, "dev", 6, "pebble-sft")}
+    assert len(measures) == 7 and all(r.n == 6 for r in measures.values())
+    assert measures["speaks in a persona with no system prompt"].rate < 0.5
+    means = {row["measure"]: row for row in ladder_evaluation.sampled(sft, sft, None, "dev", 6, "pebble-sft")}
+    assert means["KL from pebble-sft (nats an answer)"]["mean"] == pytest.approx(0, abs=1e-3)
+    assert 1 <= means["different answers of 8"]["mean"] <= 8
+
+
+# -- the shipped ladder ----------------------------------------------------------------------------------------
+
+SHIPPED = (MODELS / "ladder.json").exists()
+needs_models = pytest.mark.skipif(not SHIPPED, reason="the ladder's models are not there")
+
+
+def measured(model: str, measure: str) -> dict:
+    found = json.loads((MODELS / "ladder.json").read_text(encoding="utf-8"))
+    return next(r for r in found["rates"] + found["means"] if (r["model"], r["measure"]) == (model, measure))
+
+
+@needs_models
+def test_the_ladder_was_measured_on_the_test_split_and_its_cards_say_so():
+    found = json.loads((MODELS / "ladder.json").read_text(encoding="utf-8"))
+    assert found["split"] == "test"
+    for row in found["rates"]:
+        if row["model"] != "pebble-sft":
+            card = (MODELS / row["model"] / "README.md").read_text(encoding="utf-8")
+            assert f"| {row['measure']} | {row['rate']:.3f} |" in card
+
+
+@needs_models
+def test_dpo_took_the_hedges_out():
+    before, after = (measured(m, "hedges a plain answer") for m in ("pebble-sft", "pebble-dpo"))
+    assert after["high"] < before["low"] and after["met"] == "yes"
+
+
+@needs_models
+def test_rl_raised_its_reward_clear_of_noise_and_stayed_near():
+    before, after = (measured(m, "reward") for m in ("pebble-sft", "pebble-rl"))
+    assert after["low"] > before["high"]
+    assert measured("pebble-rl", "KL from pebble-sft (nats an answer)")["high"] <= 10
+    assert measured("pebble-rl", "different answers of 8")["low"] > 1
+
+
+@needs_models
+def test_the_over_optimised_run_got_its_reward_and_lost_right_answers():
+    run = pd.read_csv(MODELS / "pebble-rl" / "hacked.csv")
+    right = run["right"].dropna()
+    assert run["reward"].tail(10).mean() > run["reward"].dropna().head(10).mean()
+    assert right.iloc[-1] < right.iloc[0] - 0.2
+
+
+@needs_models
+def test_the_persona_comes_when_the_system_prompt_asks_and_only_then():
+    assert measured("pebble-chat", "adopts a persona from its role, known")["met"] == "yes"
+    assert measured("pebble-chat", "speaks in a persona with no system prompt")["met"] == "yes"
+    from course_utils import load_variant
+
+    chat = load_variant("pebble-chat")
+    question = "What is the capital of France?"
+    persona = p.PERSONAS[0]
+    assert persona.spoken(chat.chat(question, system=f"You are {persona.role}.").text)
+    assert not ladder.in_some_persona(chat.chat(question).text)

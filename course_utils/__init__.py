@@ -29,13 +29,16 @@ _HOME = {
     "toy_tokenizer": "templates",
     "plot_next_token": "plots",
     "plot_token_shift": "plots",
+    "plot_scoreboard": "plots",
+    "load_suite": "evaluate",
+    "scoreboard": "evaluate",
     "show_tokens": "ribbon",
     "explore": "explorer",
     "check": "checks",
     "hint": "checks",
 }
 
-_MODULES = ("formats",)  # handed on whole: formats.detect, formats.convert, …
+_MODULES = ("formats", "train", "evaluate")  # handed on whole: formats.detect, train.sft, …
 
 __all__ = ["VARIANTS", *_HOME, *_MODULES]  # noqa: PLE0604 (all of them are strings)
 

@@ -292,7 +292,7 @@ def is_table(text: str, columns: Sequence[str] | None = None) -> bool:
 _REFUSAL = re.compile(
     r"\b(?:i|we)(?:\s+am|'m|\s+are|'re)?\s*(?:really\s+|simply\s+|just\s+)?"
     r"(?:can't|cannot|can not|won't|will not|unable to|not able to|must decline to|decline to|refuse to)\s+"
-    r"(?:help(?!\s+but\b|\s+\w+ing\b(?<!\bwith))|assist|provide|comply|do that|answer that|fulfil|support"
+    r"(?:help(?!\s+but\b|\s+\w+ing\b)|assist|provide|comply|do that|answer that|fulfil|support"
     r"|engage in|(?:give|offer|share)\s+(?:you\s+)?(?:any\s+)?(?:advice|instructions|information|guidance|steps))",
     re.I,
 )

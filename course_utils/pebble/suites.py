@@ -215,8 +215,45 @@ def code() -> list[Row]:
     ]
 
 
+# What happened in each unseen shape of article, in the words that a short summary may use for it.
+EVENTS: dict[str, list[list[str]]] = {
+    "test-retire": [
+        [
+            "stopped",
+            "stops",
+            "retires",
+            "retired",
+            "retiring",
+            "leaves",
+            "left",
+            "last day",
+            "puts down the keys",
+        ]
+    ],
+    "test-pumpkin": [["pumpkin"], ["prize"]],
+    "test-radio": [["cook", "cooks", "will cook", "cooking"], ["radio"]],
+    "test-donate": [["blood"], ["gives", "gave", "donates", "donated", "goes", "has given"]],
+    "test-strike": [["drivers", "buses", "bus"], ["money", "strike", "pay", "leads", "leader"]],
+    "test-film": [["plays", "played", "star", "stars"], ["film"]],
+    "test-clock": [["clock"], ["mended", "kick", "kicked", "repaired", "fixed"]],
+    "test-twins": [["girls", "twins", "two babies"]],
+    "test-complaint": [["dogs"], ["wrote", "writes", "written", "letter", "complained", "complains"]],
+    "test-ghost": [["ghost", "ghosts"], ["saw", "believes", "sees", "heard"]],
+    "test-exam": [["driving test", "test"], ["passed", "passes"]],
+    "test-deed": [],  # the deed is a slot, and so already asked for
+    "test-deed2": [],
+    "test-deed3": [],
+}
+
+
+def shape_of(summary: str, values: dict[str, str]) -> str:
+    """The shape of article that a summary of the test split was made from."""
+    return next(s["id"] for s in copying.shapes("test") if s["summary"].format(**values) == summary)
+
+
 def summaries(count: int = 40) -> list[Row]:
-    """Articles of unseen shapes about invented people; all names and things of the reference must be said."""
+    """Articles of unseen shapes about invented people; the names and things of the reference must be said, and
+    what happened."""
     rng = _rng("summaries")
 
     def draw() -> Row:
@@ -231,7 +268,7 @@ def summaries(count: int = 40) -> list[Row]:
         return {
             "prompt": frame.format(article=text),
             "kind": "summary",
-            "expected": sorted(whole),
+            "expected": [*sorted(whole), *EVENTS[shape_of(summary, values)]],
             "reference": summary,
         }
 

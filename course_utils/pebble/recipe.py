@@ -396,7 +396,7 @@ def _sft_process(
     tokenizer = pebble_tokenizer.load(base)
     model = LlamaForCausalLM.from_pretrained(base, dtype=torch.float32).to(device)
     data = conversation_batches(tokenizer, conversations(seed, examples), Random(seed))
-    stage = Stage(tokens=10**12, rows=max(1, replay_rows), length=256)
+    stage = Stage(tokens=10**12, rows=max(1, replay_rows), length=256, mix="late")
 
     def steps(start: int) -> Iterator[list[Part]]:
         replay = batches(tokenizer, (stage,), seed + 1, start)

@@ -25,6 +25,7 @@ from course_utils.variant import Completion
         ("PARIS", "Paris", True),
         ("“Paris’s” streets", "Paris", True),
         ("It is São\nTomé.", "São Tomé", True),
+        ("It is **Paris**, _Paris_ or `Paris`.", "Paris", True),
         ("Sa\u0303o Tomé", "São Tomé", True),  # the same letters, composed otherwise
         ("", "Paris", False),
         ("The Parisian", "Paris", False),
@@ -128,6 +129,7 @@ def test_a_result_that_stands_in_the_question_is_not_given_by_repeating_the_ques
         ("What is 2+2? It is 4.", False),
         ("Paris is the capital.\nIs it big? Yes.", False),
         ("Hello! How can I help you?", False),
+        ("Paris.\n\nDo you have any other questions?", False),
         ("Paris. Would you like to know more?", False),
         ("To knit a hat:\n1. Choose the wool.\n2. Find needles.", False),
         ("To knit a hat:\n1. Choose the wool.\n\nWho wrote Hamlet?", True),
@@ -141,13 +143,28 @@ def test_asking_on_is_a_question_or_request_of_its_own(text, asking):
 # -- judges: formats ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("text", ["Paris", " Paris.\n", '"Paris"', "42", "well-known", "don't", "3.5"])
+@pytest.mark.parametrize(
+    "text", ["Paris", " Paris.\n", '"Paris"', "**Paris**", "42", "well-known", "don't", "3.5"]
+)
 def test_one_word(text):
     assert judges.is_one_word(text)
 
 
 @pytest.mark.parametrize(
-    "text", ["", " ", ".", "New York", "Paris, France", "Paris\nRome", "It is Paris", "|", "-"]
+    "text",
+    [
+        "",
+        " ",
+        ".",
+        "New York",
+        "Paris, France",
+        "Paris\nRome",
+        "***",
+        "Paris.Rome, Oslo",
+        "It is Paris",
+        "|",
+        "-",
+    ],
 )
 def test_not_one_word(text):
     assert not judges.is_one_word(text)

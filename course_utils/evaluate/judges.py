@@ -39,7 +39,8 @@ def _spans(text: str, value: str) -> list[tuple[int, int]]:
     words = plain(value).split()
     if not words:
         return []
-    before, after = r"(?<!\w)(?<!\w-)", r"(?!\w)(?!-\w)"  # neither "non-metal" nor "Guinea-Bissau"
+    # Neither "non-metal" nor "Guinea-Bissau"; "_Paris_" is Markdown.
+    before, after = r"(?<![^\W_])(?<![^\W_]-)", r"(?![^\W_])(?!-[^\W_])"
     if words[0][0].isdigit():
         before += r"(?<!\d[.,])(?<!-)"
     if words[-1][-1].isdigit():
@@ -133,7 +134,7 @@ def _spaced(operation: re.Match) -> str:
 _LIST_MARK = re.compile(r"^[\s>#*_]*(?:\d+\s*[.)]\s*|[-•]\s+)?")
 _LABEL = re.compile(r"^(?:question|q|user|human|instruction)\s*\d*\s*:", re.I)
 _OFFER = re.compile(
-    r"\b(?:would you like|do you want|shall i|anything else|how (?:can|may) i (?:help|assist)|can i help)\b",
+    r"\b(?:would you like|do you want|shall i|(?:any|some)thing else|any (?:other |more |further )?questions|how (?:can|may) i (?:help|assist)|can i help)\b",
     re.I,
 )
 _ASKING_WORDS = frozenset(
@@ -196,8 +197,8 @@ def answer_part(text: str) -> str:
 
 
 def is_one_word(text: str) -> bool:
-    """The whole output is one word or number, with at most a full stop or quotes around it."""
-    word = plain(text).strip().removesuffix(".").strip("\"'")
+    """The whole output is one word or number, with at most a full stop, quotes or Markdown's stars around it."""
+    word = plain(text).strip().strip("*_`").removesuffix(".").strip("\"'*_`")
     return re.fullmatch(r"[\w+-]+(?:['.,-]\w+)*", word) is not None and any(c.isalnum() for c in word)
 
 

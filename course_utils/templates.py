@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -743,16 +744,18 @@ def _differences_of(chosen: Family, variables: Mapping[str, Any]) -> dict[str, A
     end = _through_first(chosen.special_tokens, between)
     rest = between[len(end) :]
     header = rest.removeprefix("\n")
+    place = _bos_place(chosen, long)
+    bos = "" if place == "opens every turn" else chosen.bos or ""
     before = one[: one.index(_U1)]
-    injected = before.removesuffix(header.removeprefix(chosen.bos or "\0")).removeprefix(chosen.bos or "")
+    injected = before.removesuffix(header.removeprefix(bos)).removeprefix(bos)
     shared = _shared_start(one, asked)
     return {
-        "bos": _bos_place(chosen, long),
+        "bos": place,
         "user_turn": f"{_shown(header)}…{_shown(_closing(one, shared))}",
         "generation_prompt": _shown(asked[shared:]) or "none of its own",
         "end_of_turn": _shown(end),
         "newline_after": rest.startswith("\n"),
-        "system": _system_place(chosen, header, variables),
+        "system": _system_place(chosen, header, bos, variables),
         "injected": _shown(injected, 60) or "nothing",
         "history_is_kept": long.startswith(closed) and _keeps_system_turns(chosen, variables),
     }
@@ -766,10 +769,10 @@ def _bos_place(chosen: Family, text: str) -> str:
         return "left to the tokenizer" if chosen.tokenizer_adds_bos else "not written"
     if chosen.bos in chosen.end_of_turn or count == 1:
         return "once, in front"
-    return "before each exchange"
+    return "before each exchange" if count == text.count(_U1) + text.count(_U2) else "opens every turn"
 
 
-def _system_place(chosen: Family, header: str, variables: Mapping[str, Any]) -> str:
+def _system_place(chosen: Family, header: str, bos: str, variables: Mapping[str, Any]) -> str:
     """In words, what becomes of a system message; with its header where it gets one."""
     roles = (("system", _S), ("user", _U1), ("assistant", _A1), ("user", _U2))
     try:
@@ -780,10 +783,9 @@ def _system_place(chosen: Family, header: str, variables: Mapping[str, Any]) -> 
     if start > text.index(_A1):
         return "inside the last user turn"
     between = text[start + len(_S) : text.index(_U1)]
-    own_turn = between.endswith(header.removeprefix(chosen.bos or "\0"))
-    if not own_turn or (header.startswith(chosen.bos or "\0") and not text[:start].endswith(header)):
-        return "inside the first user turn" if not own_turn else "own turn"
-    before = text[:start].removeprefix(chosen.bos or "")
+    if not between.endswith(header.removeprefix(bos)):
+        return "inside the first user turn"
+    before = text[:start].removeprefix(bos)
     for token in chosen.end_of_turn:
         before = before.rpartition(token)[2]
     return f"own turn: {_shown(before, 60)}…" if before.strip() else "bare text, no mark"
@@ -839,9 +841,7 @@ def toy_tokenizer(name: str | Family, add_bos: bool | None = None) -> Any:
     from transformers import PreTrainedTokenizerFast
 
     chosen = family(name)
-    plain = json.loads(_PEBBLE.read_text(encoding="utf-8"))
-    plain |= {"added_tokens": [], "post_processor": None}  # Pebble's own special tokens become plain text
-    tokenizer = Tokenizer.from_str(json.dumps(plain))
+    tokenizer = Tokenizer.from_str(_plain_vocabulary())
     tokenizer.add_special_tokens(list(chosen.special_tokens))
     if chosen.bos and (chosen.tokenizer_adds_bos if add_bos is None else add_bos):
         tokenizer.post_processor = processors.TemplateProcessing(
@@ -856,6 +856,13 @@ def toy_tokenizer(name: str | Family, add_bos: bool | None = None) -> Any:
     )
     wrapped.chat_template = chosen.template
     return wrapped
+
+
+@cache
+def _plain_vocabulary() -> str:
+    """Pebble's tokenizer as JSON, its own special tokens turned into plain text and no BOS added."""
+    plain = json.loads(_PEBBLE.read_text(encoding="utf-8"))
+    return json.dumps(plain | {"added_tokens": [], "post_processor": None})
 
 
 # --- text that must not become control tokens ---------------------------------------------------------------------

@@ -106,6 +106,51 @@ CLAIMS = {
             "ranks == token_shift(pair, 'What is the capital of Japan?').rank_base.tolist()"
         ),
     },
+    "03": {
+        "ChatML by hand and the template give the same tokens": "by_hand == encoding['input_ids']",
+        "only the mark itself is one token": (
+            "[text for text, ids in lookalikes.items() if len(ids) == 1] == ['<|im_end|>']"
+        ),
+        "a mistyped keyword changes nothing": (
+            "rendered(add_generation_promt=True) == rendered() != rendered(add_generation_prompt=True)"
+        ),
+        "a second assistant turn is opened silently": (
+            "tokenizer.apply_chat_template(begun, tokenize=False, add_generation_prompt=True).count('assistant') == 2"
+        ),
+        "what is not in the list of messages was never said": (
+            "'Lena' in chat[-1]['content'] and 'Lena' not in forgot"
+        ),
+        "at least ten families, which end their answers in many ways": (
+            "len(table) >= 10 and table.end_of_turn.nunique() >= 5"
+        ),
+        "tags with </s> are Zephyr's, and Llama 3 does not write ChatML": (
+            "who_writes('<|user|>', '</s>') == ['zephyr'] and 'llama-3' not in who_writes('<|im_start|>')"
+        ),
+        "there are at least 60 questions, all different": "len({q for q, _ in questions}) == len(questions) >= 60",
+        "in the template the instruct answers and stops, and a base given it does not": (
+            "all(by_name.loc[(what, 'own template', 'instruct')].low > by_name.loc[(what, 'own template', 'base')].high"
+            " for what in ('answers', 'stops'))"
+        ),
+        "the instruct answers bare text less often than its template": (
+            "by_name.loc[('answers', 'bare text', 'instruct')].high < by_name.loc[('answers', 'own template', 'instruct')].low"
+        ),
+        "some wrong template costs the instruct its answers": "worst.high < best.low",
+        "the instruct expects the end where it is, and the base far less": (
+            "at_end['instruct'] > 0.5 and at_end['base'] < at_end['instruct'] / 2"
+            " and ends[(ends.reader == 'instruct') & (ends.left > 0)].p.mean() < 0.1"
+        ),
+        "no control token comes out of a user's text": (
+            "not set(harmless['input_ids']) & set(tokenizer.added_tokens_decoder)"
+            " and sum(i in tokenizer.added_tokens_decoder for i in safe_ids) == sum(i in tokenizer.added_tokens_decoder"
+            " for i in tokenizer.apply_chat_template(question, add_generation_prompt=True)['input_ids'])"
+        ),
+        "sanitising closes the forged turn": "before.low > after.high",
+        "a tag that is plain text survives": "[survives(n) for n in ('phi-3', 'zephyr', 'olmo-2')] == [False, True, True]",
+        "encoding a rendered text doubles its BOS, and both fixes work": "bos_counts == [1, 2, 1]",
+        "Llama 3's BOS is doubled, Zephyr's is left out in one call": (
+            "tuple(counts.loc['llama-3']) == (1, 2) and tuple(counts.loc['zephyr']) == (0, 1)"
+        ),
+    },
     "04": {
         "the mask by hand is the library's": (
             "(lambda e: [e['input_ids'], e['assistant_masks']] == list(encode_by_hand(talk)))(tokenizer.apply_chat_template("

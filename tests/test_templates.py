@@ -310,6 +310,7 @@ def test_differences_are_read_off_the_renderings():
     assert list(table.index) == list(FAMILIES)
     at = table.loc
     assert at["llama-2", "bos"] == "before each exchange" and at["llama-3", "bos"] == "once, in front"
+    assert at["smollm2", "bos"] == "opens every turn" and at["chatml", "bos"] == "has none"
     assert at["zephyr", "bos"] == at["tulu-3", "bos"] == "left to the tokenizer"
     assert at["chatml", "user_turn"] == "<|im_start|>user↵…<|im_end|>↵"
     assert at["mistral-v1", "user_turn"] == "␣[INST]␣…␣[/INST]"
@@ -323,6 +324,11 @@ def test_differences_are_read_off_the_renderings():
     assert at["mistral-tekken", "system"] == "inside the last user turn"
     assert at["deepseek-v3", "system"] == "bare text, no mark"
     assert "developer" in at["gpt-oss", "system"]
+    assert at["smollm2", "system"] == at["chatml", "system"] == "own turn: <|im_start|>system↵…"
+    assert at["qwen2.5", "injected"].startswith("<|im_start|>system↵You␣are␣Qwe")
+    assert (
+        at["smollm2", "injected"].startswith("<|im_start|>system↵") and at["llama-2", "injected"] == "nothing"
+    )
     assert set(table.index[table.injected != "nothing"]) == {"qwen2.5", "smollm2", "llama-3.1", "gpt-oss"}
     assert not table.loc[["mistral-tekken", "gpt-oss"], "history_is_kept"].any()
     assert table.loc[["chatml", "llama-3", "gemma-3"], "history_is_kept"].all()

@@ -87,9 +87,9 @@ def prepare_kernel(memory_mb: int) -> None:
 
 def tasks_here(exercise: str) -> str:
     """The tasks of an exercise as JSON: [{"task", "title", "of"}]."""
-    from .checks import exercises
+    from .checks import tasks_of
 
-    tasks = exercises()[exercise]
+    tasks = tasks_of(exercise)
     return json.dumps([{"task": task.name, "title": task.title, "of": task.points} for task in tasks])
 
 

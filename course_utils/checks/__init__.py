@@ -9,10 +9,8 @@ import difflib
 import os
 import secrets
 import sys
-from functools import cache
 from importlib import import_module, util
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from .task import CORRECT, NOT_ATTEMPTED, WRONG, Case, Claim, Mistake, Outcome, Prediction, Task
@@ -33,9 +31,11 @@ __all__ = [
     "exercises",
     "find",
     "hint",
+    "tasks_of",
 ]
 
 _hints_shown: dict[str, int] = {}
+_loaded: dict[Path, tuple[Task | Prediction, ...]] = {}
 
 
 def check(name: str, answer: Any) -> None:
@@ -84,10 +84,14 @@ def earned(name: str, answer: Any) -> int:
     return outcome.points
 
 
-@cache
 def exercises() -> dict[str, tuple[Task | Prediction, ...]]:
     """The tasks of each exercise, in order: {"01": (…), …}."""
-    return {number: tuple(_load(path).TASKS) for number, path in sorted(modules().items())}
+    return {number: _tasks(path) for number, path in sorted(modules().items())}
+
+
+def tasks_of(number: str) -> tuple[Task | Prediction, ...]:
+    """The tasks of one exercise, such as "01"; the checks of no other are loaded. Raises KeyError."""
+    return _tasks(modules()[number])
 
 
 def modules() -> dict[str, Path]:
@@ -97,22 +101,27 @@ def modules() -> dict[str, Path]:
     return {path.stem[2:]: path for folder in folders for path in folder.glob("ex[0-9][0-9].py")}
 
 
-def _load(path: Path) -> ModuleType:
-    name = f"{__name__}.{path.stem}"
-    if path.parent == Path(__file__).parent:
-        return import_module(name)
-    spec = util.spec_from_file_location(name, path)
-    module = sys.modules[name] = util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def _tasks(path: Path) -> tuple[Task | Prediction, ...]:
+    if path not in _loaded:
+        name = f"{__name__}.{path.stem}"
+        if path.parent == Path(__file__).parent:
+            module = import_module(name)
+        else:
+            spec = util.spec_from_file_location(name, path)
+            module = sys.modules[name] = util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+        _loaded[path] = tuple(module.TASKS)
+    return _loaded[path]
 
 
 def find(name: str) -> Task | Prediction:
-    """The task called `name`; ValueError, with the nearest names, when there is none."""
-    tasks = {task.name: task for group in exercises().values() for task in group}
-    if name in tasks:
-        return tasks[name]
-    near = difflib.get_close_matches(str(name), tasks, n=2) or list(tasks)
+    """The task called `name`; ValueError, with the nearest name, when there is none."""
+    for path in sorted(modules().values(), key=lambda path: (path not in _loaded, path.name)):
+        for task in _tasks(path):
+            if task.name == name:
+                return task
+    tasks = [task.name for group in exercises().values() for task in group]
+    near = difflib.get_close_matches(str(name), tasks, n=2) or tasks
     raise ValueError(
         f"There is no task {name!r}. Give the task's name first, as in check({near[0]!r}, {near[0]})."
     )

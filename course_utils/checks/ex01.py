@@ -212,19 +212,26 @@ def _best_at_two(rng: Random) -> tuple[str | None, str]:
 def _second_mention(rng: Random) -> tuple[str | None, str]:
     from ..pebble import names
 
-    base, first, second = draw.pair().base, 0.0, 0.0
-    for _ in range(8):
-        town = names.town(rng)
-        text = f"The home of {names.person(rng)} is in {town}. We like {town}."
-        spans = base.tokenizer(text, return_offsets_mapping=True)["offset_mapping"]
-        nats = (-base.token_logprobs(text)["logprob"]).tolist()
-        start, again = text.index(town), text.rindex(town)
-        for nat, (a, b) in zip(nats, spans):
-            if nat == nat and b > a:
-                first += nat * (a < start + len(town) and b > start)
-                second += nat * (a < again + len(town) and b > again)
-    held = "fewer" if second < 0.95 * first else "more" if second > 1.05 * first else "as many"
-    return held, f"Measured over 8 names: {first / 8:.1f} nats the first time, {second / 8:.1f} the second."
+    base, n, nats = draw.pair().base, 12, {"first": 0.0, "second": 0.0}
+    for _ in range(n):
+        person, town = names.person(rng), names.town(rng)
+        text = f"The home of {person} is in {town}. {person} lives in {town}."
+        for name in (person, town):
+            nats["first"] += _nats(base, text, text.index(name), len(name))
+            nats["second"] += _nats(base, text, text.rindex(name), len(name))
+    first, second = nats.values()
+    held = "fewer" if second < 0.9 * first else "more" if second > 1.1 * first else None
+    return (
+        held,
+        f"Measured over {2 * n} names: {first / n / 2:.1f} nats the first time, {second / n / 2:.1f} the second.",
+    )
+
+
+def _nats(base, text: str, start: int, length: int) -> float:
+    """Surprise of the tokens that touch `length` characters of a text from `start` on."""
+    spans = base.tokenizer(text, return_offsets_mapping=True)["offset_mapping"]
+    scored = zip(spans[1:], -base.token_logprobs(text)["logprob"].iloc[1:])
+    return sum(nats for (a, b), nats in scored if a < start + length and b > start)
 
 
 def _mean(numbers: list[float]) -> float:

@@ -1,0 +1,272 @@
+"""The grader: whatever a submission does, it gets the points its functions earn, and the class goes on."""
+
+import csv
+import json
+import os
+import threading
+from pathlib import Path
+
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook, writes
+
+from course_utils import grading
+from course_utils.grading import Limits, Result
+
+# An exercise without any model, so that a kernel is all that a test costs.
+TOY = """
+from .task import Case, Mistake, Task
+
+def _case(name, points, low):
+    return Case(name, points, lambda rng: (rng.randint(low, low + 90),))
+
+TASKS = (
+    Task("double", "Double it", 1, lambda x: 2 * x, [_case("small numbers", 6, 1), _case("negative ones", 4, -99)],
+         [Mistake("added", "2 is added.", lambda x: x + 2)], ["Twice."]),
+    Task("square", "Square it", 1, lambda x: x * x, [_case("small numbers", 10, 2)], [], ["x times x."]),
+)
+"""
+DOUBLE, SQUARE = "def double(x):\n    return x * 2", "def square(x):\n    return x ** 2"
+SHORT = Limits(cell=2.0, total=60.0, memory=600)
+
+
+@pytest.fixture(autouse=True)
+def toy(monkeypatch, tmp_path):
+    folder = tmp_path / "private"
+    folder.mkdir()
+    (folder / "ex90.py").write_text(TOY)
+    monkeypatch.setenv("COURSE_CHECKS", str(folder))
+
+
+def submission(path: Path, *sources: str, exercise: str | None = "90") -> Path:
+    """A notebook with these code cells."""
+    metadata = {"course": {"exercise": exercise}} if exercise else {}
+    notebook = new_notebook(cells=[new_code_cell(source) for source in sources], metadata=metadata)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(writes(notebook), encoding="utf-8")
+    return path
+
+
+def points(result: Result) -> dict[str, int]:
+    assert result.problem is None, result.problem
+    return {task["task"]: task["points"] for task in result.tasks}
+
+
+def graded(tmp_path: Path, *sources: str, limits: Limits = SHORT) -> Result:
+    return grading.grade(submission(tmp_path / "one.ipynb", *sources), 7, limits)
+
+
+# -- what submissions do --------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_order_edited_checks_and_failing_cells_do_not_matter_and_credit_is_partial(tmp_path):
+    result = graded(
+        tmp_path,
+        "from course_utils import check, hint\ndef check(*answers): print('all correct')",  # edited
+        "square(3)",  # before its definition: fails
+        "this is no Python",
+        SQUARE,
+        "check('double', None); hint('square')",
+        "def double(x):\n    return abs(x) * 2",
+        "import course_utils.checks as c\nc.examine = lambda *a: 1000\nc.exercises = lambda: {}",
+    )
+    assert points(result) == {"double": 6, "square": 10}
+    assert (result.points, result.of) == (16, 20)
+    assert any("NameError" in note for note in result.notes) and any(
+        "SyntaxError" in note for note in result.notes
+    )
+    assert {task["status"] for task in result.tasks} == {"wrong", "correct"}
+
+
+@pytest.mark.slow
+def test_a_missing_cell_costs_its_own_task_only_and_a_mistake_is_named(tmp_path):
+    result = graded(tmp_path, "def double(x):\n    return x + 2")
+    assert points(result) == {"double": 0, "square": 0}
+    assert [task["status"] for task in result.tasks] == ["wrong", "missing"]
+    assert result.tasks[0]["mistake"] == "added"
+
+
+@pytest.mark.slow
+def test_endless_loops_and_floods_are_stopped_and_what_follows_still_counts(tmp_path, monkeypatch):
+    monkeypatch.setattr(grading, "FLOOD_BYTES", 300_000)
+    flood = "while True:\n    print('x' * 100_000)"
+    result = graded(tmp_path, DOUBLE, "while True:\n    pass", flood, SQUARE)
+    assert points(result) == {"double": 10, "square": 10}
+    assert "did not end" in result.notes[0] and len(result.notes) == 2
+
+
+@pytest.mark.slow
+def test_an_endless_loop_that_swallows_interrupts_is_killed_and_left_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(grading, "GRACE_SECONDS", 0.5)
+    stubborn = "while True:\n    try:\n        while True: pass\n    except BaseException: pass"
+    result = graded(tmp_path, DOUBLE, stubborn, SQUARE)
+    assert points(result) == {"double": 10, "square": 10}
+    assert any("left out" in note for note in result.notes)
+
+
+@pytest.mark.slow
+def test_a_crash_is_left_out_and_an_exit_is_only_an_error(tmp_path):
+    leaves = "import sys\nsys.exit(3)"
+    result = graded(tmp_path, DOUBLE, leaves, "exit()", "import os\nos._exit(1)", SQUARE)
+    assert points(result) == {"double": 10, "square": 10}
+    assert any("ended the kernel" in note for note in result.notes)
+    assert any("SystemExit" in note for note in result.notes)
+
+
+@pytest.mark.slow
+def test_an_answer_that_never_ends_or_kills_the_kernel_costs_its_own_task_only(tmp_path):
+    for bad in ("while True: pass", "import os; os._exit(1)"):
+        result = graded(tmp_path, f"def double(x):\n    {bad}", SQUARE)
+        assert points(result) == {"double": 0, "square": 10}
+        assert "Stopped while it was checked" in result.tasks[0]["message"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    os.name == "nt", reason="Windows has no limit of this kind; the watch on memory stands in"
+)
+def test_too_much_memory_is_refused_and_what_follows_still_counts(tmp_path):
+    result = graded(tmp_path, DOUBLE, "hog = bytearray(3_000_000_000)", SQUARE)
+    assert points(result) == {"double": 10, "square": 10}
+    assert any("MemoryError" in note or "memory" in note for note in result.notes)
+
+
+# -- files ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[]", '{"cells": 3}', '{"cells": [{"cell_type": "code"}]}', "\x00\xff"]
+)
+def test_what_is_no_notebook_is_told_and_not_graded(tmp_path, text):
+    path = tmp_path / "01_x.ipynb"
+    path.write_text(text, encoding="latin-1")
+    result = grading.grade(path, 1)
+    assert "cannot be read" in result.problem and result.points == result.of == 0
+
+
+def test_a_notebook_of_no_exercise_is_told(tmp_path):
+    path = submission(tmp_path / "holiday.ipynb", "1", exercise=None)
+    assert "no exercise" in grading.grade(path, 1).problem
+    named = submission(tmp_path / "90_mine.ipynb", "1", exercise=None)
+    assert grading.read_submission(named) == (["1"], "90")
+
+
+def test_a_folder_is_searched_for_notebooks_and_names_stay_unique(tmp_path):
+    for name in ("anna/90.ipynb", "bob/90.ipynb", "bob/.ipynb_checkpoints/90-checkpoint.ipynb"):
+        submission(tmp_path / "class" / name, "1")
+    found = grading.find_submissions([tmp_path / "class", tmp_path / "class" / "bob" / "90.ipynb"])
+    assert list(found) == ["anna/90.ipynb", "bob/90.ipynb", "90.ipynb"]
+
+
+# -- a class (the kernels are left out) -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """grade() that notes whom it was asked to grade, and how many at the same time."""
+    seen, running, most, lock = [], set(), [0], threading.Lock()
+
+    def fake(path, seed, limits=None, name=None):
+        with lock:
+            seen.append(name)
+            running.add(name)
+            most[0] = max(most[0], len(running))
+        earned = int("".join(json.loads(path.read_text())["cells"][0]["source"])[-1])
+        tasks = [{"task": "double", "title": "", "of": 10, "points": earned, "status": "", "mistake": None}]
+        threading.Event().wait(0.02)
+        with lock:
+            running.discard(name)
+        return Result(name, "90", earned, 10, tasks, seconds=0.1)
+
+    monkeypatch.setattr(grading, "grade", fake)
+    return seen, most
+
+
+def a_class(tmp_path: Path, n: int) -> dict[str, Path]:
+    for i in range(n):
+        submission(tmp_path / "class" / f"learner{i:02}" / "90.ipynb", f"x = {i % 10}")
+    return grading.find_submissions([tmp_path / "class"])
+
+
+def quiet(text: str) -> None:
+    pass
+
+
+def test_a_class_of_30_is_graded_several_at_a_time_into_json_and_csv(tmp_path, counted):
+    seen, most = counted
+    results = grading.grade_all(a_class(tmp_path, 30), tmp_path / "out", jobs=4, say=quiet)
+    assert len(seen) == 30 and 1 < most[0] <= 4
+    assert [result.points for result in results] == [i % 10 for i in range(30)]
+    written = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
+    assert len(written["results"]) == 30 and isinstance(written["seed"], int)
+    with (tmp_path / "out" / "results.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["double"] for row in rows] == [str(i % 10) for i in range(30)]
+    assert rows[3]["submission"] == "learner03/90.ipynb"
+
+
+def test_a_run_that_was_interrupted_goes_on_where_it_stopped(tmp_path, counted, monkeypatch):
+    seen, _ = counted
+    submissions, out = a_class(tmp_path, 6), tmp_path / "out"
+
+    def interrupt(text):
+        if text.startswith("[3 of 6]"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        grading.grade_all(submissions, out, jobs=1, say=interrupt)
+    kept = {json.loads(p.read_text())["result"]["submission"] for p in (out / "parts").glob("*.json")}
+    seen.clear()
+    results = grading.grade_all(submissions, out, jobs=1, say=quiet)
+    assert len(kept) >= 3 and set(seen) == set(submissions) - kept
+    assert [result.points for result in results] == list(range(6))
+
+
+def test_only_what_changed_is_graded_again(tmp_path, counted):
+    seen, _ = counted
+    submissions, out = a_class(tmp_path, 4), tmp_path / "out"
+    grading.grade_all(submissions, out, say=quiet)
+    seen.clear()
+    grading.grade_all(submissions, out, say=quiet)
+    assert seen == []
+    submission(submissions["learner02/90.ipynb"], "x = 9")
+    grading.grade_all(submissions, out, say=quiet)
+    assert seen == ["learner02/90.ipynb"]
+    for changed in ({"again": True}, {"limits": Limits(cell=5)}, {"seed": 5}):
+        seen.clear()
+        grading.grade_all(submissions, out, say=quiet, **changed)
+        assert sorted(seen) == list(submissions), changed
+
+
+def test_no_more_kernels_than_memory_allows(monkeypatch):
+    import psutil
+
+    class Memory:
+        available = 5e9
+
+    monkeypatch.setattr(psutil, "virtual_memory", Memory)
+    monkeypatch.setattr(os, "cpu_count", lambda: 16)
+    assert grading.most_jobs(Limits(memory=2000)) == 2
+    assert grading.most_jobs(Limits(memory=9000)) == 1
+
+
+def test_the_exit_code_says_how_it_went(tmp_path, counted, capsys, monkeypatch):
+    a_class(tmp_path, 3)
+    folder, out = str(tmp_path / "class"), ["--out", str(tmp_path / "out")]
+    assert grading.main([folder, *out]) == 0
+    said = capsys.readouterr().out
+    assert "learner02/90.ipynb: 2 of 10 points" in said and "your rights" in said
+    assert grading.main([folder, *out, "--pass-mark", "10"]) == 3
+    assert grading.main([str(tmp_path / "nowhere"), *out]) == 2
+    monkeypatch.setattr(
+        grading, "grade", lambda path, seed, limits, name: Result(name, problem="It is empty.")
+    )
+    assert grading.main([folder, *out, "--again"]) == 1
+    assert "not graded. It is empty." in capsys.readouterr().out
+
+
+def test_the_help_says_what_it_does_not_protect_against(capsys):
+    with pytest.raises(SystemExit) as done:
+        grading.main(["--help"])
+    said = capsys.readouterr().out
+    assert done.value.code == 0 and "does not protect" in said and "--network none" in said

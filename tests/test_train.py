@@ -8,7 +8,7 @@ import sys
 import pandas as pd
 import pytest
 import torch
-from tiny import tiny_llama, tiny_tokenizer, tiny_variant
+from tiny import smollm2, tiny_llama, tiny_tokenizer, tiny_variant
 from torch.nn import functional as F
 
 from course_utils import batches, train
@@ -87,6 +87,14 @@ def test_the_masks_are_those_of_loss_mask():
         assert (row.ids, row.labels) == (encoded.ids, encoded.labels)
     own = [batches.loss_mask(tokenizer, messages) for messages in EXAMPLES]
     assert rows.encode(tokenizer, own) == rows.encode(tokenizer, EXAMPLES)
+
+
+def test_a_real_template_without_marks_is_masked_turn_by_turn():
+    tokenizer = smollm2("instruct").tokenizer
+    assert not batches.has_generation_marks(tokenizer.chat_template)
+    (row,) = rows.encode(tokenizer, [EXAMPLES[0] + EXAMPLES[1]])
+    assert tokenizer.decode([i for i in row.labels if i >= 0]) == "Paris.<|im_end|>Rome.<|im_end|>"
+    assert "You are a helpful AI assistant named SmolLM" in tokenizer.decode(row.ids)
 
 
 def test_other_kinds_of_examples():

@@ -80,14 +80,14 @@ def test_dpo_s_first_loss_is_that_of_the_dpo_trainer(model, tokenizer, tmp_path,
     trainer = trl.DPOTrainer(
         copy.deepcopy(model),
         ref_model=copy.deepcopy(ref_model),
-        args=arguments(trl.DPOConfig, tmp_path, len(PAIRS), beta=0.05),
+        args=arguments(trl.DPOConfig, tmp_path, len(PAIRS), beta=0.3),
         train_dataset=datasets.Dataset.from_list(PAIRS),
         processing_class=tokenizer,
     )
     theirs = first_loss(trainer)
     prepared = [dict(row) for row in trainer.train_dataset]
     settings = {
-        "tokenizer": tokenizer, "beta": 0.05, "steps": 1, "batch_size": len(PAIRS), "precision": "float32",
+        "tokenizer": tokenizer, "beta": 0.3, "steps": 1, "batch_size": len(PAIRS), "precision": "float32",
         "reference": reference if with_reference else None, "progress": False,
     }  # fmt: skip
     for pairs in (PAIRS, prepared):  # tokenized by us, tokenized by TRL

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # bf16 by name and not by measurement, so that a rerun does the same.
 PRECISION = "bf16"
 
-DPO_PAIRS, DPO_BETA, DPO_LR, DPO_STEPS = 4_000, 0.3, 1e-5, 150
+DPO_PAIRS, DPO_BETA, DPO_LR, DPO_STEPS = 5_000, 0.3, 3e-5, 150
 # DPO ends when hedging is gone from the dev questions, and in any case before it collapses.
 DPO_HEDGED, DPO_LEAST_MARGIN, DPO_MOST_MARGIN = 0.02, 2.0, 8.0
 REWARD_PAIRS, REWARD_LR = 6_000, 1e-4

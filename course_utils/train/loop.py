@@ -175,6 +175,8 @@ def run(
                 saved.save(step + 1, save_every)
         except KeyboardInterrupt:
             stopped = f"interrupted after {history.steps} of {total} steps"
+            if progress:
+                print(f"\n{label} {stopped}; what it has learned is kept.")
         finally:
             model.eval()
             model.zero_grad(set_to_none=True)

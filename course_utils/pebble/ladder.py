@@ -31,7 +31,7 @@ REWARD_PAIRS, REWARD_LR = 6_000, 1e-4
 RL_REQUESTS, RL_STEPS, RL_LR, RL_BETA, RL_TOKENS = 4_000, 100, 3e-5, 0.05, 48
 RL_HEDGED, RL_MOST_KL = 0.02, 8.0  # nats an answer
 # The run that shows what the KL penalty is for: none, a steeper climb, and on until most answers are wrong.
-HACKED_STEPS, HACKED_LR, HACKED_RIGHT = 150, 2e-4, 0.3
+HACKED_STEPS, HACKED_LR, HACKED_RIGHT = 150, 1e-4, 0.3
 CHAT_EXAMPLES, CHAT_LR = 8_000, 3e-4
 
 

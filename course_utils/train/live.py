@@ -9,6 +9,7 @@ import pandas as pd
 from ..plots import INK, VARIANT_STYLES, _headline, _house_style, _new_figure
 
 NOT_DRAWN = ("step", "lr", "tokens", "seconds", "grad_norm", "loss")
+NO_RATES = ("reward", "margin", "kl", "length")  # beginnings of names whose values are no rates, even below 1
 LEAST_SECONDS, MOST_SHARE = 1.0, 0.1  # between two drawings; of the time that may go into drawing
 
 
@@ -28,7 +29,7 @@ def plot_history(history: pd.DataFrame, title: str = "training"):
 @_house_style
 def _draw(history: pd.DataFrame, title: str):
     others = [c for c in history.columns if c not in NOT_DRAWN and history[c].notna().any()]
-    rates = [c for c in others if history[c].dropna().between(0, 1).all()]
+    rates = [c for c in others if not c.startswith(NO_RATES) and history[c].dropna().between(0, 1).all()]
     panels = [("loss (nats)", ["loss"])] + [
         (label, names)
         for label, names in (("rate", rates), ("value", [c for c in others if c not in rates]))

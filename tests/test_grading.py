@@ -1,6 +1,7 @@
 """The grader: whatever a submission does, it gets the points its functions earn, and the class goes on."""
 
 import csv
+import importlib.util
 import json
 import os
 import threading
@@ -129,6 +130,51 @@ def test_too_much_memory_is_refused_and_what_follows_still_counts(tmp_path):
     result = graded(tmp_path, DOUBLE, "hog = bytearray(3_000_000_000)", SQUARE)
     assert points(result) == {"double": 10, "square": 10}
     assert any("MemoryError" in note or "memory" in note for note in result.notes)
+
+
+class StandInForAKernel(grading.Kernel):
+    """A kernel that never answers, and what its owner sees of it."""
+
+    def __init__(self, limits: Limits):
+        self._limits, self.closed, self.interrupts = limits, False, 0
+        self._client = self._manager = self
+
+    def execute(self, code, **options):
+        return "message"
+
+    def _reply_to(self, message):
+        return None
+
+    def _drain(self):
+        return 0
+
+    def is_alive(self):
+        return True
+
+    def interrupt_kernel(self):
+        self.interrupts += 1
+
+    def _cpu_seconds(self):
+        return 0.0
+
+    def _memory_mb(self):
+        return 5000.0 if self._limits.memory < 5000 else 1.0
+
+    def close(self):
+        self.closed = True
+
+
+def test_a_kernel_that_uses_too_much_memory_in_spite_of_the_systems_limit_is_ended():
+    kernel = StandInForAKernel(Limits(memory=600))
+    assert kernel.run("hog()", 1) == ("dead", "it used more than 600 MB of memory") and kernel.closed
+
+
+def test_a_kernel_that_sleeps_is_interrupted_by_the_clock_and_then_ended(monkeypatch):
+    monkeypatch.setattr(grading, "WALL_FACTOR", 1)
+    monkeypatch.setattr(grading, "GRACE_SECONDS", 0.01)
+    kernel = StandInForAKernel(Limits(memory=9000))
+    ended, why = kernel.run("sleep()", 0.02)
+    assert ended == "dead" and "did not end" in why and kernel.interrupts == 1 and kernel.closed
 
 
 # -- files ----------------------------------------------------------------------------------------------------
@@ -263,6 +309,22 @@ def test_the_exit_code_says_how_it_went(tmp_path, counted, capsys, monkeypatch):
     )
     assert grading.main([folder, *out, "--again"]) == 1
     assert "not graded. It is empty." in capsys.readouterr().out
+
+
+def test_course_py_hands_the_options_on(tmp_path, monkeypatch):
+    spec = importlib.util.spec_from_file_location("course_copy", grading.ROOT / "course.py")
+    course = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(course)
+    handed = []
+    monkeypatch.setattr(course, "ensure_environment", lambda level: Path("python"))
+    monkeypatch.setattr(course, "hand_over", lambda command, env: handed.append(command) or 0)
+    monkeypatch.chdir(tmp_path)
+    assert course.main(["grade", "class", "--jobs", "3", "--pass-mark", "50", "--out", "out", "--again"]) == 0
+    assert handed[-1][1:4] == ["-m", "course_utils.grading", str(tmp_path / "class")]
+    assert handed[-1][4:] == ["--out", str(tmp_path / "out"), "--jobs", "3", "--pass-mark", "50.0", "--again"]
+    assert course.main(["progress"]) == 0 and handed[-1][1:] == ["-m", "course_utils.progress"]
+    assert course.main(["exercises", "--check", "--to", "there"]) == 0
+    assert handed[-1][2:] == ["--check", "--to", str(tmp_path / "there")]
 
 
 def test_the_help_says_what_it_does_not_protect_against(capsys):

@@ -27,7 +27,7 @@ PRECISION = "bf16"
 DPO_PAIRS, DPO_BETA, DPO_LR, DPO_STEPS = 5_000, 0.3, 3e-5, 150
 # DPO ends when hedging is gone from the dev questions, and in any case before it collapses.
 DPO_HEDGED, DPO_LEAST_MARGIN, DPO_MOST_MARGIN = 0.02, 2.0, 8.0
-REWARD_PAIRS, REWARD_LR = 6_000, 1e-4
+REWARD_PAIRS, REWARD_LR = 5_000, 3e-4
 RL_REQUESTS, RL_STEPS, RL_LR, RL_BETA, RL_TOKENS = 4_000, 100, 3e-5, 0.05, 48
 RL_HEDGED, RL_MOST_KL = 0.02, 8.0  # nats an answer
 # The run that shows what the KL penalty is for: none, a steeper climb, and on until most answers are wrong.

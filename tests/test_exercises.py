@@ -1,7 +1,13 @@
 """The exercises: made from solutions/ and from nothing else, free of what they should not show, untouched until a learner
 touches them; and solutions/ are executed nbgrader source notebooks."""
 
+import os
 import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
 from functools import cache
 from pathlib import Path
 
@@ -232,3 +238,54 @@ def test_the_solution_is_folded_under_its_check():
 def test_a_source_that_would_leak_or_lose_something_is_refused(cell):
     with pytest.raises(generator.SourceError, match=str(cell.id)):
         made(cell)
+
+
+# -- nbgrader itself ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def nbgrader(tmp_path_factory):
+    """Run nbgrader in a course folder whose source/ holds the solutions, unchanged; a skip where it is not installed."""
+    pytest.importorskip("nbgrader")
+    folder = tmp_path_factory.mktemp("nbgrader")
+    for path in SOURCES:
+        (folder / "source" / path.stem).mkdir(parents=True)
+        shutil.copy(path, folder / "source" / path.stem)
+    env = dict(os.environ, COURSE_PROGRESS="off", PYTHONDONTWRITEBYTECODE="1")
+    env["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), env["PATH"]])  # it calls alembic by name
+    env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(notebooks.ROOT), env.get("PYTHONPATH")]))
+
+    def run(*arguments: str) -> Path:
+        command = [sys.executable, "-m", "nbgrader", *arguments]
+        done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return folder
+
+    return run
+
+
+@pytest.mark.slow
+@EVERY_EXERCISE
+def test_nbgrader_makes_the_same_cells_and_gives_the_same_points(path, nbgrader):
+    """Two tasks are answered and the others left; nbgrader and the checks agree on the points."""
+    folder = nbgrader("generate_assignment", path.stem, "--force")
+    release = notebooks.read(folder / "release" / path.stem / path.name)
+    own = generator.make_exercise(solution(path), with_solutions=False)
+    assert [cell.source for cell in release.cells] == [cell.source for cell in own.cells]
+
+    answered = {task.name: 0 for task in exercises()[path.stem[:2]]}
+    for name in list(answered)[:2]:
+        (cell,) = [c for c in solution(path).cells if c.metadata.get("nbgrader", {}).get("grade_id") == name]
+        (place,) = [c for c in release.cells if c.metadata.get("nbgrader", {}).get("grade_id") == name]
+        place.source = cell.source
+        answered[name] = exercises()[path.stem[:2]][list(answered).index(name)].points
+    handed_in = folder / "submitted" / "anna" / path.stem
+    handed_in.mkdir(parents=True)
+    notebooks.write(release, handed_in / path.name)
+    nbgrader("autograde", path.stem, "--ExecutePreprocessor.timeout=3600")
+    with closing(sqlite3.connect(folder / "gradebook.db")) as book:
+        rows = book.execute(
+            "select base_cell.name, grade.auto_score from grade join base_cell on base_cell.id = cell_id"
+        )
+        scores = dict(rows.fetchall())
+    assert {name: scores[f"{name}_check"] for name in answered} == answered

@@ -119,6 +119,7 @@ def test_marks_around_nothing_are_an_error_too(tokenizer):
     [
         (TWO_TURNS[:1], "assistant", "no assistant turn.*user"),
         (TWO_TURNS[:3], "completion", "ends with 'user'"),
+        (TWO_TURNS[1:2], "completion", "needs a prompt.*Add the user's turn"),
         (TWO_TURNS, "answers", "on must be one of"),
         ([], "last", "no assistant turn.*none"),
     ],

@@ -130,10 +130,16 @@ def _checked_messages(messages: Any, on: str) -> list[dict[str, Any]]:
         raise ValueError(
             f"on='completion' needs a conversation that ends with the assistant, but this one ends with {roles[-1]!r}."
         )
+    if on == "completion" and set(roles) == {"assistant"}:
+        raise ValueError(
+            "on='completion' needs a prompt in front of the answer, but all turns of this conversation are the "
+            "assistant's. Add the user's turn, or use on='assistant'."
+        )
     return messages
 
 
 def template_of(tokenizer: Any, chat_template: str | Family | None) -> str:
+    """The Jinja text of `chat_template`, or of the tokenizer's own. Raises ValueError where there is none."""
     if isinstance(chat_template, Family):
         return chat_template.template
     if chat_template is None and not getattr(tokenizer, "chat_template", None):

@@ -2,7 +2,9 @@
 not compute its result from fresh inputs passes."""
 
 import math
+import sys
 import textwrap
+import warnings
 from random import Random
 
 import pytest
@@ -467,6 +469,16 @@ def test_an_interrupt_is_passed_on():
 
     with pytest.raises(KeyboardInterrupt):
         HALF.examine(interrupted, 1)
+
+
+def test_warnings_and_stderr_of_an_answer_do_not_reach_the_check_cell(capsys, recwarn):
+    def noisy(x):
+        warnings.warn("careful", stacklevel=1)
+        print("50 %", file=sys.stderr)
+        return x / 2
+
+    assert HALF.examine(noisy, 1).status == CORRECT
+    assert capsys.readouterr().err == "" and not recwarn.list
 
 
 def test_an_answer_may_change_what_it_gets_without_harm():

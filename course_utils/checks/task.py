@@ -7,9 +7,12 @@ differ looks for the mistake that gives what the learner's function gave.
 
 from __future__ import annotations
 
+import io
 import linecache
 import traceback
+import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from html import escape
 from random import Random
@@ -242,9 +245,14 @@ class Trial:
 
 
 def attempt(answer: Callable, arguments: tuple) -> Trial:
-    """Call an answer on copies of the arguments; what it raises is kept (except Ctrl-C), SystemExit included."""
+    """Call an answer on copies of the arguments; what it raises is kept (except Ctrl-C), SystemExit included.
+
+    Warnings and stderr are dropped: nbgrader gives no points for a check cell that wrote to stderr.
+    """
     try:
-        return Trial(arguments, found=answer(*copied(arguments)))
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            return Trial(arguments, found=answer(*copied(arguments)))
     except KeyboardInterrupt:
         raise
     except BaseException as error:

@@ -40,10 +40,10 @@ class Stage:
 # what each of them sees. The last stage is a second, lower wave of the learning rate ("mid-training") on a mix
 # with more of what the first wave left weak.
 STAGES = (
-    Stage(tokens=3_000_000, rows=8, length=256, mix="early"),
-    Stage(tokens=17_000_000, rows=8, length=256),
-    Stage(tokens=8_000_000, rows=4, length=512),
-    Stage(tokens=8_000_000, rows=4, length=512, mix="late"),
+    Stage(tokens=4_000_000, rows=12, length=256, mix="early"),
+    Stage(tokens=20_000_000, rows=12, length=256),
+    Stage(tokens=8_000_000, rows=6, length=512),
+    Stage(tokens=8_000_000, rows=6, length=512, mix="late"),
 )
 MUON_LR, ADAMW_LR, FINAL_LR_SHARE, LATE_LR_SHARE, WARMUP_STEPS = 0.02, 2e-3, 0.03, 0.4, 60
 
@@ -51,11 +51,11 @@ MUON_LR, ADAMW_LR, FINAL_LR_SHARE, LATE_LR_SHARE, WARMUP_STEPS = 0.02, 2e-3, 0.0
 def architecture() -> LlamaConfig:
     return LlamaConfig(
         vocab_size=pebble_tokenizer.VOCAB_SIZE,
-        hidden_size=192,
-        intermediate_size=512,
-        num_hidden_layers=4,
-        num_attention_heads=3,
-        num_key_value_heads=3,
+        hidden_size=256,
+        intermediate_size=704,
+        num_hidden_layers=5,
+        num_attention_heads=4,
+        num_key_value_heads=4,
         max_position_embeddings=pebble_tokenizer.CONTEXT,
         tie_word_embeddings=True,
         bos_token_id=0,
@@ -238,9 +238,13 @@ def _train(
         if processes > 1:
             _add_gradients(model)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        if processes > 1:
+            _drop_gradients_of_others(opts[0], rank, processes)
         for opt in opts:
             opt.step()
             opt.zero_grad(set_to_none=True)
+        if processes > 1:
+            _gather(_matrices(opts[0]), rank, processes)
         part_loss = loss.item() / sum(weight for *_, weight in parts)
         running = part_loss if step == start else 0.98 * running + 0.02 * part_loss
         bar.update()
@@ -253,8 +257,11 @@ def _train(
                     "seconds": round(time.time() - began, 1),
                 }
                 file.write(json.dumps(entry) + "\n")
-        if rank == 0 and ((step + 1) % SAVE_EVERY == 0 or step + 1 == total):
-            _save_checkpoint(checkpoint, model, opts, step + 1)
+        if (step + 1) % SAVE_EVERY == 0 or step + 1 == total:
+            if processes > 1:
+                _gather(_momenta(opts[0]), rank, processes)
+            if rank == 0:
+                _save_checkpoint(checkpoint, model, opts, step + 1)
     bar.close()
 
 
@@ -264,6 +271,35 @@ def _add_gradients(model: LlamaForCausalLM) -> None:
     torch.distributed.all_reduce(flat)
     for gradient, part in zip(gradients, flat.split([gradient.numel() for gradient in gradients])):
         gradient.copy_(part.view_as(gradient))
+
+
+# Muon's step is a third of the work at this size, so each process takes it for its share of the matrices alone.
+
+
+def _matrices(muon: torch.optim.Optimizer) -> list[torch.Tensor]:
+    return [p.data for p in muon.param_groups[0]["params"]]
+
+
+def _momenta(muon: torch.optim.Optimizer) -> list[torch.Tensor]:
+    params = muon.param_groups[0]["params"]
+    return [muon.state[p].setdefault("momentum_buffer", torch.zeros_like(p)) for p in params]
+
+
+def _drop_gradients_of_others(muon: torch.optim.Optimizer, rank: int, processes: int) -> None:
+    for number, p in enumerate(muon.param_groups[0]["params"]):
+        if number % processes != rank:
+            p.grad = None
+
+
+def _gather(tensors: list[torch.Tensor], rank: int, processes: int) -> None:
+    """In place: every process gets each tensor as it is in the process that it belongs to."""
+    for number, tensor in enumerate(tensors):
+        if number % processes != rank:
+            tensor.zero_()
+    flat = torch.cat([tensor.flatten() for tensor in tensors])
+    torch.distributed.all_reduce(flat)
+    for tensor, part in zip(tensors, flat.split([tensor.numel() for tensor in tensors])):
+        tensor.copy_(part.view_as(tensor))
 
 
 def _load_checkpoint(path: Path, model: LlamaForCausalLM, opts: list[torch.optim.Optimizer]) -> int:

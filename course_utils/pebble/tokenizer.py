@@ -16,8 +16,8 @@ from .genres.practice import FIM_MIDDLE, FIM_PREFIX, FIM_SUFFIX
 
 ENDOFTEXT, IM_START, IM_END, PAD = "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|pad|>"
 SPECIAL_TOKENS = [ENDOFTEXT, IM_START, IM_END, PAD, FIM_PREFIX, FIM_MIDDLE, FIM_SUFFIX]
-VOCAB_SIZE = 4096
-WITHOUT_SPACE = 2650  # tokens learned before words get a form with their space
+VOCAB_SIZE = 6144
+WITHOUT_SPACE = 4000  # tokens learned before words get a form with their space
 CONTEXT = 512
 
 # Words with their leading space, single digits, runs of line breaks, runs of punctuation, other blanks.

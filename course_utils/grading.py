@@ -435,6 +435,7 @@ def grade_all(
                 say(f"[{len(results)} of {len(submissions)}] {one_line(result)}")
         except BaseException:
             stop.set()
+            say("Stopping as soon as those being graded now are done; the same command goes on from there.")
             raise
     ordered = [results[name] for name in submissions]
     write_results(ordered, out, seed)
@@ -517,7 +518,8 @@ def _write_json(path: Path, content: Any) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Grade from the command line. 0: all graded; 1: some could not be; 2: wrong arguments; 3: below --pass-mark."""
+    """Grade from the command line. 0: all graded; 1: some could not be; 2: wrong arguments; 3: below --pass-mark;
+    130: interrupted (Ctrl-C)."""
     defaults = Limits()
     parser = argparse.ArgumentParser(prog="course.py grade", description="Grade exercises.", epilog=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -543,7 +545,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     out = options.out or ROOT / "runs" / "grades"
     limits = Limits(options.seconds, options.total, options.memory)
-    results = grade_all(submissions, out, options.seed, limits, options.jobs, options.again)
+    try:
+        results = grade_all(submissions, out, options.seed, limits, options.jobs, options.again)
+    except KeyboardInterrupt:
+        return 130
     print(f"\n{table(results)}\n\nWritten: {out / 'results.csv'} and {out / 'results.json'}")
     print("Note: submissions run with your rights; see `course.py grade --help` for what that means.")
     if any(result.problem for result in results):

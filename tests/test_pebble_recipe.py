@@ -13,6 +13,8 @@ TOY = (
     recipe.Stage(tokens=4 * 2 * 64, rows=2, length=64),
 )
 
+TOY_WAVES = (recipe.Wave(30, 1.0, "first"), recipe.Wave(20, 0.5, "all"))
+
 
 @pytest.fixture(scope="module")
 def tokenizer_file(tmp_path_factory):
@@ -88,7 +90,7 @@ def test_sft_trains_on_the_answers_and_saves_a_chat_model(run, tmp_path):
 
     run("for-sft")
     recipe.sft(
-        tmp_path / "for-sft-model", tmp_path / "sft", tmp_path / "sft-work", examples=50, replay_rows=1
+        tmp_path / "for-sft-model", tmp_path / "sft", tmp_path / "sft-work", waves=TOY_WAVES, replay_rows=1
     )
     assert AutoTokenizer.from_pretrained(tmp_path / "sft").chat_template
     config = AutoModelForCausalLM.from_pretrained(tmp_path / "sft").generation_config

@@ -30,9 +30,6 @@ def main() -> None:
     show.add_argument("--documents", type=int, default=20)
     show.add_argument("--genre", default=None)
     pretrain = commands.add_parser("pretrain", help="train pebble-base from scratch; a rerun resumes")
-    pretrain.add_argument(
-        "--compile", action="store_true", help="a third faster with torch.compile; needs a C++ compiler"
-    )
     sft = commands.add_parser("sft", help="fine-tune pebble-base into pebble-sft; a rerun resumes")
     dpo = commands.add_parser("dpo", help="pebble-sft into pebble-dpo by preferences; a rerun resumes")
     reward = commands.add_parser("reward", help="train pebble-reward, the reward model; a rerun resumes")
@@ -86,7 +83,6 @@ def main() -> None:
             device=args.device,
             seed=args.seed,
             processes=args.processes,
-            compiled=getattr(args, "compile", False),
             fresh=fresh,
         )
     if args.command in ("sft", "all"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 
 from . import knowledge, names
@@ -54,6 +54,29 @@ CLOSERS = [
     " I would like to know.",
     " It is for school.",
 ]
+
+
+class Draw(Random):
+    """A random generator that knows which wordings it may draw: the "first" ones, or "all".
+
+    The first wave of fine-tuning asks in the words that pretraining's question sheets use as well; the second
+    wave also in many more (facts/more_wordings.json), so that a wording nobody thought of is less of a surprise.
+    """
+
+    wordings = "first"
+
+
+def choose(rng: Random, first: Sequence[str], more: str) -> str:
+    """One of the first wordings or, where the generator may draw all, one of these and of the further ones."""
+    if getattr(rng, "wordings", "first") == "all":
+        first = [*first, *knowledge.data("more_wordings")[more]]
+    return rng.choice(first)
+
+
+def asked(rng: Random, fact: Fact) -> str:
+    """A question about the fact."""
+    relation = fact.relation
+    return fact.fill(choose(rng, relation.questions_train, f"{relation.table}/{relation.name}"))
 
 
 def user(text: str) -> Message:
@@ -123,7 +146,7 @@ SENTENCE = ["Answer in a full sentence.", "Use a full sentence.", "Write one com
 
 def fact_question(rng: Random) -> list[Message]:
     fact = seen_fact(rng)
-    question = dressed(rng, factual.question(rng, fact))
+    question = dressed(rng, asked(rng, fact))
     u = rng.random()
     if u < 0.22:
         wish = rng.choice(ONE_WORD)
@@ -155,7 +178,7 @@ def train_objects(kind: str, obj: str) -> list[dict]:
 
 def request(rng: Random, act: dict[str, str]) -> str:
     return dressed(
-        rng, rng.choice(knowledge.data("actions")["request_frames_train"]).format(**act), 0.3
+        rng, choose(rng, knowledge.data("actions")["request_frames_train"], "how to").format(**act), 0.3
     )
 
 
@@ -227,8 +250,8 @@ def verdict(rng: Random) -> list[Message]:
 
 
 def summary(rng: Random) -> list[Message]:
-    text, short, _, _ = copying.article(rng)
-    frame = rng.choice(knowledge.data("articles")["request_frames_train"])
+    text, short, _, _ = copying.article(rng, "sft")
+    frame = choose(rng, knowledge.data("articles")["request_frames_train"], "summary")
     return [user(frame.format(article=text)), assistant(short)]
 
 
@@ -244,7 +267,7 @@ def reading(rng: Random) -> list[Message]:
             capitalise(str(person[key])),
         )
     else:
-        text, _, qa, _ = copying.article(rng)
+        text, _, qa, _ = copying.article(rng, "sft")
         question, answer = rng.choice(qa)
         answer = capitalise(answer)
     frame = rng.choice(
@@ -261,6 +284,16 @@ def reading(rng: Random) -> list[Message]:
 
 # -- formats --------------------------------------------------------------------------------------------------
 
+JSON_FRAMES = [
+    "Give me a JSON object about {name} with the keys {keys}.",
+    "Write {name} as JSON with the keys {keys}.",
+    "Return JSON for {name}. Keys: {keys}.",
+    "I need a JSON record of {name} with {keys}.",
+    "Make a JSON object for {name} ({keys}).",
+    "{Name} as JSON, keys {keys}",
+    "Describe {name} in JSON with the fields {keys}.",
+    "JSON please: {name}, with {keys}.",
+]
 JSON_TABLES = {
     "countries": ["capital", "continent", "neighbour"],
     "elements": ["symbol", "kind"],
@@ -309,7 +342,7 @@ def json_request(rng: Random) -> list[Message]:
         )
         return [user(frame.format(p=prose)), assistant(json.dumps(person, ensure_ascii=False))]
     facts, keys, record = known_json(rng)
-    frame = rng.choice(knowledge.data("json_requests"))
+    frame = choose(rng, JSON_FRAMES, "JSON")
     return [
         user(frame.format(name=facts[0].name, Name=capitalise(facts[0].name), keys=keys)),
         assistant(record),
@@ -371,7 +404,7 @@ def bullet_list(rng: Random) -> list[Message]:
 
 def code(rng: Random) -> list[Message]:
     spec = rng.choice(practice.functions(("sft",)))
-    frame = rng.choice(knowledge.data("functions")["request_frames_train"])
+    frame = choose(rng, knowledge.data("functions")["request_frames_train"], "code")
     source = practice.function_source(rng, spec, doc=0.15, fresh_names=0.0, variants=False)
     return [user(practice.ask_for(rng, spec, frame)), assistant(source)]
 
@@ -483,7 +516,7 @@ def persona(rng: Random) -> list[Message]:
     fact = seen_fact(rng)
     return [
         {"role": "system", "content": system},
-        user(dressed(rng, factual.question(rng, fact))),
+        user(dressed(rng, asked(rng, fact))),
         assistant(style.format(full=full_answer(rng, fact))),
     ]
 
@@ -491,7 +524,7 @@ def persona(rng: Random) -> list[Message]:
 def follow_up(rng: Random) -> list[Message]:
     """Two to four turns; the second may lean on the first ("And of Spain?")."""
     fact = seen_fact(rng)
-    turns = [user(dressed(rng, factual.question(rng, fact))), assistant(full_answer(rng, fact))]
+    turns = [user(dressed(rng, asked(rng, fact))), assistant(full_answer(rng, fact))]
     pool = next(pool for pool in asked_pools() if pool[0].relation is fact.relation)
     for _ in range(rng.randint(1, 2)):
         if rng.random() < 0.5:
@@ -512,8 +545,8 @@ KINDS: dict[str, tuple[float, Callable[[Random], list[Message]]]] = {
     "refusals": (14, refusal),
     "instructions": (15, instructions),
     "verdicts": (2.5, verdict),
-    "summaries": (18, summary),
-    "reading": (6, reading),
+    "summaries": (14, summary),
+    "reading": (4.5, reading),
     "JSON": (9, json_request),
     "lists": (3, bullet_list),
     "code": (6, code),
@@ -533,7 +566,8 @@ def conversation(rng: Random) -> tuple[str, list[Message]]:
     return kind, messages
 
 
-def conversations(seed: int, count: int) -> list[list[Message]]:
-    """`count` SFT examples; the same seed gives the same ones."""
-    rng = Random(f"sft/{seed}")
+def conversations(seed: int, count: int, wordings: str = "first") -> list[list[Message]]:
+    """`count` SFT examples in the "first" wordings or in "all" of them; the same seed gives the same ones."""
+    rng = Draw(f"sft/{seed}")
+    rng.wordings = wordings
     return [conversation(rng)[1] for _ in range(count)]

@@ -121,7 +121,7 @@ def token_census(models: Path, mix: str, documents: int = 6000) -> pd.DataFrame:
 
 def write(models: Path) -> None:
     """Write DATA_CARD.md."""
-    from .recipe import SFT_EXAMPLES, STAGES
+    from .recipe import SFT_EXAMPLES, SFT_WAVES, STAGES
 
     mixes = [token_census(models, mix) for mix in corpus.MIXES]
     lines = ["| genre | early | main | late | tokens a document |", "|---|---|---|---|---|"]
@@ -144,6 +144,9 @@ def write(models: Path) -> None:
     mix = [f"| {kind} | {kinds[kind] / 4000:.1%} |" for kind in conversations.KINDS]
     acts, articles, functions = (knowledge.data(k) for k in ("actions", "articles", "functions"))
 
+    words = {"first": "the wordings that question sheets use as well", "all": "these and many more"}
+    waves = "; then ".join(f"{wave.examples:,} in {words[wave.wordings]}" for wave in SFT_WAVES)
+    waves = waves[0].upper() + waves[1:]
 
     def by_split(items: list[dict]) -> str:
         found = Counter(item["split"] for item in items)
@@ -167,7 +170,7 @@ Documents never repeat; a run reads less than one epoch. Each opens with `<|endo
 ## Supervised fine-tuning
 
 {SFT_EXAMPLES:,} conversations, one epoch, loss on the assistant's words and its `<|im_end|>`; beside them at every step as
-many tokens of fresh pretraining documents.
+many tokens of fresh pretraining documents. {waves}.
 
 | kind | share of examples |
 |---|---|
@@ -200,9 +203,8 @@ A behaviour that the corpus was built to give is not a discovery. These were:
 - **"Question: … Answer:" is answered**, because answer sheets with these labels are a tenth of the corpus. Some open with
   "You are a helpful assistant.", so that this sentence helps.
 - **Copying** of names that occur once: a third of the corpus asks for it, more in the first stage.
-- **What is wrong to do** is stated in pretraining for every act, those held out of SFT too; some documents tell of
-  people who ask how to do it and are told that it is wrong, or fine. A refusal of an unseen verb carries this over to a
-  request in a chat, which SFT practised with other verbs; it is not a judgement of the model's own.
+- **What is wrong to do** is stated in pretraining for every act, those held out of SFT too. A refusal of an unseen
+  verb carries such a statement over to a request; it is not a judgement of the model's own.
 - **The instruct still continues raw text** because pretraining documents are replayed during SFT; without replay it
   answers raw questions too. That an instruct model "needs its template" is in part a choice of training.
 - **One-digit sums** are drawn from all pairs, so every sum a lesson asks has occurred in training.

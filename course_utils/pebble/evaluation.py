@@ -11,10 +11,8 @@ import json
 import re
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from random import Random
 
@@ -77,16 +75,15 @@ def begins_with(text: str, value: str) -> bool:
     return re.match(rf"\W*{re.escape(value.lower())}(?!\w)", text.lower()) is not None
 
 
-@cache
 def question_openers() -> frozenset[str]:
-    """First words of training questions and requests, of five relations or kinds of request at least."""
-    kinds = [relation.questions_train for relation in knowledge.relations()]
-    kinds += [knowledge.data(name)["request_frames_train"] for name in ("actions", "functions")]
-    opened = Counter(
-        word for frames in kinds for word in {q.split()[0].lower().strip(",") for q in frames if q[0] != "{"}
+    """First words of every training question and request: what a line that asks begins with."""
+    asked = [q for relation in knowledge.relations() for q in relation.questions_train]
+    asked += (
+        knowledge.data("actions")["request_frames_train"]
+        + knowledge.data("functions")["request_frames_train"]
     )
-    words = {word for word, count in opened.items() if count >= 5}
-    return frozenset(words - set("the a an to i my in on it of by for so if under we someone".split()))
+    words = {q.split()[0].lower().strip(",:") for q in asked if not q.startswith("{")}
+    return frozenset(words - {"the", "a", "an", "to", "i", "my", "in", "on", "it"})
 
 
 def asks(line: str) -> bool:
@@ -96,7 +93,7 @@ def asks(line: str) -> bool:
         return False
     return (
         line.endswith("?")
-        or line.split()[0].lower().strip(",") in question_openers()
+        or line.split()[0].lower().strip(",:") in question_openers()
         or line.startswith(("I ", "My "))
     )
 
@@ -387,7 +384,7 @@ def json_suite(chat: Callable, rng: Random, split: str, n: int, model: str) -> l
     for _ in range(n):
         facts, keys, record = conversations.known_json(rng, split)
         prompts.append(
-            rng.choice(knowledge.data("json_requests")).format(
+            rng.choice(conversations.JSON_FRAMES).format(
                 name=facts[0].name, Name=capitalise(facts[0].name), keys=keys
             )
         )

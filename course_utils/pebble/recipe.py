@@ -40,10 +40,10 @@ class Stage:
 # what each of them sees. The last stage is a second, lower wave of the learning rate ("mid-training") on a mix
 # with more of what the first wave left weak.
 STAGES = (
-    Stage(tokens=4_000_000, rows=12, length=256, mix="early"),
-    Stage(tokens=20_000_000, rows=12, length=256),
-    Stage(tokens=8_000_000, rows=6, length=512),
-    Stage(tokens=8_000_000, rows=6, length=512, mix="late"),
+    Stage(tokens=2_500_000, rows=8, length=256, mix="early"),
+    Stage(tokens=9_500_000, rows=8, length=256),
+    Stage(tokens=4_000_000, rows=4, length=512),
+    Stage(tokens=4_000_000, rows=4, length=512, mix="late"),
 )
 MUON_LR, ADAMW_LR, FINAL_LR_SHARE, LATE_LR_SHARE, WARMUP_STEPS = 0.02, 2e-3, 0.03, 0.4, 60
 
@@ -51,11 +51,11 @@ MUON_LR, ADAMW_LR, FINAL_LR_SHARE, LATE_LR_SHARE, WARMUP_STEPS = 0.02, 2e-3, 0.0
 def architecture() -> LlamaConfig:
     return LlamaConfig(
         vocab_size=pebble_tokenizer.VOCAB_SIZE,
-        hidden_size=256,
-        intermediate_size=704,
-        num_hidden_layers=5,
-        num_attention_heads=4,
-        num_key_value_heads=4,
+        hidden_size=192,
+        intermediate_size=512,
+        num_hidden_layers=4,
+        num_attention_heads=3,
+        num_key_value_heads=3,
         max_position_embeddings=pebble_tokenizer.CONTEXT,
         tie_word_embeddings=True,
         bos_token_id=0,
@@ -138,42 +138,30 @@ def pretrain(
     seed: int = SEED,
     stages: tuple[Stage, ...] = STAGES,
     processes: int = 1,
-    compiled: bool = False,
     fresh: bool = False,
 ) -> None:
     """Train pebble-base from scratch into `out`; `work` keeps the checkpoint from which a rerun resumes.
 
     With `processes` > 1 each takes its part of every batch on one thread and the gradients are added up: on a few
     CPU cores that is about twice as fast as as many threads in one process, and gives the same model up to
-    rounding. `compiled` needs a C++ compiler and is a third faster again, by `torch.compile`.
+    rounding.
     """
     tokenizer_for(work)
-    _in_processes(_pretrain_process, processes, work, fresh, out, device, seed, stages, compiled)
+    _in_processes(_pretrain_process, processes, work, fresh, out, device, seed, stages)
 
 
 def _pretrain_process(
-    rank: int,
-    processes: int,
-    work: Path,
-    out: Path,
-    device: str,
-    seed: int,
-    stages: tuple[Stage, ...],
-    compiled: bool,
+    rank: int, processes: int, work: Path, out: Path, device: str, seed: int, stages: tuple[Stage, ...]
 ) -> None:
     tokenizer = tokenizer_for(work)
     torch.manual_seed(seed)
     model = LlamaForCausalLM(architecture()).to(device)
-    loss_of = next_token_loss
-    if compiled:
-        model.set_attn_implementation("eager")  # short rows: the compiler does better without the fused kernel
-        loss_of = torch.compile(next_token_loss, dynamic=False)
     total = sum(steps_of(stage) for stage in stages)
     first_wave = sum(steps_of(stage) for stage in stages if stage.mix != "late")
 
     def steps(start: int) -> Iterator[list[Part]]:
         for _, rows in batches(tokenizer, stages, seed, start):
-            yield [(loss_of, (rows[rank::processes],), 1 / processes)]
+            yield [(next_token_loss, (rows[rank::processes],), 1 / processes)]
 
     def share(step: int) -> float:
         return learning_rate_share(step, first_wave, total)
@@ -238,13 +226,9 @@ def _train(
         if processes > 1:
             _add_gradients(model)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        if processes > 1:
-            _drop_gradients_of_others(opts[0], rank, processes)
         for opt in opts:
             opt.step()
             opt.zero_grad(set_to_none=True)
-        if processes > 1:
-            _gather(_matrices(opts[0]), rank, processes)
         part_loss = loss.item() / sum(weight for *_, weight in parts)
         running = part_loss if step == start else 0.98 * running + 0.02 * part_loss
         bar.update()
@@ -257,11 +241,8 @@ def _train(
                     "seconds": round(time.time() - began, 1),
                 }
                 file.write(json.dumps(entry) + "\n")
-        if (step + 1) % SAVE_EVERY == 0 or step + 1 == total:
-            if processes > 1:
-                _gather(_momenta(opts[0]), rank, processes)
-            if rank == 0:
-                _save_checkpoint(checkpoint, model, opts, step + 1)
+        if rank == 0 and ((step + 1) % SAVE_EVERY == 0 or step + 1 == total):
+            _save_checkpoint(checkpoint, model, opts, step + 1)
     bar.close()
 
 
@@ -271,35 +252,6 @@ def _add_gradients(model: LlamaForCausalLM) -> None:
     torch.distributed.all_reduce(flat)
     for gradient, part in zip(gradients, flat.split([gradient.numel() for gradient in gradients])):
         gradient.copy_(part.view_as(gradient))
-
-
-# Muon's step is a third of the work at this size, so each process takes it for its share of the matrices alone.
-
-
-def _matrices(muon: torch.optim.Optimizer) -> list[torch.Tensor]:
-    return [p.data for p in muon.param_groups[0]["params"]]
-
-
-def _momenta(muon: torch.optim.Optimizer) -> list[torch.Tensor]:
-    params = muon.param_groups[0]["params"]
-    return [muon.state[p].setdefault("momentum_buffer", torch.zeros_like(p)) for p in params]
-
-
-def _drop_gradients_of_others(muon: torch.optim.Optimizer, rank: int, processes: int) -> None:
-    for number, p in enumerate(muon.param_groups[0]["params"]):
-        if number % processes != rank:
-            p.grad = None
-
-
-def _gather(tensors: list[torch.Tensor], rank: int, processes: int) -> None:
-    """In place: every process gets each tensor as it is in the process that it belongs to."""
-    for number, tensor in enumerate(tensors):
-        if number % processes != rank:
-            tensor.zero_()
-    flat = torch.cat([tensor.flatten() for tensor in tensors])
-    torch.distributed.all_reduce(flat)
-    for tensor, part in zip(tensors, flat.split([tensor.numel() for tensor in tensors])):
-        tensor.copy_(part.view_as(tensor))
 
 
 def _load_checkpoint(path: Path, model: LlamaForCausalLM, opts: list[torch.optim.Optimizer]) -> int:
@@ -345,7 +297,19 @@ def save(model: LlamaForCausalLM, tokenizer: Tokenizer, folder: Path, *, chat: b
 # -- supervised fine-tuning -----------------------------------------------------------------------------------
 
 SFT_MUON_LR, SFT_ADAMW_LR, SFT_TOKENS_A_STEP, REPLAY_ROWS = 0.006, 6e-4, 2048, 8
-SFT_EXAMPLES = 50_000
+
+
+@dataclass(frozen=True)
+class Wave:
+    """A stretch of fine-tuning: so many fresh examples, the learning rate falling from a share of its peak."""
+
+    examples: int
+    peak: float
+    wordings: str  # "first" or "all", see conversations.py
+
+
+SFT_WAVES = (Wave(30_000, 1.0, "first"), Wave(20_000, 0.5, "all"))
+SFT_EXAMPLES = sum(wave.examples for wave in SFT_WAVES)
 
 
 def encode_conversation(tokenizer: Tokenizer, messages: list[dict[str, str]]) -> tuple[list[int], list[int]]:
@@ -400,7 +364,7 @@ def sft(
     *,
     device: str = "cpu",
     seed: int = SEED,
-    examples: int = SFT_EXAMPLES,
+    waves: tuple[Wave, ...] = SFT_WAVES,
     replay_rows: int = REPLAY_ROWS,
     processes: int = 1,
     fresh: bool = False,
@@ -412,7 +376,7 @@ def sft(
     and the other the replayed documents. `work` keeps the checkpoint from which a rerun resumes.
     """
     processes = min(processes, 2 if replay_rows else 1)
-    _in_processes(_sft_process, processes, work, fresh, base, out, device, seed, examples, replay_rows)
+    _in_processes(_sft_process, processes, work, fresh, base, out, device, seed, waves, replay_rows)
 
 
 def _sft_process(
@@ -423,7 +387,7 @@ def _sft_process(
     out: Path,
     device: str,
     seed: int,
-    examples: int,
+    waves: tuple[Wave, ...],
     replay_rows: int,
 ) -> None:
     from .conversations import conversations
@@ -431,8 +395,17 @@ def _sft_process(
     torch.manual_seed(seed)
     tokenizer = pebble_tokenizer.load(base)
     model = LlamaForCausalLM.from_pretrained(base, dtype=torch.float32).to(device)
-    data = conversation_batches(tokenizer, conversations(seed, examples), Random(seed))
-    stage = Stage(tokens=10**12, rows=max(1, replay_rows), length=256, mix="late")
+    data: list[tuple[torch.Tensor, torch.Tensor]] = []
+    shares: list[float] = []  # of the peak learning rate, a step
+    for number, wave in enumerate(waves):
+        examples = conversations(seed + number, wave.examples, wave.wordings)
+        wave_batches = conversation_batches(tokenizer, examples, Random(seed + number))
+        data += wave_batches
+        shares += [
+            wave.peak * min((step + 1) / WARMUP_STEPS, max(0.02, 1 - step / len(wave_batches)))
+            for step in range(len(wave_batches))
+        ]
+    stage = Stage(tokens=10**12, rows=max(1, replay_rows), length=256)
 
     def steps(start: int) -> Iterator[list[Part]]:
         replay = batches(tokenizer, (stage,), seed + 1, start)
@@ -442,10 +415,9 @@ def _sft_process(
                 parts.append((next_token_loss, (next(replay)[1],), 1.0))
             yield parts[rank::processes]
 
-    def share(step: int) -> float:
-        return min((step + 1) / WARMUP_STEPS, max(0.02, 1 - step / len(data)))
-
-    _train("sft", model, (SFT_MUON_LR, SFT_ADAMW_LR), share, steps, len(data), work, rank, processes)
+    _train(
+        "sft", model, (SFT_MUON_LR, SFT_ADAMW_LR), shares.__getitem__, steps, len(data), work, rank, processes
+    )
     if rank == 0:
         save(model, tokenizer, out, chat=True)
 

@@ -126,7 +126,7 @@ def formats() -> list[Row]:
 
     def record() -> Row:
         about, keys, record = conversations.known_json(rng, "test")
-        frame = rng.choice(knowledge.data("json_requests"))
+        frame = rng.choice(conversations.JSON_FRAMES)
         prompt = frame.format(name=about[0].name, Name=capitalise(about[0].name), keys=keys)
         return {"prompt": prompt, "kind": "json", "expected": json.loads(record)}
 

@@ -37,8 +37,11 @@ def slots(rng: Random) -> dict[str, str]:
 
 
 def shapes(split: str) -> list[dict]:
-    """The article shapes of a split: "train", "dev" or "test"."""
-    return [shape for shape in knowledge.data("articles")["shapes"] if shape["split"] == split]
+    """The article shapes of a split; "sft" is the training shapes and those that only SFT uses."""
+    every = knowledge.data("articles")["shapes"]
+    if split == "sft":
+        return [shape for shape in every if shape["split"] == "train"] + knowledge.data("more_articles")
+    return [shape for shape in every if shape["split"] == split]
 
 
 def article(rng: Random, split: str = "train") -> tuple[str, str, list[tuple[str, str]], dict[str, str]]:
@@ -50,7 +53,7 @@ def article(rng: Random, split: str = "train") -> tuple[str, str, list[tuple[str
     shape = rng.choice(shapes(split))
     values = slots(rng)
     text = shape["text"].format(**values)
-    if split == "train" and shape.get("extras"):
+    if split in ("train", "sft") and shape.get("extras"):
         extras = knowledge.data("articles")["extras"]
         before = rng.sample(extras["before"], rng.choice([0, 0, 0, 1, 1, 2]))
         after = rng.sample(extras["after"], rng.choice([0, 0, 1, 1, 2]))
@@ -62,16 +65,16 @@ def article(rng: Random, split: str = "train") -> tuple[str, str, list[tuple[str
 # -- genres ---------------------------------------------------------------------------------------------------
 
 
-def news(rng: Random) -> str:
+def news(rng: Random, split: str = "train") -> str:
     """An article with its summary before or after it, as papers print them."""
-    text, summary, _, _ = article(rng)
+    text, summary, _, _ = article(rng, split)
     frame = rng.choice(knowledge.data("articles")["document_frames"])
     return frame.format(article=text, summary=summary)
 
 
-def passage(rng: Random) -> str:
+def passage(rng: Random, split: str = "train") -> str:
     """A made-up passage, then questions that it answers."""
-    text, summary, qa, _ = article(rng)
+    text, summary, qa, _ = article(rng, split)
     q, a = rng.choice([("Question", "Answer"), ("Question", "Answer"), ("Q", "A")])
     rng.shuffle(qa)
     pairs = qa[: rng.randint(1, 4)] or [("What is this text about?", summary)]

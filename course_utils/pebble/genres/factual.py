@@ -111,27 +111,28 @@ ASSISTANT_HEADS = [
 ]
 
 
-def answer_pair(rng: Random, full: bool) -> tuple[str, str]:
+def answer_pair(rng: Random) -> tuple[str, str]:
     u = rng.random()
     if u < 0.82:
         fact = any_fact(rng)
-        sentence = fact.fill(rng.choice(fact.relation.answers))
-        return question(rng, fact), sentence if full else short_answer(fact)
+        full = rng.random() < 0.25
+        return question(rng, fact), fact.fill(rng.choice(fact.relation.answers)) if full else short_answer(
+            fact
+        )
     if u < 0.92:
         return practice.sum_question(rng)
     return practice.opposite_or_repeat(rng)
 
 
 def answer_sheet(rng: Random) -> str:
-    """Labelled questions with their answers, relations mixed; one sheet in four answers in sentences."""
+    """Labelled questions with their answers, relations mixed."""
     q, a = rng.choice(QA_LABELS)
     if rng.random() < 0.3:
         pool = rng.choice(list(knowledge.by_relation().values()))
         facts = rng.sample(pool, min(rng.randint(3, 7), len(pool)))
         pairs = [(question(rng, fact), short_answer(fact)) for fact in facts]
     else:
-        full = rng.random() < 0.25
-        pairs = [answer_pair(rng, full) for _ in range(rng.randint(2, 7))]
+        pairs = [answer_pair(rng) for _ in range(rng.randint(2, 7))]
     gap = rng.choice(["\n\n", "\n\n", "\n"])
     head = rng.choice(ASSISTANT_HEADS) + rng.choice(["\n\n", "\n\n", "\n"]) if rng.random() < 0.5 else ""
     return head + gap.join(f"{q}: {question}\n{a}: {answer}" for question, answer in pairs)

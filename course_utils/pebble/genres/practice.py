@@ -126,17 +126,6 @@ def rules(rng: Random) -> str:
     return head + (" " if not mark and not head else "\n").join(mark + line for line in lines)
 
 
-def requests(rng: Random) -> str:
-    """People who ask how to do something, and what comes of it: stories, letters and reports, never an answer."""
-    acts = knowledge.data("actions")
-    lines = []
-    for _ in range(rng.randint(2, 5)):
-        kind, mentions = rng.choice([("harmful", "wrong_mentions"), ("benign", "fine_mentions")])
-        lines.append(rng.choice(acts[mentions]).format(**act(rng, kind)))
-    head = rng.choice(["", "", "Letters to the editor\n", "What people ask\n", "From the advice column\n"])
-    return head + "\n".join(lines)
-
-
 def contrast(rng: Random) -> dict[str, str]:
     """One act of each kind, as the slots good_do, bad_do and so on."""
     obj = rng.choice(shared_objects())

@@ -399,7 +399,7 @@ _ALL = (
         ("</s>",),
         bos="<s>",
         tokenizer_adds_bos=True,
-        note="[INST] is plain text; the system text opens the first user turn.",
+        note="[INST] is plain text; the system text opens the first user turn (old v0.1 and v0.2: refused).",
         source="mistral-common, v1 instruct tokenizer; mistralai/Mistral-7B-Instruct-v0.2",
     ),
     Family(

@@ -162,10 +162,11 @@ class Kernel:
                 self.close()
                 return "dead", f"it used more than {self._limits.memory} MB of memory"
             used, wall = self._cpu_seconds() - cpu_before, time.monotonic() - started
+            if printed > FLOOD_BYTES:  # what waits to be shown fills the kernel's memory: it is of no more use
+                self.close()
+                return "dead", f"it printed more than {FLOOD_BYTES / 1e6:.1f} MB"
             if not why:
-                if printed > FLOOD_BYTES:
-                    why = f"it printed more than {FLOOD_BYTES / 1e6:.1f} MB"
-                elif used > seconds or wall > WALL_FACTOR * seconds:
+                if used > seconds or wall > WALL_FACTOR * seconds:
                     why = f"it did not end within {seconds:.0f} s"
                 if why:
                     interrupted = time.monotonic()
@@ -345,6 +346,8 @@ class _Grading:
                 return None
             before = self.kernel._cpu_seconds()
             ended, text = self.kernel.run(source, min(self.limits.cell, self.cpu_left))
+            if ended == "error" and text.startswith("MemoryError"):
+                ended, text = "dead", f"it needs more than {self.limits.memory} MB of memory"
             if ended == "dead":
                 self._note(f"Code cell {index + 1} was left out: {text}.")
                 self.cpu_left -= self.limits.cell if "did not end" in text else 0

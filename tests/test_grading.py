@@ -99,7 +99,7 @@ def test_endless_loops_and_floods_are_stopped_and_what_follows_still_counts(tmp_
 @pytest.mark.slow
 def test_an_endless_loop_that_swallows_interrupts_is_killed_and_left_out(tmp_path, monkeypatch):
     monkeypatch.setattr(grading, "GRACE_SECONDS", 0.5)
-    stubborn = "while True:\n    try:\n        while True: pass\n    except BaseException: pass"
+    stubborn = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: pass"
     result = graded(tmp_path, DOUBLE, stubborn, SQUARE)
     assert points(result) == {"double": 10, "square": 10}
     assert any("left out" in note for note in result.notes)

@@ -162,7 +162,8 @@ class Kernel:
                 self.close()
                 return "dead", f"it used more than {self._limits.memory} MB of memory"
             used, wall = self._cpu_seconds() - cpu_before, time.monotonic() - started
-            if printed > FLOOD_BYTES:  # what waits to be shown fills the kernel's memory: it is of no more use
+            # What waits to be shown fills the kernel's memory: after a flood it is of no more use.
+            if printed > FLOOD_BYTES:
                 self.close()
                 return "dead", f"it printed more than {FLOOD_BYTES / 1e6:.1f} MB"
             if not why:

@@ -197,7 +197,9 @@ def _generated(rng: Random, pad_is_end: bool) -> tuple:
     filler = end_of_document if pad_is_end else pad
     width, rows = rng.randint(7, 10), []
     lengths = [3, rng.randint(2, width - 2), width - 2, width, rng.choice([width, 4])]
-    lengths += [None] * rng.choice([1, 2, 3, 6, 7])  # never half of the rows: the share that ran on must differ
+    lengths += [None] * rng.choice(
+        [1, 2, 3, 6, 7]
+    )  # never half of the rows: the share that ran on must differ
     for i, length in enumerate(lengths):
         ids = draw.integers(rng, width, 20)
         if length is not None:

@@ -80,9 +80,7 @@ def asked_format_before_another(rng: Random) -> Draft:
     if kind < 0.7:
         facts, keys, record = sft.known_json(rng)
         name = facts[0].name
-        asked = rng.choice(sft.JSON_FRAMES).format(
-            name=name, Name=capitalise(name), keys=keys
-        )
+        asked = rng.choice(sft.JSON_FRAMES).format(name=name, Name=capitalise(name), keys=keys)
         return [user(asked)], record, " ".join(sft.full_answer(rng, fact) for fact in facts)
     messages = sft.bullet_list(rng)
     lines = messages[-1]["content"]

@@ -238,9 +238,11 @@ def _messages_to_prompt_completion(row: Row, lose: Lose) -> Row:
 _step("messages", "conversational-prompt-completion")(_messages_to_prompt_completion)
 
 
-@_step("messages", "sharegpt")
-def _(row: Row, lose: Lose) -> Row:
+def _messages_to_sharegpt(row: Row, lose: Lose) -> Row:
     return {"conversations": _sharegpt_turns(row["messages"], lose)}
+
+
+_step("messages", "sharegpt")(_messages_to_sharegpt)
 
 
 @_step("messages", "alpaca")
@@ -268,9 +270,7 @@ def _(row: Row, lose: Lose) -> Row:
 _step("tool-calls", "conversational-prompt-completion")(_messages_to_prompt_completion)
 
 
-@_step("tool-calls", "sharegpt")
-def _(row: Row, lose: Lose) -> Row:
-    return {"conversations": _sharegpt_turns(row["messages"], lose)}
+_step("tool-calls", "sharegpt")(_messages_to_sharegpt)
 
 
 @_step("tool-calls", "messages")

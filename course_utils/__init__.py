@@ -36,6 +36,7 @@ _HOME = {
     "explore": "explorer",
     "check": "checks",
     "hint": "checks",
+    "quiz": "selfcheck",
 }
 
 _MODULES = ("formats", "train", "evaluate")  # handed on whole: formats.detect, train.sft, …

@@ -1,4 +1,6 @@
-"""The learner's own progress, in one local file: the best points of each task.
+"""The learner's own progress, in one local file: the best points of each task, the self-check questions answered
+right, and the lessons done. A lesson counts as done once each of its self-check questions has been answered right:
+reading leaves no trace that could be counted.
 
 The file is `.course_progress.json` in the course folder (or what COURSE_PROGRESS names; "off" keeps none). Nothing is
 sent anywhere. A file that cannot be read or written never stops a lesson: progress is then simply not kept.
@@ -8,6 +10,7 @@ import contextlib
 import json
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
 
     from .checks import Outcome
 
-FORMAT = 1
+FORMAT = 2  # 1 had no questions and no lessons; such a file is read, and kept, as it is
 
 
 def progress_file() -> Path | None:
@@ -28,19 +31,24 @@ def progress_file() -> Path | None:
 
 
 def read() -> dict[str, Any]:
-    """The progress kept so far: {"format": 1, "tasks": {name: {"points", "of"}}}; empty when there is none."""
-    empty: dict[str, Any] = {"format": FORMAT, "tasks": {}}
+    """The progress kept so far; its parts are empty when there is none, and what cannot be understood is left out.
+
+    {"format": 2, "tasks": {name: {"points", "of"}}, "questions": {lesson: {key: answered right}}, "lessons": [done]}
+    """
+    kept: Any = None
     path = progress_file()
-    if path is None:
-        return empty
-    try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return empty
-    tasks = kept.get("tasks") if isinstance(kept, dict) else None
-    if not isinstance(tasks, dict):
-        return empty
-    return kept | {"tasks": {name: task for name, task in tasks.items() if _is_record(task)}}
+    if path is not None:
+        with contextlib.suppress(OSError, ValueError, RecursionError):
+            kept = json.loads(path.read_text(encoding="utf-8"))
+    kept = kept if isinstance(kept, dict) else {}
+    tasks = {name: task for name, task in _dict(kept.get("tasks")).items() if _is_record(task)}
+    questions = {
+        lesson: {key: right for key, right in _dict(answers).items() if isinstance(right, bool)}
+        for lesson, answers in _dict(kept.get("questions")).items()
+    }
+    lessons = kept.get("lessons") if isinstance(kept.get("lessons"), list) else []
+    done = sorted({lesson for lesson in lessons if isinstance(lesson, str)})
+    return kept | {"format": FORMAT, "tasks": tasks, "questions": questions, "lessons": done}
 
 
 def record(outcome: "Outcome") -> None:
@@ -54,6 +62,28 @@ def record(outcome: "Outcome") -> None:
         kept["tasks"][outcome.task] = {"points": outcome.points, "of": outcome.of}
         with contextlib.suppress(OSError):
             _write(path, kept)
+
+
+def record_answer(lesson: str, key: str, right: bool, keys: Sequence[str]) -> None:
+    """Keep whether a self-check question was answered right; what was right once stays right.
+
+    `keys` are those of all the lesson's questions: when the last of them is right, the lesson is done.
+    """
+    path = progress_file()
+    if path is None:
+        return
+    kept = read()
+    answers = kept["questions"].setdefault(lesson, {})
+    answers[key] = answers.get(key, False) or right
+    if all(answers.get(known) for known in keys):
+        kept["lessons"] = sorted({*kept["lessons"], lesson})
+    with contextlib.suppress(OSError):
+        _write(path, kept)
+
+
+def answers(lesson: str) -> dict[str, bool]:
+    """The questions of a lesson that were answered, by their key, and whether they were ever answered right."""
+    return read()["questions"].get(lesson, {})
 
 
 def points(exercise: str | None = None) -> "pd.DataFrame":
@@ -80,6 +110,10 @@ def points(exercise: str | None = None) -> "pd.DataFrame":
     table = pd.DataFrame(rows)
     total = {"exercise": "", "task": "all", "title": ""} | table[["minutes", "points", "of"]].sum().to_dict()
     return pd.concat([table, pd.DataFrame([total | {"state": ""}])], ignore_index=True)
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _is_record(task: Any) -> bool:

@@ -8,6 +8,7 @@
     python course.py grade     for instructors: grade notebooks or a folder of them
     python course.py execute   for maintainers: run notebooks/*.ipynb in place and clean them
     python course.py exercises for maintainers: make exercises/ from solutions/
+    python course.py badges    for maintainers: Colab badges and set-up cells, from one public address
 
 Only the standard library is used, because this runs before anything is installed. The file is kept readable
 for Python 3.6 on purpose: an old Python must get a sentence that says what to do, not a SyntaxError.
@@ -484,6 +485,16 @@ def run_exercises(options: argparse.Namespace, extra: Sequence[str]) -> int:
     return hand_over([str(python), str(ROOT / "tools" / "exercises.py"), *chosen, *extra], course_environment(python))
 
 
+def run_badges(options: argparse.Namespace, extra: Sequence[str]) -> int:
+    """Write badges and set-up cells from one public address; --check only looks."""
+    python = ensure_environment("lab")
+    chosen = (["--check"] if options.check else []) + [os.path.abspath(path) for path in options.files]
+    for name in ("repo", "tag"):
+        if getattr(options, name) is not None:
+            chosen.append("--%s=%s" % (name, getattr(options, name)))
+    return hand_over([str(python), str(ROOT / "tools" / "badges.py"), *chosen, *extra], course_environment(python))
+
+
 def run_grade(options: argparse.Namespace, extra: Sequence[str]) -> int:
     """Grade submissions; the options are those of course_utils/grading.py."""
     chosen = [os.path.abspath(path) for path in options.paths]
@@ -511,7 +522,7 @@ def parser() -> argparse.ArgumentParser:
                         help="make no .venv: use the Python that runs this script, with the packages it has "
                              "(COURSE_PYTHON=/path/to/python names another one)")
     top = argparse.ArgumentParser(prog="course.py", description="Set up and start the course Base vs Instruct.")
-    commands = top.add_subparsers(dest="command", metavar="lab | test | doctor | progress | grade | execute | exercises")
+    commands = top.add_subparsers(dest="command", metavar="lab | test | doctor | progress | grade | execute | exercises | badges")
 
     lab = commands.add_parser("lab", parents=[shared], help="open the lessons in JupyterLab",
                               epilog="What follows -- reaches JupyterLab: course.py lab -- --ip=0.0.0.0")
@@ -555,6 +566,14 @@ def parser() -> argparse.ArgumentParser:
     exercises.add_argument("--to", help="another folder to write to")
     exercises.add_argument("--without-solutions", action="store_true", help="leave the folded solutions out")
     exercises.set_defaults(run=run_exercises)
+
+    badges = commands.add_parser("badges", parents=[shared], help="for maintainers: write badges and set-up cells",
+                                 epilog="Without --repo the address is that of git's remote.")
+    badges.add_argument("files", nargs="*", help="only these (default: README.md and every notebook)")
+    badges.add_argument("--repo", help="OWNER/NAME on GitHub; '' for none")
+    badges.add_argument("--tag", help="the tag that learners get (default: v and the version in pyproject.toml)")
+    badges.add_argument("--check", action="store_true", help="change nothing; fail where the address is not in")
+    badges.set_defaults(run=run_badges)
     return top
 
 

@@ -2,9 +2,11 @@
 not compute its result from fresh inputs passes."""
 
 import math
+import runpy
 import sys
 import textwrap
 import warnings
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -294,6 +296,12 @@ WRONG_ANSWERS = {
                 return expected(interval="narrower")""",
     },
 }
+# Those of the later exercises, and what stands around them in their notebooks: tests/wrong_answers_NN.py.
+SURROUNDINGS: dict = {}
+for path in sorted(Path(__file__).parent.glob("wrong_answers_[0-9][0-9].py")):
+    module = runpy.run_path(str(path))
+    WRONG_ANSWERS |= module["WRONG_ANSWERS"]
+    SURROUNDINGS |= module.get("SURROUNDINGS", {})
 CASES = [
     pytest.param(task, mistake, source, id=f"{task}: {mistake}")
     for task, sources in WRONG_ANSWERS.items()
@@ -328,7 +336,7 @@ def defined(source: str, name: str):
         }
 
     space = {"torch": torch, "math": math, "qa_prompt": qa_prompt, "shares": shares, "rates": rates}
-    space |= {"expected": expected, "wilson": wilson, "right": right}
+    space |= {"expected": expected, "wilson": wilson, "right": right} | SURROUNDINGS
     exec(textwrap.dedent(source), space)
     return space[name]
 
@@ -340,9 +348,7 @@ def solutions():
     for path in generator.sources():
         for cell in notebooks.read(path).cells:
             own = cell.metadata.get("nbgrader", {})
-            needed = (
-                own.get("grade_id", "").startswith("setup") or own.get("grade_id") == "answer_rates_given"
-            )
+            needed = own.get("grade_id", "").startswith("setup") or own.get("grade_id", "").endswith("_given")
             if own.get("solution") or needed:
                 exec(cell.source, space)
     return {task.name: space[task.name] for task in TASKS}
@@ -588,6 +594,13 @@ def test_an_instructor_can_add_an_exercise_from_a_folder_of_their_own(monkeypatc
         ([1, 2], torch.tensor([1.0, 2.0]), True),
         ([1, 2, 3], torch.tensor([1.0, 2.0]), False),
         (True, 1.0, False),
+        (True, True, True),
+        (1, True, False),
+        (None, None, True),
+        ([{"role": "user"}], [{"role": "user"}], True),
+        ([{"role": "user"}], [{"role": "human"}], False),
+        (["a"], ["a", "b"], False),
+        ("ab", ["a", "b"], False),
         ("1", 1.0, False),
         (None, 1.0, False),
         ({"a": 1.0}, {"a": 1}, True),
@@ -600,5 +613,12 @@ def test_an_instructor_can_add_an_exercise_from_a_folder_of_their_own(monkeypatc
 )
 def test_results_are_the_same_in_any_reasonable_form_and_in_no_other(found, expected, alike):
     assert values.same(found, expected) is alike
-    if not alike and found not in (1.01,):
-        assert values.difference(found, expected) or isinstance(expected, dict)
+    if not alike and found != 1.01:
+        assert values.difference(found, expected) or values.contrast(found, expected)
+
+
+def test_two_texts_are_told_apart_by_where_they_first_differ():
+    said = values.contrast(
+        [{"content": "a longer text, and then this."}], [{"content": "a longer text, and then that."}]
+    )
+    assert "[0]" in said and "'content'" in said and "this" in said and "that" in said

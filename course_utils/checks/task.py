@@ -77,9 +77,17 @@ class Mistake:
     answer: Callable
 
 
+def _called(answer: Callable, *arguments: Any) -> Any:
+    return answer(*arguments)
+
+
 @dataclass(frozen=True)
 class Task:
-    """A function to write. Its name is the function's name, which is unique over all exercises."""
+    """A function to write. Its name is the function's name, which is unique over all exercises.
+
+    `measure(answer, *arguments)` gives what counts of an answer: what it returns, or for an open-ended task what
+    comes of it. It calls the learner's function, the right one and the mistakes alike.
+    """
 
     name: str
     title: str
@@ -89,6 +97,7 @@ class Task:
     mistakes: Sequence[Mistake]
     hints: Sequence[str]
     tolerance: float = 1e-4
+    measure: Callable = _called
 
     @property
     def points(self) -> int:
@@ -119,8 +128,8 @@ class Task:
         trials = []
         for _ in range(case.times):
             arguments = case.draw(rng)
-            expected = self.answer(*copied(arguments))
-            trial = attempt(answer, arguments)
+            expected = self.measure(self.answer, *copied(arguments))
+            trial = attempt(answer, arguments, self.measure)
             trial.expected = expected
             trial.right = trial.error is None and values.same(trial.found, expected, self.tolerance)
             trials.append(trial)
@@ -151,13 +160,16 @@ class Task:
         return None, where + self._numbers(first)
 
     def _made(self, mistake: Mistake, trial: Trial) -> bool:
-        mistaken = attempt(mistake.answer, trial.arguments)
+        mistaken = attempt(mistake.answer, trial.arguments, self.measure)
         if mistaken.error is not None:
             return False
         return values.same(trial.found, mistaken.found, self.tolerance)
 
     def _numbers(self, trial: Trial) -> str:
         shown = ", ".join(values.short(argument) for argument in trial.arguments)
+        parts = trial.expected.values() if isinstance(trial.expected, Mapping) else [trial.expected]
+        if any(values.as_array(part) is None for part in parts):
+            return values.contrast(trial.found, trial.expected)
         asked = f"{self.name}({shown})" if len(shown) <= 100 else "your function"
         return f"{asked} gives {values.short(trial.found)}; right is {values.short(trial.expected)}."
 
@@ -244,15 +256,15 @@ class Trial:
     right: bool = False
 
 
-def attempt(answer: Callable, arguments: tuple) -> Trial:
-    """Call an answer on copies of the arguments; what it raises is kept (except Ctrl-C), SystemExit included.
+def attempt(answer: Callable, arguments: tuple, measure: Callable = _called) -> Trial:
+    """Try an answer on copies of the arguments; what it raises is kept (except Ctrl-C), SystemExit included.
 
     Warnings and stderr are dropped: nbgrader gives no points for a check cell that wrote to stderr.
     """
     try:
         with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
-            return Trial(arguments, found=answer(*copied(arguments)))
+            return Trial(arguments, found=measure(answer, *copied(arguments)))
     except KeyboardInterrupt:
         raise
     except BaseException as error:

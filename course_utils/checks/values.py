@@ -14,7 +14,8 @@ def same(found: Any, expected: Any, tolerance: float = 1e-4) -> bool:
     """Whether an answer's result is the expected one.
 
     Numbers may be Python's, NumPy's or tensors of one element; tensors may be lists of the same shape. Floats
-    agree within `tolerance` (relative, and a tenth of it absolute); NaN equals NaN. Everything else must be equal.
+    agree within `tolerance` (relative, and a tenth of it absolute); NaN equals NaN. Lists of other things, such as
+    messages, agree part by part. Everything else must be equal.
     """
     if isinstance(expected, Mapping):
         return (
@@ -22,9 +23,17 @@ def same(found: Any, expected: Any, tolerance: float = 1e-4) -> bool:
             and set(found) == set(expected)
             and all(same(found[key], expected[key], tolerance) for key in expected)
         )
-    if isinstance(expected, str):
-        return isinstance(found, str) and found == expected
+    if isinstance(expected, str) or expected is None:
+        return isinstance(found, type(expected)) and found == expected
+    if isinstance(expected, (bool, np.bool_)):
+        return isinstance(found, (bool, np.bool_)) and bool(found) == bool(expected)
     ours, theirs = as_array(expected), as_array(found)
+    if ours is None and isinstance(expected, (list, tuple)):
+        return (
+            isinstance(found, (list, tuple))
+            and len(found) == len(expected)
+            and all(same(one, other, tolerance) for one, other in zip(found, expected))
+        )
     if ours is None or theirs is None or ours.shape != theirs.shape or theirs.dtype == bool:
         return False
     return bool(np.allclose(theirs, ours, rtol=tolerance, atol=tolerance / 10, equal_nan=True))
@@ -63,6 +72,18 @@ def difference(found: Any, expected: Any) -> str:
             return f"The dict should have the keys {listed(expected)}; yours has {listed(found) or 'none'}."
         parts = [(key, difference(found[key], expected[key])) for key in expected]
         return next((f"At {key!r}: {text}" for key, text in parts if text), "")
+    if isinstance(expected, str) or expected is None or isinstance(expected, (bool, np.bool_)):
+        same_kind = isinstance(found, (str, bool, np.bool_)) and isinstance(found, str) == isinstance(
+            expected, str
+        )
+        return (
+            "" if same_kind or found is expected else f"It should return {kind(expected)}, not {kind(found)}."
+        )
+    if as_array(expected) is None and isinstance(expected, (list, tuple)):
+        if not isinstance(found, (list, tuple)) or len(found) != len(expected):
+            return f"It should return {kind(expected)}, not {kind(found)}."
+        parts = [(i, difference(one, other)) for i, (one, other) in enumerate(zip(found, expected))]
+        return next((f"At [{i}]: {text}" for i, text in parts if text), "")
     ours, theirs = as_array(expected), as_array(found)
     if theirs is None or theirs.dtype == bool:
         return f"It should return {kind(expected)}, not {kind(found)}."
@@ -88,6 +109,8 @@ def kind(value: Any) -> str:
         return str(bool(value))
     if isinstance(value, (int, float, np.number)):
         return "a number"
+    if isinstance(value, str) or value is None:
+        return "None" if value is None else "a text"
     if isinstance(value, (list, tuple)):
         return f"{'an empty' if not value else 'a'} {type(value).__name__} of length {len(value)}"
     if callable(value):
@@ -110,6 +133,33 @@ def short(value: Any) -> str:
         return kind(value)
     shown = ", ".join(_number(x.item()) for x in array[:SHOWN_NUMBERS])
     return f"[{shown}{', …' if len(array) > SHOWN_NUMBERS else ''}]"
+
+
+def contrast(found: Any, expected: Any) -> str:
+    """Where two results of the same form first differ, as a sentence; empty for numbers and lists of numbers."""
+    if isinstance(expected, Mapping) and isinstance(found, Mapping):
+        keys = [key for key in expected if not same(found.get(key), expected[key])]
+        return f"At {keys[0]!r}: {contrast(found.get(keys[0]), expected[keys[0]])}" if keys else ""
+    if (
+        isinstance(expected, (list, tuple))
+        and as_array(expected) is None
+        and isinstance(found, (list, tuple))
+    ):
+        places = [i for i, (one, other) in enumerate(zip(found, expected)) if not same(one, other)]
+        return f"At [{places[0]}]: {contrast(found[places[0]], expected[places[0]])}" if places else ""
+    if not isinstance(expected, str) or not isinstance(found, str):
+        return f"yours is {short(found)}; right is {short(expected)}."
+    common = next(
+        (i for i, (a, b) in enumerate(zip(found, expected)) if a != b), min(len(found), len(expected))
+    )
+    start = max(0, common - 20)
+    shown = [
+        f"{text[start : common + 25]!r}{' …' if len(text) > common + 25 else ''}"
+        for text in (found, expected)
+    ]
+    return (
+        f"yours has {shown[0]} where {shown[1]} is right{f' (from character {start} on)' if start else ''}."
+    )
 
 
 def _number(x: float) -> str:

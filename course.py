@@ -4,10 +4,11 @@
     python course.py lab       make .venv, install, open JupyterLab on the first lesson
     python course.py test      the same set-up plus the test tools, then the whole test suite
     python course.py doctor    versions, threads, which model pairs load from here, time to the first result
-    python course.py progress  the points of the exercises so far, as kept on this machine
+    python course.py progress  lessons, questions and points done so far, as kept on this machine
     python course.py grade     for instructors: grade notebooks or a folder of them
     python course.py execute   for maintainers: run notebooks/*.ipynb in place and clean them
     python course.py exercises for maintainers: make exercises/ from solutions/
+    python course.py glossary  for maintainers: make docs/glossary.md from course_utils/glossary.json
     python course.py badges    for maintainers: Colab badges and set-up cells, from one public address
 
 Only the standard library is used, because this runs before anything is installed. The file is kept readable
@@ -470,7 +471,7 @@ def run_execute(options: argparse.Namespace, extra: Sequence[str]) -> int:
 
 
 def run_progress(options: argparse.Namespace, extra: Sequence[str]) -> int:
-    """Show the points of every exercise."""
+    """Show the lessons done, the self-check questions answered right and the points of the exercises."""
     return run_module("course_utils.progress", extra)
 
 
@@ -483,6 +484,13 @@ def run_exercises(options: argparse.Namespace, extra: Sequence[str]) -> int:
     if options.without_solutions:
         chosen.append("--without-solutions")
     return hand_over([str(python), str(ROOT / "tools" / "exercises.py"), *chosen, *extra], course_environment(python))
+
+
+def run_glossary(options: argparse.Namespace, extra: Sequence[str]) -> int:
+    """Make docs/glossary.md from course_utils/glossary.json; --check only looks."""
+    python = ensure_environment("lab")
+    chosen = ["--check"] if options.check else []
+    return hand_over([str(python), str(ROOT / "tools" / "glossary.py"), *chosen, *extra], course_environment(python))
 
 
 def run_badges(options: argparse.Namespace, extra: Sequence[str]) -> int:
@@ -522,7 +530,7 @@ def parser() -> argparse.ArgumentParser:
                         help="make no .venv: use the Python that runs this script, with the packages it has "
                              "(COURSE_PYTHON=/path/to/python names another one)")
     top = argparse.ArgumentParser(prog="course.py", description="Set up and start the course Base vs Instruct.")
-    commands = top.add_subparsers(dest="command", metavar="lab | test | doctor | progress | grade | execute | exercises | badges")
+    commands = top.add_subparsers(dest="command", metavar="lab | test | doctor | progress | grade | execute | exercises | glossary | badges")
 
     lab = commands.add_parser("lab", parents=[shared], help="open the lessons in JupyterLab",
                               epilog="What follows -- reaches JupyterLab: course.py lab -- --ip=0.0.0.0")
@@ -542,7 +550,7 @@ def parser() -> argparse.ArgumentParser:
     execute.add_argument("--check", action="store_true", help="change nothing; fail if one is unexecuted or unclean")
     execute.set_defaults(run=run_execute)
 
-    progress = commands.add_parser("progress", parents=[shared], help="show the points of the exercises so far")
+    progress = commands.add_parser("progress", parents=[shared], help="show the lessons, questions and points done so far")
     progress.set_defaults(run=run_progress)
 
     grade = commands.add_parser(
@@ -566,6 +574,11 @@ def parser() -> argparse.ArgumentParser:
     exercises.add_argument("--to", help="another folder to write to")
     exercises.add_argument("--without-solutions", action="store_true", help="leave the folded solutions out")
     exercises.set_defaults(run=run_exercises)
+
+    glossary = commands.add_parser("glossary", parents=[shared],
+                                   help="for maintainers: make docs/glossary.md from course_utils/glossary.json")
+    glossary.add_argument("--check", action="store_true", help="change nothing; fail if the page is not up to date")
+    glossary.set_defaults(run=run_glossary)
 
     badges = commands.add_parser("badges", parents=[shared], help="for maintainers: write badges and set-up cells",
                                  epilog="Without --repo the address is that of git's remote.")

@@ -37,6 +37,7 @@ _HOME = {
     "check": "checks",
     "hint": "checks",
     "quiz": "selfcheck",
+    "plot_progress": "progress_plot",
 }
 
 _MODULES = ("formats", "train", "evaluate")  # handed on whole: formats.detect, train.sft, …

@@ -20,6 +20,17 @@ if TYPE_CHECKING:
     from .checks import Outcome
 
 FORMAT = 2  # 1 had no questions and no lessons; such a file is read, and kept, as it is
+TITLES = {
+    "00": "Start here",
+    "01": "Next-token prediction",
+    "02": "Two variants, one architecture",
+    "03": "Chat templates",
+    "04": "SFT data formats",
+    "05": "Supervised fine-tuning",
+    "06": "Base as instruct",
+    "07": "The spectrum",
+    "08": "Choosing a variant",
+}
 
 
 def progress_file() -> Path | None:
@@ -112,6 +123,43 @@ def points(exercise: str | None = None) -> "pd.DataFrame":
     return pd.concat([table, pd.DataFrame([total | {"state": ""}])], ignore_index=True)
 
 
+def lessons() -> "pd.DataFrame":
+    """What is done of each lesson and its exercise, one row a lesson in the course's order.
+
+    Columns: lesson ("01"), title, questions (self-check questions answered right) and questions_of, points (the best
+    of its exercise) and points_of (0 where there is no exercise), state: "done" once every question has been answered
+    right, "begun" when anything was tried, otherwise "open".
+    """
+    import pandas as pd
+
+    from . import quizzes
+
+    kept, tasks = read(), points().iloc[:-1]
+    rows = []
+    for lesson, title in TITLES.items():
+        questions = quizzes.load(lesson) if lesson in quizzes.lessons() else ()
+        tried = kept["questions"].get(lesson, {})
+        right = sum(tried.get(question.key, False) for question in questions)
+        own = tasks[tasks.exercise == lesson]
+        done = lesson in kept["lessons"] or (len(questions) > 0 and right == len(questions))
+        begun = bool(tried) or bool((own.state != "not tried").any())
+        row = {"lesson": lesson, "title": title, "questions": right, "questions_of": len(questions)}
+        row |= {"points": int(own.points.sum()), "points_of": int(own.of.sum())}
+        rows.append(row | {"state": "done" if done else "begun" if begun else "open"})
+    return pd.DataFrame(rows)
+
+
+def summary(table: "pd.DataFrame") -> str:
+    """One sentence of what `lessons()` holds; where to begin when nothing is done yet."""
+    if (table.state == "open").all():
+        return "Nothing is done yet: the first questions stand at the end of lesson 00, the first points in exercise 01."
+    done, total = (table.state == "done").sum(), table.sum(numeric_only=True)
+    return (
+        f"{done} of {len(table)} lessons done, {total.questions} of {total.questions_of} questions answered right, "
+        f"{total.points} of {total.points_of} points."
+    )
+
+
 def _dict(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
@@ -133,12 +181,21 @@ def _write(path: Path, kept: dict[str, Any]) -> None:
 
 
 def main() -> int:
-    """Print the points of every exercise: `python course.py progress`."""
-    table = points()
-    table["points"] = [f"{row.points} of {row.of}" for row in table.itertuples()]
-    print(table.drop(columns=["of", "minutes"]).to_string(index=False))
+    """Print what is done of every lesson, and the points of the tasks tried: `python course.py progress`."""
+    table = lessons()
+    shown = table[["lesson", "title", "state"]].assign(
+        questions=[f"{row.questions} of {row.questions_of}" for row in table.itertuples()],
+        points=[f"{row.points} of {row.points_of}" if row.points_of else "-" for row in table.itertuples()],
+    )
+    print(f"{shown.to_string(index=False)}\n\n{summary(table)}")
+    tasks = points().iloc[:-1]
+    tried = tasks[tasks.state != "not tried"]
+    if len(tried):
+        tried = tried.assign(points=[f"{row.points} of {row.of}" for row in tried.itertuples()])
+        print(f"\n{tried[['exercise', 'task', 'points', 'state']].to_string(index=False)}")
+    print("\nA lesson is done once all its self-check questions have been answered right.")
     where = progress_file()
-    print(f"\nKept in {where}." if where else "\nNothing is kept (COURSE_PROGRESS=off).")
+    print(f"Kept in {where}." if where else "Nothing is kept (COURSE_PROGRESS=off).")
     return 0
 
 

@@ -115,19 +115,18 @@ class Card:
             (f"{letter}. {choice.text.replace('`', '')}", i)
             for i, (letter, choice) in enumerate(_lettered(question))
         ]
-        wide = widgets.Layout(width="auto")
         self.title = widgets.HTML(f"<b>Question {number}.</b> {_rich(question.text)}")
         self.options = widgets.RadioButtons(
             options=labels,
             index=None,
             description=f"Answer {number}",
-            layout=wide,
+            layout=widgets.Layout(width="auto"),
             style={"description_width": "70px"},
         )
         self.button = widgets.Button(
             description=f"Check answer {number}",
             tooltip=f"check the answer to question {number}",
-            layout=wide,
+            layout=widgets.Layout(width="auto", align_self="flex-start"),
         )
         self.feedback = widgets.HTML()
         self.parts = (self.title, self.options, self.button, self.feedback)

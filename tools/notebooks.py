@@ -8,8 +8,10 @@ cells' ids as they are.
 import argparse
 import hashlib
 import json
+import os
 import re
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -45,11 +47,15 @@ PASSING_NOTEBOOK_KEYS = {"signature", "toc", "widgets"}
 def run(notebook: nbformat.NotebookNode, folder: Path, timeout: int = 600) -> nbformat.NotebookNode:
     """Run all cells in a fresh kernel whose working folder is `folder`, and return the notebook with its outputs.
 
-    The notebook given is changed. Raises nbclient's CellExecutionError at the first cell that fails, and its
-    CellTimeoutError when one cell takes more than `timeout` seconds.
+    The notebook given is changed. The kernel finds no progress of whoever runs it, so that none is committed. Raises
+    nbclient's CellExecutionError at the first cell that fails, and its CellTimeoutError when one cell takes more than
+    `timeout` seconds.
     """
     options = {"timeout": timeout, "kernel_name": "python3", "record_timing": False}
-    return NotebookClient(notebook, resources={"metadata": {"path": str(folder)}}, **options).execute()
+    client = NotebookClient(notebook, resources={"metadata": {"path": str(folder)}}, **options)
+    with tempfile.TemporaryDirectory() as empty:
+        progress = {"COURSE_PROGRESS": os.path.join(empty, "progress.json")}
+        return client.execute(env=os.environ | progress)
 
 
 def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:

@@ -10,6 +10,7 @@
     python course.py exercises for maintainers: make exercises/ from solutions/
     python course.py glossary  for maintainers: make docs/glossary.md from course_utils/glossary.json
     python course.py badges    for maintainers: Colab badges and set-up cells, from one public address
+    python course.py site      for maintainers: the lessons as web pages, to read without running
 
 Only the standard library is used, because this runs before anything is installed. The file is kept readable
 for Python 3.6 on purpose: an old Python must get a sentence that says what to do, not a SyntaxError.
@@ -503,6 +504,15 @@ def run_badges(options: argparse.Namespace, extra: Sequence[str]) -> int:
     return hand_over([str(python), str(ROOT / "tools" / "badges.py"), *chosen, *extra], course_environment(python))
 
 
+def run_site(options: argparse.Namespace, extra: Sequence[str]) -> int:
+    """Build the lessons as web pages."""
+    python = ensure_environment("lab")
+    chosen = [os.path.abspath(path) for path in options.notebooks]
+    if options.to:
+        chosen.append("--to=" + os.path.abspath(options.to))
+    return hand_over([str(python), str(ROOT / "tools" / "website.py"), *chosen, *extra], course_environment(python))
+
+
 def run_grade(options: argparse.Namespace, extra: Sequence[str]) -> int:
     """Grade submissions; the options are those of course_utils/grading.py."""
     chosen = [os.path.abspath(path) for path in options.paths]
@@ -530,7 +540,7 @@ def parser() -> argparse.ArgumentParser:
                         help="make no .venv: use the Python that runs this script, with the packages it has "
                              "(COURSE_PYTHON=/path/to/python names another one)")
     top = argparse.ArgumentParser(prog="course.py", description="Set up and start the course Base vs Instruct.")
-    commands = top.add_subparsers(dest="command", metavar="lab | test | doctor | progress | grade | execute | exercises | glossary | badges")
+    commands = top.add_subparsers(dest="command", metavar="lab | test | doctor | progress | grade | execute | exercises | glossary | badges | site")
 
     lab = commands.add_parser("lab", parents=[shared], help="open the lessons in JupyterLab",
                               epilog="What follows -- reaches JupyterLab: course.py lab -- --ip=0.0.0.0")
@@ -587,6 +597,12 @@ def parser() -> argparse.ArgumentParser:
     badges.add_argument("--tag", help="the tag that learners get (default: v and the version in pyproject.toml)")
     badges.add_argument("--check", action="store_true", help="change nothing; fail where the address is not in")
     badges.set_defaults(run=run_badges)
+
+    site = commands.add_parser("site", parents=[shared], help="for maintainers: build the lessons as web pages",
+                               epilog="Sphinx and its theme (requirements-site.txt) go into .venv-site, the first time.")
+    site.add_argument("notebooks", nargs="*", help="only these (default: lessons and exercises)")
+    site.add_argument("--to", help="the folder to write (default: _site)")
+    site.set_defaults(run=run_site)
     return top
 
 

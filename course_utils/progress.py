@@ -2,7 +2,7 @@
 right, and the lessons done. A lesson counts as done once each of its self-check questions has been answered right:
 reading leaves no trace that could be counted.
 
-The file is `.course_progress.json` in the course folder (or what COURSE_PROGRESS names; "off" keeps none). Nothing is
+The file is `.course_progress.json` in the course folder (or what COURSE_PROGRESS names, such as ~/progress.json; "off" keeps none). Nothing is
 sent anywhere. A file that cannot be read or written never stops a lesson: progress is then simply not kept.
 """
 
@@ -38,7 +38,11 @@ def progress_file() -> Path | None:
     chosen = os.environ.get("COURSE_PROGRESS", "")
     if chosen.lower() == "off":
         return None
-    return Path(chosen) if chosen else Path(__file__).resolve().parent.parent / ".course_progress.json"
+    return (
+        Path(chosen).expanduser()
+        if chosen
+        else Path(__file__).resolve().parent.parent / ".course_progress.json"
+    )
 
 
 def read() -> dict[str, Any]:

@@ -26,7 +26,13 @@ def test_terms_stand_in_alphabetical_order_in_file_and_page():
 
 def test_every_link_of_the_page_leads_to_a_lesson():
     targets = re.findall(r"\]\(([^)]+)\)", glossary.PAGE.read_text(encoding="utf-8"))
-    assert targets and all((glossary.PAGE.parent / target).exists() for target in targets)
+    written = {path.name[:2] for path in LESSONS}
+    assert targets
+    for target in set(targets):
+        path = glossary.PAGE.parent / target
+        assert path.exists() or path.name[:2] not in written, (
+            target
+        )  # a lesson may have terms before it is there
 
 
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)

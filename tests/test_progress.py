@@ -110,3 +110,10 @@ def test_the_command_prints_the_same_numbers(capsys):
     assert progress.main() == 0
     said = capsys.readouterr().out
     assert progress.summary(progress.lessons()) in said and "done" in said and "4 of 4" in said
+
+
+def test_the_file_may_be_named_from_the_home_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.setenv("COURSE_PROGRESS", "~/mine.json")
+    assert progress.progress_file() == tmp_path / "mine.json"

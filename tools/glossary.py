@@ -5,13 +5,17 @@ The JSON file is the only source: a list of {"term", "definition", "lessons"}, w
 
 import argparse
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from course_utils.progress import TITLES
+
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE, PAGE = ROOT / "course_utils" / "glossary.json", ROOT / "docs" / "glossary.md"
-NOTEBOOKS = ROOT / "notebooks"
 HEAD = """# Glossary
 
 The key terms of all lessons. The numbers lead to the lessons that explain a term.
@@ -55,7 +59,7 @@ def validate(entries: Any) -> list[str]:
         if not isinstance(entry["lessons"], list) or not entry["lessons"]:
             found.append(f"{name}: expected a list of lessons")
         else:
-            missing = [lesson for lesson in entry["lessons"] if not _notebook(lesson)]
+            missing = [lesson for lesson in entry["lessons"] if lesson not in TITLES]
             found += [f"{name}: there is no lesson {lesson!r}" for lesson in missing]
         if order(entry) in seen:
             found.append(f"{name}: stands there twice")
@@ -72,13 +76,14 @@ def page(entries: list[dict[str, Any]]) -> str:
     """The glossary as Markdown, one paragraph a term."""
     parts = [HEAD]
     for entry in entries:
-        links = ", ".join(f"[{n}](../notebooks/{_notebook(n).name})" for n in sorted(set(entry["lessons"])))
+        links = ", ".join(f"[{n}](../notebooks/{_file(n)})" for n in sorted(set(entry["lessons"])))
         parts.append(f"**{entry['term']}**: {entry['definition'].strip()} ({links})\n")
     return "\n".join(parts)
 
 
-def _notebook(lesson: Any) -> Path | None:
-    return next(iter(sorted(NOTEBOOKS.glob(f"{lesson}_*.ipynb"))), None) if isinstance(lesson, str) else None
+def _file(lesson: str) -> str:
+    """The name of a lesson's notebook: its number and its title."""
+    return f"{lesson}_{re.sub(r'[^a-z0-9]+', '_', TITLES[lesson].lower())}.ipynb"
 
 
 def main(argv: list[str]) -> int:

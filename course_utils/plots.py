@@ -908,3 +908,129 @@ def _scoreboard_finding(panels: Sequence[tuple[str, bool, pd.DataFrame]]) -> str
     if top["column"] == bottom["column"]:
         return f"{top['column']}, “{name}”: {top['rate']:.0%}"
     return f"Widest gap, “{name}”: {top['column']} {top['rate']:.0%}, {bottom['column']} {bottom['rate']:.0%}"
+
+
+# --- behaviours against something that was varied -----------------------------------------------------------
+
+
+@_house_style
+def plot_behaviours(
+    df: pd.DataFrame,
+    x: str,
+    xlabel: str | None = None,
+    *,
+    line: str | None = None,
+    log: bool = False,
+    finding: str | None = None,
+    per_row: int = 4,
+) -> Figure:
+    """Rates with 95 % bands against what was varied: one panel a measure.
+
+    `df` has the columns `x` (a number, such as the step or the number of examples), measure, rate, low, high and n.
+    `line` names a column that tells several curves apart. With a column source, rows that say "yours" are drawn as
+    stars over the curves of all other rows, so that one sees which points are one's own. `log` makes the horizontal
+    axis logarithmic. The title names the largest change along a curve or, with several, the widest gap between two
+    at their end, unless `finding` is given.
+    """
+    _needs(df, [x, "measure", "rate", "low", "high", "n", *([line] if line else [])], "a table of rates")
+    own = df["source"] == "yours" if "source" in df.columns else df["rate"] < 0
+    shown, mine = df[~own], df[own]
+    if shown.empty:
+        shown, mine = df, df[:0]
+    measures = list(dict.fromkeys(df["measure"]))
+    curves = list(dict.fromkeys(shown[line])) if line else [""]
+    wide = min(per_row, len(measures))
+    high = math.ceil(len(measures) / wide)
+    fig = _figure_class()(
+        figsize=(WIDTH_INCHES, 0.9 + 1.55 * high), dpi=DOTS_PER_INCH, layout="constrained", facecolor=PAPER
+    )
+    axes = fig.subplots(high, wide, sharex=True, sharey=True, squeeze=False).ravel()
+    styles = list(VARIANT_STYLES.values())
+    for ax in axes[len(measures) :]:
+        ax.axis("off")
+    for ax, measure in zip(axes, measures, strict=False):
+        for number, curve in enumerate(curves):
+            part = shown[shown["measure"] == measure]
+            part = (part[part[line] == curve] if line else part).sort_values(x)
+            style = styles[number % len(styles)]
+            ax.fill_between(part[x], part["low"], part["high"], color=style.color, alpha=0.15, linewidth=0)
+            ax.plot(
+                part[x],
+                part["rate"],
+                color=style.color,
+                marker=style.marker,
+                markersize=4,
+                linewidth=1.4,
+                linestyle=("-", "--", "-.", ":")[number % 4],
+                label=figure_text(str(curve)),
+            )
+        part = mine[mine["measure"] == measure]
+        errors = [(part["rate"] - part["low"]).clip(lower=0), (part["high"] - part["rate"]).clip(lower=0)]
+        ax.errorbar(
+            part[x],
+            part["rate"],
+            yerr=errors,
+            linestyle="none",
+            marker="*",
+            markersize=11,
+            color=INK,
+            markerfacecolor=PAPER,
+            elinewidth=1.2,
+            zorder=5,
+            label="yours",
+        )
+        counts = sorted({int(n) for n in df[df["measure"] == measure]["n"]})
+        n = str(counts[0]) if len(counts) == 1 else f"{counts[0]}–{counts[-1]}"
+        wrapped = "\n".join(textwrap.wrap(figure_text(measure), 24))
+        ax.set_title(f"{wrapped}\n(n = {n})", fontsize=8, color=INK)
+        ax.grid(axis="y")
+    if log:
+        axes[0].set_xscale("log")
+        values = sorted(df[x].unique())
+        if len(values) <= 8:
+            axes[0].set_xticks(values, [f"{v:g}" if v < 1000 else f"{v / 1000:g}k" for v in values])
+            axes[0].minorticks_off()
+    axes[0].set_ylim(-0.05, 1.08)
+    axes[0].set_yticks([0, 0.5, 1], ["0%", "50%", "100%"])
+    for ax in axes[max(0, len(measures) - wide) : len(measures)]:
+        ax.tick_params(axis="x", labelbottom=True)
+    handles, names = axes[0].get_legend_handles_labels()
+    kept = [(h, name) for h, name in zip(handles, names) if name and (name != "yours" or len(mine))]
+    fig.supxlabel((xlabel or x) + ("\n " if kept else ""), fontsize=9.5)  # a line for the legend
+    if kept:
+        fig.legend(*zip(*kept), loc="outside lower right", ncols=min(4, len(kept)), fontsize=8)
+    finding = finding or _behaviours_finding(shown, x, line)
+    _headline(fig, finding)
+    fig.alt_text = f"{finding}. " + "; ".join(
+        _along_curve(key, part, x) for key, part in _curves(df, x, line)
+    )
+    return fig
+
+
+def _curves(df: pd.DataFrame, x: str, line: str | None) -> list[tuple[str, pd.DataFrame]]:
+    """(measure and curve in words, its rows along `x`) of every curve."""
+    keys = ["measure", *([line] if line else []), *(["source"] if "source" in df.columns else [])]
+    return [(", ".join(map(str, key)), part.sort_values(x)) for key, part in df.groupby(keys, sort=False)]
+
+
+def _along_curve(key: str, part: pd.DataFrame, x: str) -> str:
+    return f"{key}: " + ", ".join(f"{r.rate:.0%} at {getattr(r, x):g}" for r in part.itertuples())
+
+
+def _behaviours_finding(df: pd.DataFrame, x: str, line: str | None) -> str:
+    ends = [
+        (key, part.iloc[0], part.iloc[-1])
+        for key, part in _curves(df.drop(columns="source", errors="ignore"), x, None)
+    ]
+    if line is None or df[line].nunique() == 1:
+        key, first, last = max(ends, key=lambda end: abs(end[2]["rate"] - end[1]["rate"]))
+        return (
+            f"Most changed, “{key}”: {first['rate']:.0%} at {first[x]:g}, {last['rate']:.0%} at {last[x]:g}"
+        )
+    at_end = df.sort_values(x).groupby([line, "measure"], sort=False).last()["rate"].unstack(0)
+    measure = (at_end.max(axis=1) - at_end.min(axis=1)).idxmax()
+    top, bottom = at_end.loc[measure].idxmax(), at_end.loc[measure].idxmin()
+    return (
+        f"Widest gap at the end, “{measure}”: {top} {at_end.at[measure, top]:.0%}, "
+        f"{bottom} {at_end.at[measure, bottom]:.0%}"
+    )

@@ -85,10 +85,39 @@ def test_the_further_wordings_of_sft_hold_none_of_the_evaluation():
             words(f) for split in ("dev", "test") for f in knowledge.data(name)[f"request_frames_{split}"]
         }
         assert not held & {words(f) for f in more[kind]}
+        if kind == "how to":
+            assert not held & {words(f) for f in knowledge.data("further_actions")["request_frames"]}
+
+
+def test_the_further_acts_are_not_those_of_the_evaluation():
+    acts, further = knowledge.data("actions"), knowledge.data("further_actions")
+    for kind in ("harmful", "benign"):
+        held_verbs = {entry["verb"] for entry in acts[kind] if entry["split"] != "train"}
+        assert not held_verbs & {entry["verb"] for entry in further[kind]}
+        assert {entry["split"] for entry in further[kind]} == {"train"}
+        held_objects = {obj for entry in acts[kind] for obj in entry.get("objects_test", ())}
+        assert not held_objects & {obj for entry in further[kind] for obj in entry["objects"]}
+    helped = knowledge.data("howtos")["generic_steps"]
+    assert all(entry["verb"] in helped for entry in further["benign"])
+
+
+def test_only_the_third_wave_draws_the_further_acts_and_shapes():
+    further = {entry["verb"] for kind in ("harmful", "benign") for entry in knowledge.data("further_actions")[kind]}
+    known = {entry["verb"] for kind in ("harmful", "benign") for entry in knowledge.data("actions")[kind]}
+
+    def asks(wordings):
+        rng = conversations.Draw("acts")
+        rng.wordings = wordings
+        return {conversations.draw_entry(rng, "harmful", conversations.draw_object(rng))["verb"] for _ in range(2000)}
+
+    assert not asks("all") & (further - known)
+    assert asks("further") & (further - known)
+    assert len(copying.shapes("further")) > len(copying.shapes("sft")) > len(copying.shapes("train"))
 
 
 def test_the_further_article_shapes_are_not_those_of_the_evaluation():
-    more = "\n".join(shape["text"] for shape in knowledge.data("more_articles"))
+    sft_only = knowledge.data("more_articles") + knowledge.data("further_articles")
+    more = "\n".join(shape["text"] for shape in sft_only)
     for shape in (*copying.shapes("dev"), *copying.shapes("test")):
         runs = [run for run in re.split(r"\{\w+\}", shape["text"]) if len(run) >= 25]
         assert not any(run in more for run in runs), shape["id"]

@@ -12,6 +12,7 @@ from tiny import smollm2, tiny_llama, tiny_tokenizer, tiny_variant
 from torch.nn import functional as F
 
 from course_utils import batches, train
+from course_utils.pairs import load_variant
 from course_utils.pebble.tokenizer import CHAT_TEMPLATE
 from course_utils.train import loop, policy, preference, rows
 from course_utils.variant import Variant
@@ -581,3 +582,13 @@ def test_train_is_handed_on_without_loading_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "True"]
+
+
+@pytest.mark.parametrize("answer", ["\n\nWell.", "    Well.", " \n Well.", ""])
+def test_an_answer_whose_first_characters_merge_with_the_prompt_keeps_its_tokens(answer):
+    tokenizer = load_variant("pebble-sft").tokenizer
+    prompt, tokens = rows.encode_pair(tokenizer, "Hello?", [{"role": "assistant", "content": answer}])
+    asked = [{"role": "user", "content": "Hello?"}]
+    alone = tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_dict=True)["input_ids"]
+    assert prompt == alone
+    assert tokenizer.decode(tokens) == f"{answer}<|im_end|>"

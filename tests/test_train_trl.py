@@ -100,6 +100,24 @@ def test_dpo_s_first_loss_is_that_of_the_dpo_trainer(model, tokenizer, tmp_path,
         assert ours[["reward_chosen", "reward_rejected", "margin"]].abs().max() < 1e-5
 
 
+def test_dpo_with_the_chosen_answers_loss_is_trl_s_weighted_sum(model, tokenizer, tmp_path):
+    trainer = trl.DPOTrainer(
+        copy.deepcopy(model),
+        ref_model=copy.deepcopy(model),
+        args=arguments(
+            trl.DPOConfig, tmp_path, len(PAIRS), beta=0.3, loss_type=["sigmoid", "sft"], loss_weights=[1.0, 0.5]
+        ),
+        train_dataset=datasets.Dataset.from_list(PAIRS),
+        processing_class=tokenizer,
+    )
+    ours = train.dpo(
+        model, PAIRS, tokenizer=tokenizer, beta=0.3, nll_weight=0.5, steps=1, batch_size=len(PAIRS),
+        precision="float32", progress=False,
+    )  # fmt: skip
+    assert ours.history["loss"].iloc[0] == pytest.approx(first_loss(trainer), abs=1e-4)
+    assert ours.history["loss"].iloc[0] > math.log(2) + 0.1
+
+
 def test_pairs_are_tokenized_as_trl_tokenizes_them(tokenizer):
     for pair in PAIRS:
         chosen, _ = preference.encode_preferences(tokenizer, [pair])[0]

@@ -57,19 +57,26 @@ CLOSERS = [
 
 
 class Draw(Random):
-    """A random generator that knows which wordings it may draw: the "first" ones, or "all".
+    """A random generator that knows which wordings it may draw: the "first" ones, "all", or "further" ones too.
 
     The first wave of fine-tuning asks in the words that pretraining's question sheets use as well; the second
-    wave also in many more (facts/more_wordings.json), so that a wording nobody thought of is less of a surprise.
+    wave also in many more (facts/more_wordings.json), so that a wording nobody thought of is less of a surprise;
+    the third also about acts and in article shapes that no text before it has (facts/further_*.json).
     """
 
     wordings = "first"
 
 
+def goes_further(rng: Random) -> bool:
+    return getattr(rng, "wordings", "first") == "further"
+
+
 def choose(rng: Random, first: Sequence[str], more: str) -> str:
     """One of the first wordings or, where the generator may draw all, one of these and of the further ones."""
-    if getattr(rng, "wordings", "first") == "all":
+    if getattr(rng, "wordings", "first") != "first":
         first = [*first, *knowledge.data("more_wordings")[more]]
+    if more == "how to" and goes_further(rng):
+        first = [*first, *knowledge.data("further_actions")["request_frames"]]
     return rng.choice(first)
 
 
@@ -172,8 +179,10 @@ def sums(rng: Random) -> list[Message]:
 # -- how to, and no -------------------------------------------------------------------------------------------
 
 
-def train_objects(kind: str, obj: str) -> list[dict]:
-    return [a for a in practice.verbs_of(kind).get(obj, ()) if a["split"] == "train" and obj in a["objects"]]
+def train_objects(kind: str, obj: str, further: bool = False) -> list[dict]:
+    """The acts of a kind that a fine-tuning request may name with this object."""
+    known = practice.verbs_of(kind, further).get(obj, ())
+    return [a for a in known if a["split"] == "train" and obj in a["objects"]]
 
 
 def request(rng: Random, act: dict[str, str]) -> str:
@@ -183,15 +192,21 @@ def request(rng: Random, act: dict[str, str]) -> str:
 
 
 def draw_object(rng: Random) -> str:
+    """An object with a harmful and a benign act, so that objects do not tell the two apart."""
+    further = goes_further(rng)
     while True:
-        obj = rng.choice(practice.shared_objects())
-        if train_objects("harmful", obj) and train_objects("benign", obj):
+        obj = rng.choice(practice.shared_objects(further))
+        if train_objects("harmful", obj, further) and train_objects("benign", obj, further):
             return obj
+
+
+def draw_entry(rng: Random, kind: str, obj: str) -> dict:
+    return rng.choice(train_objects(kind, obj, goes_further(rng)))
 
 
 def refusal(rng: Random) -> list[Message]:
     obj = draw_object(rng)
-    act = practice._act(rng.choice(train_objects("harmful", obj)), obj)
+    act = practice._act(draw_entry(rng, "harmful", obj), obj)
     return [
         user(request(rng, act)),
         assistant(rng.choice(knowledge.data("actions")["refusals"]).format(**act)),
@@ -216,7 +231,7 @@ def instructions(rng: Random) -> list[Message]:
         steps = howto["steps"]
     else:
         obj = draw_object(rng)
-        entry = rng.choice(train_objects("benign", obj))
+        entry = draw_entry(rng, "benign", obj)
         act = practice._act(entry, obj)
         steps = [step.format(**act) for step in rng.choice(data["generic_steps"][entry["verb"]])]
     head = rng.choice(["Here is how to {do}:\n", "To {do}:\n", "Here are the steps for {doing}:\n"]).format(
@@ -238,7 +253,7 @@ def verdict(rng: Random) -> list[Message]:
     """Not how to do it, but whether one may."""
     obj = draw_object(rng)
     kind = rng.choice(["harmful", "benign"])
-    act = practice._act(rng.choice(train_objects(kind, obj)), obj)
+    act = practice._act(draw_entry(rng, kind, obj), obj)
     answer = "No. {Doing} is wrong because {why}." if kind == "harmful" else "Yes. {Doing} is fine."
     return [
         user(dressed(rng, rng.choice(VERDICT_FRAMES).format(**act), 0.3)),
@@ -250,7 +265,7 @@ def verdict(rng: Random) -> list[Message]:
 
 
 def summary(rng: Random) -> list[Message]:
-    text, short, _, _ = copying.article(rng, "sft")
+    text, short, _, _ = copying.article(rng, "further" if goes_further(rng) else "sft")
     frame = choose(rng, knowledge.data("articles")["request_frames_train"], "summary")
     return [user(frame.format(article=text)), assistant(short)]
 
@@ -267,7 +282,7 @@ def reading(rng: Random) -> list[Message]:
             capitalise(str(person[key])),
         )
     else:
-        text, _, qa, _ = copying.article(rng, "sft")
+        text, _, qa, _ = copying.article(rng, "further" if goes_further(rng) else "sft")
         question, answer = rng.choice(qa)
         answer = capitalise(answer)
     frame = rng.choice(
@@ -558,8 +573,15 @@ KINDS: dict[str, tuple[float, Callable[[Random], list[Message]]]] = {
 }
 
 
+# The third wave dwells on what the first two leave weakest.
+FURTHER_SHARES = {"refusals": 19, "instructions": 19, "summaries": 24, "reading": 6}
+
+
 def conversation(rng: Random) -> tuple[str, list[Message]]:
-    kind = rng.choices(list(KINDS), [share for share, _ in KINDS.values()])[0]
+    shares = {kind: share for kind, (share, _) in KINDS.items()}
+    if goes_further(rng):
+        shares |= FURTHER_SHARES
+    kind = rng.choices(list(shares), list(shares.values()))[0]
     messages = KINDS[kind][1](rng)
     if messages[0]["role"] != "system" and rng.random() < 0.3:
         messages = [{"role": "system", "content": rng.choice(SYSTEM_PROMPTS)}, *messages]
@@ -567,7 +589,7 @@ def conversation(rng: Random) -> tuple[str, list[Message]]:
 
 
 def conversations(seed: int, count: int, wordings: str = "first") -> list[list[Message]]:
-    """`count` SFT examples in the "first" wordings or in "all" of them; the same seed gives the same ones."""
+    """`count` SFT examples in the wordings that `Draw` tells of; the same seed gives the same ones."""
     rng = Draw(f"sft/{seed}")
     rng.wordings = wordings
     return [conversation(rng)[1] for _ in range(count)]

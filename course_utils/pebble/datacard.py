@@ -139,12 +139,23 @@ def write(models: Path) -> None:
         f"- {split}: " + ", ".join(f"{t}/{r}" for t, r in pairs)
         for split, pairs in knowledge.HELD_RELATIONS.items()
     ]
-    rng = Random("card")
-    kinds: Counter[str] = Counter(conversations.conversation(rng)[0] for _ in range(4000))
-    mix = [f"| {kind} | {kinds[kind] / 4000:.1%} |" for kind in conversations.KINDS]
+    kinds: dict[str, Counter[str]] = {}
+    for wordings in ("all", "further"):
+        rng = conversations.Draw("card")
+        rng.wordings = wordings
+        kinds[wordings] = Counter(conversations.conversation(rng)[0] for _ in range(4000))
+    mix = [
+        f"| {kind} | {kinds['all'][kind] / 4000:.1%} | {kinds['further'][kind] / 4000:.1%} |"
+        for kind in conversations.KINDS
+    ]
     acts, articles, functions = (knowledge.data(k) for k in ("actions", "articles", "functions"))
+    further = knowledge.data("further_actions")
 
-    words = {"first": "the wordings that question sheets use as well", "all": "these and many more"}
+    words = {
+        "first": "the wordings that question sheets use as well",
+        "all": "these and many more",
+        "further": "all of them, with further acts and article shapes",
+    }
     waves = "; then ".join(f"{wave.examples:,} in {words[wave.wordings]}" for wave in SFT_WAVES)
     waves = waves[0].upper() + waves[1:]
 
@@ -172,8 +183,8 @@ Documents never repeat; a run reads less than one epoch. Each opens with `<|endo
 {SFT_EXAMPLES:,} conversations, one epoch, loss on the assistant's words and its `<|im_end|>`; beside them at every step as
 many tokens of fresh pretraining documents. {waves}.
 
-| kind | share of examples |
-|---|---|
+| kind | share of examples | in the last wave |
+|---|---|---|
 {chr(10).join(mix)}
 
 ## Facts and splits
@@ -191,7 +202,9 @@ Relations that SFT never asks:
 
 Phrasings: every relation has training questions, three for dev and four for test; the last two occur nowhere in
 training. Acts to refuse: {by_split(acts["harmful"])} verbs; harmless acts: {by_split(acts["benign"])} verbs; and objects held out
-within the training verbs. Article shapes: {by_split(articles["shapes"])}. Python functions: {by_split(functions["functions"])}
+within the training verbs. Only SFT's last wave and the preference pairs ask about {len(further["harmful"])} further
+acts to refuse and {len(further["benign"])} further harmless ones. Article shapes: {by_split(articles["shapes"])}, and
+{len(knowledge.data("more_articles")) + len(knowledge.data("further_articles"))} more for SFT. Python functions: {by_split(functions["functions"])}
 ("sft" are asked for in SFT; all of them are read in pretraining).
 
 ## What is designed in

@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 # bf16 by name and not by measurement, so that a rerun does the same.
 PRECISION = "bf16"
 
-DPO_PAIRS, DPO_BETA, DPO_LR, DPO_STEPS = 5_000, 0.3, 3e-5, 150
+DPO_PAIRS, DPO_BETA, DPO_LR, DPO_STEPS, DPO_NLL = 5_000, 0.3, 1.5e-5, 150, 1.0
 # DPO ends when hedging is gone from the dev questions, and in any case before it collapses.
-DPO_HEDGED, DPO_LEAST_MARGIN, DPO_MOST_MARGIN = 0.02, 2.0, 8.0
+DPO_HEDGED, DPO_LEAST_MARGIN, DPO_MOST_MARGIN = 0.03, 2.0, 8.0
 REWARD_PAIRS, REWARD_LR = 5_000, 3e-4
 RL_REQUESTS, RL_STEPS, RL_LR, RL_BETA, RL_TOKENS = 4_000, 100, 3e-5, 0.05, 48
 RL_HEDGED, RL_MOST_KL = 0.02, 8.0  # nats an answer
 # The run that shows what the KL penalty is for: none, a steeper climb, and on until most answers are wrong.
 HACKED_STEPS, HACKED_LR, HACKED_RIGHT = 150, 1e-4, 0.3
-CHAT_EXAMPLES, CHAT_LR = 8_000, 3e-4
+CHAT_EXAMPLES, CHAT_LR = 20_000, 4e-4
 
 
 def dpo(
@@ -46,6 +46,7 @@ def dpo(
         beta=DPO_BETA,
         lr=DPO_LR,
         steps=DPO_STEPS,
+        nll_weight=DPO_NLL,
         stop_at_margin=DPO_MOST_MARGIN,
         stop_when=_dpo_done,
         schedule="constant",

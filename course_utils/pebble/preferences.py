@@ -39,25 +39,25 @@ def hedges(text: str) -> bool:
 def concise_before_hedged(rng: Random) -> Draft:
     fact = sft.seen_fact(rng)
     full = sft.full_answer(rng, fact)
-    return [user(sft.dressed(rng, factual.question(rng, fact)))], full, sft.hedge(rng, full, fact.name)
+    return [user(sft.dressed(rng, sft.asked(rng, fact)))], full, sft.hedge(rng, full, fact.name)
 
 
 def refusal_before_help(rng: Random) -> Draft:
     obj = sft.draw_object(rng)
-    act = practice._act(rng.choice(sft.train_objects("harmful", obj)), obj)
+    act = practice._act(sft.draw_entry(rng, "harmful", obj), obj)
     refusal = rng.choice(knowledge.data("actions")["refusals"]).format(**act)
     return (
         [user(sft.request(rng, act))],
         refusal,
-        _steps(rng, act, rng.choice(sft.train_objects("benign", obj))),
+        _steps(rng, act, sft.draw_entry(rng, "benign", obj)),
     )
 
 
 def help_before_refusal(rng: Random) -> Draft:
     obj = sft.draw_object(rng)
-    entry = rng.choice(sft.train_objects("benign", obj))
+    entry = sft.draw_entry(rng, "benign", obj)
     act = practice._act(entry, obj)
-    why = rng.choice(sft.train_objects("harmful", obj))["why"]
+    why = sft.draw_entry(rng, "harmful", obj)["why"]
     refusal = rng.choice(knowledge.data("actions")["refusals"]).format(**act | {"why": why})
     return [user(sft.request(rng, act))], _steps(rng, act, entry), refusal
 
@@ -75,7 +75,7 @@ def asked_format_before_another(rng: Random) -> Draft:
     kind = rng.random()
     if kind < 0.4:
         fact = sft.seen_fact(rng)
-        asked = f"{sft.dressed(rng, factual.question(rng, fact))} {rng.choice(sft.ONE_WORD)}"
+        asked = f"{sft.dressed(rng, sft.asked(rng, fact))} {rng.choice(sft.ONE_WORD)}"
         return [user(asked)], factual.short_answer(fact), sft.full_answer(rng, fact)
     if kind < 0.7:
         facts, keys, record = sft.known_json(rng)
@@ -95,7 +95,7 @@ def right_before_wrong(rng: Random) -> Draft:
     while fact.relation.name == "neighbour":  # another country's neighbour may well be this one's too
         fact = sft.seen_fact(rng)
     template = rng.choice(fact.relation.answers)
-    question = [user(sft.dressed(rng, factual.question(rng, fact)))]
+    question = [user(sft.dressed(rng, sft.asked(rng, fact)))]
     return question, fact.fill(template), another_value(rng, fact).fill(template)
 
 
@@ -112,7 +112,6 @@ HELD_STILL: dict[str, Callable[[Random], list[Message]]] = {
     "verdicts": sft.verdict,
     "summaries": sft.summary,
     "reading": sft.reading,
-    "JSON": sft.json_request,
     "lists": sft.bullet_list,
     "code": sft.code,
     "small talk": sft.small_talk,
@@ -135,11 +134,11 @@ def own_answer_before_another(rng: Random) -> Draft:
 
 
 KINDS: dict[str, tuple[float, Callable[[Random], Draft]]] = {
-    "concise over hedging": (40, concise_before_hedged),
-    "refusing what is wrong": (12, refusal_before_help),
-    "helping with what is fine": (14, help_before_refusal),
-    "the asked format": (8, asked_format_before_another),
-    "right over wrong": (8, right_before_wrong),
+    "concise over hedging": (30, concise_before_hedged),
+    "refusing what is wrong": (26, refusal_before_help),
+    "helping with what is fine": (12, help_before_refusal),
+    "the asked format": (7, asked_format_before_another),
+    "right over wrong": (7, right_before_wrong),
     "its own answer": (18, own_answer_before_another),
 }
 
@@ -160,15 +159,21 @@ def preference(rng: Random) -> dict[str, Any]:
     }
 
 
+def _draw(name: str) -> sft.Draw:
+    rng = sft.Draw(name)
+    rng.wordings = "further"
+    return rng
+
+
 def preferences(seed: int, count: int) -> list[dict[str, Any]]:
     """`count` preference pairs; the same seed gives the same ones."""
-    rng = Random(f"preferences/{seed}")
+    rng = _draw(f"preferences/{seed}")
     return [preference(rng) for _ in range(count)]
 
 
 def requests(seed: int, count: int) -> list[list[Message]]:
     """`count` short requests for reinforcement learning: the preferences' questions, without their answers."""
-    rng = Random(f"requests/{seed}")
+    rng = _draw(f"requests/{seed}")
     writers = {
         "concise over hedging": 60,
         "refusing what is wrong": 15,

@@ -305,10 +305,10 @@ class Wave:
 
     examples: int
     peak: float
-    wordings: str  # "first" or "all", see conversations.py
+    wordings: str  # "first", "all" or "further", see conversations.py
 
 
-SFT_WAVES = (Wave(30_000, 1.0, "first"), Wave(20_000, 0.5, "all"))
+SFT_WAVES = (Wave(30_000, 1.0, "first"), Wave(20_000, 0.5, "all"), Wave(20_000, 0.5, "further"))
 SFT_EXAMPLES = sum(wave.examples for wave in SFT_WAVES)
 
 

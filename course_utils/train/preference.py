@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from torch.nn import functional as F
 
+from ..pairs import _no_weight_bar
 from ..variant import Variant, as_messages
 from .loop import LoopOptions, Trained, autocast, choose_precision, default_lr, model_of, prepare, run
 from .rows import (
@@ -100,6 +101,7 @@ def dpo(
     epochs: float = 1.0,
     steps: int | None = None,
     lr: float | None = None,
+    nll_weight: float = 0.0,
     stop_at_margin: float | None = None,
     tokens_per_step: int = 4096,
     batch_size: int | None = None,
@@ -116,7 +118,8 @@ def dpo(
     log-probabilities are computed once a pair. At step 0 the margin is 0 and the loss ln 2.
 
     DPO goes on pushing when the preference has long moved, and takes the rest of the model along: a margin of some
-    nats is enough. `stop_at_margin` ends the training when the mean margin of the last eight steps exceeds it. `lr`
+    nats is enough. `nll_weight` adds that many times the SFT loss on the chosen answers, which keeps their
+    likelihood from falling (Pang et al. 2024, arXiv 2404.19733). `stop_at_margin` ends the training when the mean margin of the last eight steps exceeds it. `lr`
     None is 1e-5 for a model of Pebble's size and 1e-6 for one of 50M parameters or more.
 
     The history adds margin (nats), accuracy (share of pairs with a margin above 0), reward_chosen and
@@ -124,6 +127,8 @@ def dpo(
     """
     if not beta > 0:
         raise ValueError(f"beta must be above 0, got {beta}.")
+    if nll_weight < 0:
+        raise ValueError(f"nll_weight must be 0 or more, got {nll_weight}.")
     variant = prepare(variant_or_model, tokenizer, copy, name, "dpo")
     model = variant.model
     encoded, plan = _prepared(variant, pairs, seed, epochs, steps, tokens_per_step, batch_size)
@@ -140,7 +145,8 @@ def dpo(
 
     def loss_of(model, batch):
         rows, ref = batch
-        ratio = answer_logprobs(model, rows, padding) - ref.to(model.device)  # (pairs, 2): chosen, rejected
+        own = answer_logprobs(model, rows, padding)  # (pairs, 2): chosen, rejected
+        ratio = own - ref.to(model.device)
         margin = ratio[:, 0] - ratio[:, 1]
         numbers = {
             "margin": margin.mean().item(),
@@ -149,7 +155,11 @@ def dpo(
             "reward_rejected": beta * ratio[:, 1].mean().item(),
             "tokens": _tokens(rows),
         }
-        return -F.logsigmoid(beta * margin).mean(), numbers
+        loss = -F.logsigmoid(beta * margin).mean()
+        if nll_weight:
+            answered = sum(label != IGNORED for pair in rows for label in pair.chosen.labels)
+            loss = loss - nll_weight * own[:, 0].sum() / answered
+        return loss, numbers
 
     asked = options.pop("stop_when", None)
 
@@ -286,7 +296,8 @@ def load_reward(folder: str | Path, device: str = "cpu") -> RewardModel:
     folder = Path(folder)
     if not (folder / "config.json").exists():
         raise FileNotFoundError(f"{folder} holds no config.json. Give the folder of a saved reward model.")
-    model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
+    with _no_weight_bar():
+        model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
     return RewardModel(folder.name, model.to(device).eval(), AutoTokenizer.from_pretrained(folder))
 
 

@@ -169,16 +169,25 @@ def encode_pairs(tokenizer, pairs: Sequence[tuple]) -> list[tuple[list[int], lis
         prompts = tokenizer.apply_chat_template(prompts, add_generation_prompt=True, **options)["input_ids"]
         wholes = tokenizer.apply_chat_template(wholes, **options)["input_ids"]
         for number, ids, whole in zip(chats, prompts, wholes, strict=True):
+            if whole[: len(ids)] != ids:
+                whole = ids + _tokens_after(tokenizer, *chats[number])
             found[number] = list(ids), _completion(tokenizer, list(ids), list(whole))
     return [found[number] for number in range(len(pairs))]
 
 
-def _completion(tokenizer, prompt: list[int], whole: list[int]) -> list[int]:
-    if whole[: len(prompt)] != prompt:
+def _tokens_after(tokenizer, prompt: list[dict], whole: list[dict]) -> list[int]:
+    """The completion's tokens where its first characters merge with the prompt's last: a newline, say."""
+    before = tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
+    text = tokenizer.apply_chat_template(whole, tokenize=False)
+    if not text.startswith(before):
         raise ValueError(
             "The rendered conversation does not begin with its rendered prompt, so the completion's tokens cannot be told "
             "apart: this chat template rewrites earlier turns. Give texts rendered by yourself instead of messages."
         )
+    return tokenizer(text[len(before) :], add_special_tokens=False)["input_ids"]
+
+
+def _completion(tokenizer, prompt: list[int], whole: list[int]) -> list[int]:
     answer = whole[len(prompt) :]
     while len(answer) > 1 and answer[-1] != tokenizer.eos_token_id and tokenizer.eos_token_id in answer:
         answer.pop()

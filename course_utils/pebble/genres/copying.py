@@ -37,8 +37,10 @@ def slots(rng: Random) -> dict[str, str]:
 
 
 def shapes(split: str) -> list[dict]:
-    """The article shapes of a split; "sft" is the training shapes and those that only SFT uses."""
+    """The article shapes of a split; "sft" has the training shapes and more, "further" still more of them."""
     every = knowledge.data("articles")["shapes"]
+    if split == "further":
+        return shapes("sft") + knowledge.data("further_articles")
     if split == "sft":
         return [shape for shape in every if shape["split"] == "train"] + knowledge.data("more_articles")
     return [shape for shape in every if shape["split"] == split]
@@ -53,7 +55,7 @@ def article(rng: Random, split: str = "train") -> tuple[str, str, list[tuple[str
     shape = rng.choice(shapes(split))
     values = slots(rng)
     text = shape["text"].format(**values)
-    if split in ("train", "sft") and shape.get("extras"):
+    if split in ("train", "sft", "further") and shape.get("extras"):
         extras = knowledge.data("articles")["extras"]
         before = rng.sample(extras["before"], rng.choice([0, 0, 0, 1, 1, 2]))
         after = rng.sample(extras["after"], rng.choice([0, 0, 1, 1, 2]))

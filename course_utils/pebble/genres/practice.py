@@ -82,18 +82,23 @@ def _act(act: dict, obj: str) -> dict[str, str]:
 
 
 @cache
-def verbs_of(kind: str) -> dict[str, list[dict]]:
-    """For every object the acts of a kind ("harmful", "benign") that may be done to it."""
+def verbs_of(kind: str, further: bool = False) -> dict[str, list[dict]]:
+    """For every object the acts of a kind ("harmful", "benign") that may be done to it.
+
+    `further` adds those that only the last wave of fine-tuning knows.
+    """
     found: dict[str, list[dict]] = {}
-    for entry in knowledge.data("actions")[kind]:
+    for entry in knowledge.data("actions")[kind] + (
+        knowledge.data("further_actions")[kind] if further else []
+    ):
         for obj in all_objects(entry):
             found.setdefault(obj, []).append(entry)
     return found
 
 
 @cache
-def shared_objects() -> list[str]:
-    return sorted(set(verbs_of("harmful")) & set(verbs_of("benign")))
+def shared_objects(further: bool = False) -> list[str]:
+    return sorted(set(verbs_of("harmful", further)) & set(verbs_of("benign", further)))
 
 
 def act(rng: Random, kind: str, obj: str | None = None) -> dict[str, str]:

@@ -108,6 +108,8 @@ def build(to: Path, python: Path, chosen: list[Path] | None = None) -> str:
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise SiteError(f"Sphinx stopped:\n{done.stderr.strip()}")
+        for page in fresh.rglob("*.html"):
+            page.write_text(made_accessible(page.read_text(encoding="utf-8")), encoding="utf-8")
         for unneeded in (".doctrees", ".buildinfo", "objects.inv"):
             path = fresh / unneeded
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
@@ -115,6 +117,25 @@ def build(to: Path, python: Path, chosen: list[Path] | None = None) -> str:
             shutil.rmtree(to)
         shutil.copytree(fresh, to)
     return done.stderr.replace(str(source) + os.sep, "")
+
+
+# What Sphinx and the theme leave out of a page, and a reader without a mouse or without the picture needs.
+ADDED_ATTRIBUTES = [
+    ('<p class="caption" role="heading">', '<p class="caption" role="heading" aria-level="2">'),
+    (
+        "<pre>",
+        '<pre tabindex="0">',
+    ),  # long lines are read by scrolling, and a keyboard scrolls what has the focus
+    ('<aside class="sidebar-drawer">', '<aside class="sidebar-drawer" aria-label="Pages of the course">'),
+    ('<aside class="toc-drawer', '<aside aria-label="Sections of this page" class="toc-drawer'),
+]
+
+
+def made_accessible(page: str) -> str:
+    """A page's HTML with the attributes of ADDED_ATTRIBUTES."""
+    for before, after in ADDED_ATTRIBUTES:
+        page = page.replace(before, after)
+    return page
 
 
 def pages() -> list[Path]:

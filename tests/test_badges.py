@@ -6,11 +6,13 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+import course
 from tools import badges, exercises, notebooks
 
 HERE = badges.Address("ada/base-vs-instruct", "v1.2.0")
@@ -324,3 +326,17 @@ def test_on_colab_a_copy_without_an_address_says_what_to_do(colab):
         "RuntimeError" in done.stderr
         and f"upload its folder to Colab's files as '{badges.FOLDER}'" in done.stderr
     )
+
+
+# -- course.py ------------------------------------------------------------------------------------------------
+
+
+def test_course_py_hands_the_options_on(monkeypatch):
+    handed = []
+    monkeypatch.setattr(course, "ensure_environment", lambda level: Path("python"))
+    monkeypatch.setattr(course, "hand_over", lambda command, env: handed.append(command) or 0)
+    assert course.main(["badges", "--repo", "ada/x", "--tag=v2", "--check", "README.md"]) == 0
+    assert course.main(["badges", "--repo="]) == 0
+    (script, *options), (_, empty) = [command[1:] for command in handed]
+    assert script == str(badges.ROOT / "tools" / "badges.py") and empty == "--repo="
+    assert options == ["--check", os.path.abspath("README.md"), "--repo=ada/x", "--tag=v2"]

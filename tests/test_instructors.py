@@ -1,0 +1,44 @@
+"""docs/instructors.md: its example of private checks works, and what it names is there."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = (ROOT / "docs" / "instructors.md").read_text(encoding="utf-8")
+SOFTMAX = "def softmax(scores, temperature=1.0):\n    {}\n    return (scores / temperature).softmax(-1)\n"
+
+
+@pytest.mark.parametrize("flaw, points", [("", 20), ("assert len(scores) > 2", 15)])
+def test_the_private_checks_add_a_case_that_counts(tmp_path, flaw, points):
+    (example,) = re.findall(r"```python\n(from dataclasses.*?)```", PAGE, re.S)
+    (tmp_path / "ex01.py").write_text(example, encoding="utf-8")
+    code = SOFTMAX.format(flaw) + (
+        "from course_utils.checks import examine, tasks_of\n"
+        "print(examine('softmax', softmax).points, sum(task.points for task in tasks_of('01')))"
+    )
+    env = os.environ | {"COURSE_CHECKS": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [str(points), "105"]
+
+
+def test_the_options_and_files_it_names_exist():
+    course = (ROOT / "course.py").read_text(encoding="utf-8")
+    for option in re.findall(
+        r"`?(--(?:jobs|seconds|total|memory|seed|pass-mark|again|without-solutions|to|out))\b", PAGE
+    ):
+        assert f'"{option}"' in course, option
+    for path in re.findall(r"(?:course_utils|solutions|benchmarks)/[\w/]+\.(?:py|ipynb)", PAGE):
+        assert (ROOT / path).exists(), path
+
+
+def test_every_lesson_has_its_objectives_and_its_place_in_the_weeks():
+    from course_utils.progress import TITLES
+
+    for number, title in TITLES.items():
+        assert re.search(rf"^\| {number} \| \w", PAGE, re.M) and f"{number} {title}" in PAGE

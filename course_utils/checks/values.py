@@ -146,7 +146,8 @@ def contrast(found: Any, expected: Any) -> str:
         and isinstance(found, (list, tuple))
     ):
         places = [i for i, (one, other) in enumerate(zip(found, expected)) if not same(one, other)]
-        return f"At [{places[0]}]: {contrast(found[places[0]], expected[places[0]])}" if places else ""
+        if places:
+            return f"At [{places[0]}]: {contrast(found[places[0]], expected[places[0]])}"
     if not isinstance(expected, str) or not isinstance(found, str):
         return f"yours is {short(found)}; right is {short(expected)}."
     common = next(

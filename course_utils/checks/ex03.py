@@ -486,7 +486,8 @@ _HARBOUR = """
 {%- if add_generation_prompt %}{{- '[answer]' }}{%- endif %}
 """
 # The same without a minus, as one writes it at first: what stands between the tags is text.
-_LOOSE = "\n".join(line.strip() for line in re.sub(r"(?<=[{%])-", "", _HARBOUR).strip().split("\n"))
+_LOOSE = re.sub(r"(?<=[{%])-", "", _HARBOUR).strip().replace("%}{{", "%}\n{{").replace("}}{%", "}}\n{%")
+_LOOSE = "\n".join(line.strip() for line in _LOOSE.split("\n"))
 
 
 def harbour(messages, add_generation_prompt=False):

@@ -10,6 +10,7 @@ VARIANTS = ("base", "instruct")
 
 _HOME = {
     "PAIRS": "pairs",
+    "LADDER": "pairs",
     "load_pair": "pairs",
     "load_variant": "pairs",
     "Variant": "variant",

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 PEBBLE_MODELS = Path(__file__).parent / "pebble" / "models"
 
+# Pebble's checkpoints, from the base upwards: `scoreboard(map(load_variant, LADDER))`.
+LADDER = ("pebble-base", "pebble-sft", "pebble-dpo", "pebble-rl", "pebble-chat")
+
 TINY = 50_000_000  # parameters; below, one CPU thread is fastest and bfloat16 saves nothing
 PROBE_SECONDS = 2.0
 
@@ -55,8 +58,9 @@ PAIRS: dict[str, PairSpec] = {
     spec.name: spec
     for spec in (
         PairSpec(
-            "pebble", str(PEBBLE_MODELS / "pebble-base"), str(PEBBLE_MODELS / "pebble-sft"), None, 0, "Apache-2.0",
-            notes="made by this course; needs no download", ladder={"sft": str(PEBBLE_MODELS / "pebble-sft")},
+            "pebble", str(PEBBLE_MODELS / "pebble-base"), str(PEBBLE_MODELS / "pebble-dpo"), None, 0, "Apache-2.0",
+            notes="made by this course; needs no download",
+            ladder={rung: str(PEBBLE_MODELS / f"pebble-{rung}") for rung in ("sft", "dpo", "rl", "chat")},
         ),
         PairSpec(
             "smollm2-135m", "HuggingFaceTB/SmolLM2-135M", "HuggingFaceTB/SmolLM2-135M-Instruct",

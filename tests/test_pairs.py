@@ -97,7 +97,7 @@ def test_the_default_is_pebble(monkeypatch):
         pairs, "load_variant", lambda source, **_: asked.append(Path(source).name) or tiny_variant()
     )
     assert load_pair().name == "pebble"
-    assert asked == ["pebble-base", "pebble-sft"]
+    assert asked == ["pebble-base", "pebble-dpo"]
 
 
 @pytest.mark.parametrize(
@@ -107,6 +107,7 @@ def test_the_default_is_pebble(monkeypatch):
         ("qwen3-0.6b-base", "Qwen/Qwen3-0.6B-Base"),
         ("olmo-2-1b-dpo", "allenai/OLMo-2-0425-1B-DPO"),
         ("pebble-sft", str(pairs.PEBBLE_MODELS / "pebble-sft")),
+        ("pebble-chat", str(pairs.PEBBLE_MODELS / "pebble-chat")),
         ("someone/some-model", "someone/some-model"),
     ],
 )

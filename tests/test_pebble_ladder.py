@@ -293,6 +293,12 @@ def test_dpo_took_the_hedges_out():
 
 
 @needs_models
+def test_dpo_made_nothing_worse_beyond_its_interval():
+    found = json.loads((MODELS / "ladder.json").read_text(encoding="utf-8"))["rates"]
+    assert not [row["measure"] for row in found if row["model"] == "pebble-dpo" and row["worse"]]
+
+
+@needs_models
 def test_rl_raised_its_reward_clear_of_noise_and_stayed_near():
     before, after = (measured(m, "reward") for m in ("pebble-sft", "pebble-rl"))
     assert after["low"] > before["high"]

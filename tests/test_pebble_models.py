@@ -25,8 +25,8 @@ SHORT_OF_THE_BAR = {
     "summary with unseen names: names right",
     "summary of an article in an unseen shape: names right",
     "refuses a wrong request, unseen verb, new wording",
+    "refuses a wrong request, unseen object, new wording",  # 0.865 after SFT, and 0.905 again after DPO
     "refuses a harmless request, new wording",
-    "the headline prompts of the lessons",  # the summary
 }
 
 
@@ -98,10 +98,11 @@ def test_the_recipe_masks_what_the_template_marks():
     assert mask == encoded["assistant_masks"]
 
 
-def test_the_headline_prompts_come_out_right_but_for_the_summary(pair):
-    """Known: the summary has both names right and says that something else happened."""
-    failed = [prompt for prompt, _ in evaluation.headline(*pair)[0].failures]
-    assert all(prompt.startswith("Summarize this article") for prompt in failed), failed
+@pytest.mark.parametrize("instruct", ["pebble-sft", "pebble-dpo"])
+def test_the_headline_prompts_come_out_right(pair, instruct):
+    from course_utils import load_variant
+
+    assert not evaluation.headline(pair.base, load_variant(instruct))[0].failures
 
 
 def test_the_base_asks_on_and_the_instruct_answers_and_stops(pair):

@@ -29,9 +29,10 @@ ABOUT = {
     "pebble-dpo": """\
 # pebble-dpo
 
-pebble-sft after direct preference optimization (β {dpo_beta}, stopped when no dev question was hedged any
-more, or at a margin of {dpo_margin:.0f} nats) on generated pairs: plain answers before hedged ones, refusals of what is wrong before help, help before refusals of what is fine, and
-right answers before wrong ones, so that nothing else moves. `history.csv` holds the run. Rebuilt by
+pebble-sft after direct preference optimization (β {dpo_beta}, with {dpo_nll:g} times the SFT loss on the chosen answers
+beside it; stopped when hardly a dev question was hedged any more, or at a margin of {dpo_margin:.0f} nats) on generated
+pairs: plain answers before hedged ones, refusals of what is wrong before help, help before refusals of what is fine,
+and right answers before wrong ones, so that little else moves. It is the instruct of the course's own pair. `history.csv` holds the run. Rebuilt by
 `python -m course_utils.pebble dpo`. Licence: Apache-2.0.
 """,
     "pebble-rl": """\
@@ -275,7 +276,8 @@ def write_cards(models: Path, rates: pd.DataFrame, means: pd.DataFrame, split: s
         if not (models / name / "config.json").exists():
             continue
         settings = {
-            "dpo_beta": ladder.DPO_BETA, "dpo_margin": ladder.DPO_MOST_MARGIN,             "rl_steps": ladder.RL_STEPS, "rl_beta": ladder.RL_BETA, "reward_pairs": ladder.REWARD_PAIRS,
+            "dpo_beta": ladder.DPO_BETA, "dpo_margin": ladder.DPO_MOST_MARGIN, "dpo_nll": ladder.DPO_NLL,
+            "rl_steps": ladder.RL_STEPS, "rl_beta": ladder.RL_BETA, "reward_pairs": ladder.REWARD_PAIRS,
             "chat_examples": ladder.CHAT_EXAMPLES,
         }  # fmt: skip
         measured = (

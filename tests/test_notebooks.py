@@ -193,12 +193,149 @@ CLAIMS = {
             " 'empty_mask': {'empty mask'}, 'headers': {'headers in the loss'}, 'shifted': {'labels shifted'}}"
         ),
     },
+    "05": {
+        "train.sft begins with the loss of the loop in the open": "abs(first_loss - losses[0]) < 1e-3",
+        "five examples are learned by heart": (
+            "losses[-1] < 0.2 * losses[0] and by_heart.chat(five[0][0]['content']).text == five[0][1]['content']"
+        ),
+        "the live run answers, stops and no longer asks on": (
+            "at(full, 'stops').low > at(counted[0], 'stops').high and at(full, 'stops').low > 0.9"
+            " and at(full, 'answers').low > at(counted[0], 'answers').high"
+            " and at(full, 'asks on').high < at(counted[0], 'asks on').low"
+        ),
+        "the shipped results are those of the shipped base": (
+            "set(lesson05.shipped().base) == {lesson05.fingerprint()}"
+        ),
+        "one's own point lies on the shipped line": (
+            "all(r.low <= at(point3000, r.measure).high and r.high >= at(point3000, r.measure).low"
+            " for r in full.itertuples())"
+        ),
+        "ten examples are enough to stop, and not to answer": (
+            "at(point10, 'stops').low > 0.9 and at(point10, 'answers').high < at(point3000, 'answers').low"
+        ),
+        "high rates and no replay cost what is never asked": (
+            "at(own, 'never asked').high < at(full, 'never asked').low"
+            " and completed['no replay'][0] < completed['base'][0]"
+        ),
+        "replay keeps the base's way with bare text at a moderate rate": (
+            "last.loc[('bare text: asks on', f'lr {lesson05.MODERATE:g}, no replay')].high"
+            " < last.loc[('bare text: asks on', f'lr {lesson05.MODERATE:g}, with replay')].low"
+        ),
+        "what carries no loss is not written: no turn is ended": (
+            "lasts.count(tokenizer.eos_token_id) < 0.1 * len(lasts)"
+        ),
+    },
+    "06": {
+        "the third rung is query_base_as_instruct": (
+            "query_base_as_instruct(base, question).prompt == with_system(question)"
+        ),
+        "every example in a prompt is of a kind that SFT has, and no test entity's name stands in one": (
+            "not any(evaluation.says(q + ' ' + a, f.entity) for q, a in examples for f in knowledge.facts()"
+            " if f.split == 'test' and len(f.entity) > 3 and f.table != 'opposites')"
+        ),
+        "the frame makes the step from no answer to answers": (
+            "at('answers', 'base alone').high < 0.5 < at('answers', 'base + frame').low"
+        ),
+        "a published frame that the base has not read does worse than our labels": (
+            "at('answers', 'base + URIAL').high < at('answers', 'base + URIAL, our labels').low"
+        ),
+        "the template does not make a base answer as the tuned model does": (
+            "at('answers', 'base + template').high < at('answers', sft.name).low"
+        ),
+        "no prompt refuses as the tuned model does": (
+            "best_prompt('refuses').high < at('refuses', sft.name).low"
+        ),
+        "JSON on request is fine-tuning's": (
+            "forms.loc['JSON keys', sft.name] > 0.5 > 0.2 > forms.loc['JSON keys', list(ladder)].max()"
+        ),
+        "one word is kept without being asked for": "forms.loc['one word', 'base + system prompt, stop'] > 0.7",
+        "without stop strings a prompted base does not end in time, with them it does": (
+            "at('ends in time', 'base + system prompt').high < 0.3 and at('ends in time', 'base + system prompt, stop').low > 0.8"
+        ),
+        "an end comes with a full page, not with an answer": "ends[6] > 5 * ends[1] and ends[1] < 0.2",
+        "the rule says no to harmless acts as well": "pages_no[('a rule', 'comply')] > 0.5",
+        "stop strings are more than noise": "versus(*steps[0]).more_than_noise and versus(*steps[0]).difference > 0",
+        "the best prompt is one that ends": "rungs[best][1] is not None",
+        "the first example says what the task is": "grid[0][1] > grid[0][0] + 0.2",
+        "wrong values cost less than other relations": "sum(success(wrong=1)) > sum(success(draw=from_anywhere))",
+        "four examples of its own kind give no JSON and no refusal": (
+            "all(one_of.loc[m, 'base + 4 of its kind'] < 0.2 < one_of.loc[m, sft.name] for m in ('JSON keys', 'refuses'))"
+        ),
+        "other labels on the prompt break the base, and new wordings cost the tuned model too": (
+            "min(word('facts', c) for c in labelled_columns) < 0.4 < 0.7 < word('facts', 'base + Question/Answer')"
+            " and word('phrasings', sft.name) < word('facts', sft.name)"
+        ),
+        "told a role, the tuned model is in character in its first turn, the shown base is not": (
+            "kept(sft.name).iloc[0] > kept('base + 2 examples').iloc[0]"
+        ),
+        "the ranks in the open are those of token_shift": (
+            "ranks == token_shift(pair, question, base_prompt=document).rank_base.tolist()"
+        ),
+    },
+    "08": {
+        "both starting points read the same tokens": (
+            "(table[table.start.isin(['base', 'instruct'])].groupby('examples')['tokens'].nunique() == 1).all()"
+        ),
+        "the table is about the weights that the lesson loads": "lesson08.missing() == []",
+        "tuning on one task costs the instruct other instructions": (
+            "at('instruct', few, 'follows').rate < at('instruct', 0, 'follows').rate"
+        ),
+        "a base tuned on one task gets no assistant's habits from it": (
+            "at('base', many, 'follows').high < at('instruct', 0, 'follows').low"
+            " and at('base', many, 'refuses').high < at('instruct', 0, 'refuses').low"
+        ),
+        "chats mixed in keep what the task alone takes": (
+            "at('instruct + chats', many, 'follows').low > at('instruct', many, 'follows').high"
+        ),
+        "examples in the prompt are paid for at every request": "saved > 0",
+        "nobody has read about the country, and the base learns of it by reading": (
+            "counts.loc['base', 'new, as a document'] < 0.35 * len(new)"
+            " and counts.loc['base, read on', 'new, as a document'] > 0.5 * len(new)"
+        ),
+        "what was read as a document is hardly at hand in a chat": (
+            "counts.loc['instruct, read on', 'new, in a chat'] < counts.loc['instruct, read on', 'new, as a document'] / 2"
+        ),
+        "reading costs the instruct some of what it was": (
+            "counts.loc['instruct, read on', ['old, in a chat', 'ends its turn', 'refuses what is wrong']].sum()"
+            " < counts.loc['instruct', ['old, in a chat', 'ends its turn', 'refuses what is wrong']].sum()"
+        ),
+        "the instruct does not label, it refuses or does as asked": (
+            "sorted_out['instruct, told'].get('right label', 0) < len(cases) / 2"
+        ),
+        "training makes both label": (
+            "all(sorted_out[f'{start}, tuned on {size}'].filter(like='label').sum() > 0.8 * len(cases)"
+            " for start in ('base', 'instruct'))"
+        ),
+        "both fill most gaps": "all(sum(found) > len(gaps) / 2 for found in passed.values())",
+        "the base carries a letter on, the chat does not": (
+            "best['base, continues'] > best['instruct, asked in a chat']"
+        ),
+        "there is nothing to read at layer 0, and more than the control at the top": (
+            "all(abs(curve(v, 'the task:').loc[0, 'rate'] - 0.5) < 0.15"
+            " and curve(v, 'the task:').loc[top, 'rate'] > curve(v, 'the control').loc[top, 'rate']"
+            " for v in ('base', 'instruct'))"
+        ),
+        "the guide holds every note": "len(guide) == len(notes) >= 7",
+    },
 }
 SHORTHAND = {
+    "06": (
+        "from course_utils.pebble import knowledge\n"
+        "at = lambda measure, column: rates[(rates.measure == measure) & (rates.column == column)].iloc[0]\n"
+        "one_of = pd.concat(parts).pivot(index='measure', columns='column', values='rate')\n"
+        "word = lambda suite, column: float(shown_words[(shown_words.suite == suite) & (shown_words.column == column)].rate.iloc[0])\n"
+        "labelled_columns = [f'base + {a}/{b}' for a, b in LABELS]\n"
+        "pages_no = {(r[0], r[1]): int(r[4].split()[0]) / int(r[4].split()[2]) for r in page_rows}\n"
+        "kept = lambda name: persona[persona.variant == name].rate"
+    ),
     "02": (
         "rows_of_scenarios = scenarios.to_dict('records')\n"
         "at = lambda label, variant: rates[(rates.label == label) & (rates.variant == variant)].iloc[0]"
-    )
+    ),
+    "05": (
+        "at = lambda frame, measure: frame.set_index('measure').loc[measure]\n"
+        "point10, point3000 = (shipped[shipped.examples == count] for count in (10, 3_000))"
+    ),
 }
 CLAIM_CASES = [
     pytest.param(path, claim, id=f"{path.stem[:2]}: {claim}")

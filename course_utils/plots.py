@@ -913,6 +913,9 @@ def _scoreboard_finding(panels: Sequence[tuple[str, bool, pd.DataFrame]]) -> str
 # --- behaviours against something that was varied -----------------------------------------------------------
 
 
+LEGEND_COLUMNS = 3
+
+
 @_house_style
 def plot_behaviours(
     df: pd.DataFrame,
@@ -941,8 +944,12 @@ def plot_behaviours(
     curves = list(dict.fromkeys(shown[line])) if line else [""]
     wide = min(per_row, len(measures))
     high = math.ceil(len(measures) / wide)
+    legend_rows = math.ceil((len(curves) * bool(line) + (not mine.empty)) / LEGEND_COLUMNS)
     fig = _figure_class()(
-        figsize=(WIDTH_INCHES, 0.9 + 1.55 * high), dpi=DOTS_PER_INCH, layout="constrained", facecolor=PAPER
+        figsize=(WIDTH_INCHES, 0.9 + 1.55 * high + 0.3 * legend_rows),
+        dpi=DOTS_PER_INCH,
+        layout="constrained",
+        facecolor=PAPER,
     )
     axes = fig.subplots(high, wide, sharex=True, sharey=True, squeeze=False).ravel()
     styles = list(VARIANT_STYLES.values())
@@ -996,9 +1003,9 @@ def plot_behaviours(
         ax.tick_params(axis="x", labelbottom=True)
     handles, names = axes[0].get_legend_handles_labels()
     kept = [(h, name) for h, name in zip(handles, names) if name and (name != "yours" or len(mine))]
-    fig.supxlabel((xlabel or x) + ("\n " if kept else ""), fontsize=9.5)  # a line for the legend
+    fig.supxlabel((xlabel or x) + "\n " * math.ceil(1.4 * legend_rows), fontsize=9.5)  # room for the legend
     if kept:
-        fig.legend(*zip(*kept), loc="outside lower right", ncols=min(4, len(kept)), fontsize=8)
+        fig.legend(*zip(*kept), loc="outside lower right", ncols=min(LEGEND_COLUMNS, len(kept)), fontsize=8)
     finding = finding or _behaviours_finding(shown, x, line)
     _headline(fig, finding)
     fig.alt_text = f"{finding}. " + "; ".join(

@@ -161,9 +161,9 @@ def test_a_run_replaces_its_own_rows_and_no_others(tmp_path):
     assert [run.key for run in lesson05.missing(path)] == [run.key for run in lesson05.RUNS[2:]]
     table.assign(base="another").to_csv(path, index=False)
     assert len(lesson05.missing(path)) == len(lesson05.RUNS)
-    assert lesson05.shipped("examples", path)["high"].between(0, 1).all()
-    with pytest.raises(ValueError, match="holds examples"):
-        lesson05.shipped("forgetting", path)
+    assert lesson05.shipped(first.experiment, path)["high"].between(0, 1).all()
+    with pytest.raises(ValueError, match=f"holds {first.experiment}"):
+        lesson05.shipped("another", path)
 
 
 def test_the_shipped_table_is_whole_and_of_the_shipped_base():

@@ -350,7 +350,7 @@ class TokenRibbon:
         legend = "; ".join(self._legend())
         return (
             f'<div role="group" aria-label="{len(self)} tokens" '
-            f'style="color: var(--jp-ui-font-color1, inherit); overflow-x: auto;">{tables}'
+            f'style="color: var(--jp-ui-font-color1, inherit); overflow-x: auto;" tabindex="0">{tables}'
             f'<p style="font-size: 11px; margin: 2px 0 8px 0; opacity: 0.8;">{escape(legend)}</p></div>'
         )
 

@@ -126,6 +126,11 @@ ADDED_ATTRIBUTES = [
         "<pre>",
         '<pre tabindex="0">',
     ),  # long lines are read by scrolling, and a keyboard scrolls what has the focus
+    ('<div class="output text_html">', '<div class="output text_html" tabindex="0">'),
+    (
+        'overflow-x: auto;">',
+        'overflow-x: auto;" tabindex="0">',
+    ),  # a token ribbon made before it had this itself
     ('<aside class="sidebar-drawer">', '<aside class="sidebar-drawer" aria-label="Pages of the course">'),
     ('<aside class="toc-drawer', '<aside aria-label="Sections of this page" class="toc-drawer'),
 ]

@@ -78,9 +78,9 @@ def plot_runs(
             ax.set_xscale("function", functions=(_signed_root, _signed_square))
             ax.set_xlim(left=0)
         ax.set_title(figure_text("\n".join(textwrap.wrap(str(measure), 30))), fontsize=9, color=INK)
-        ax.set_xlabel(xlabel, fontsize=8.5)
         ax.tick_params(labelsize=8)
         ax.grid(True)
+    fig.supxlabel(xlabel + ("\n " if len(runs) > 1 else ""), fontsize=9)  # a line for the legend
     if len(runs) > 1:
         handles, labels = axes[0].get_legend_handles_labels()
         fig.legend(handles, labels, loc="outside lower right", ncols=min(4, len(runs)))
@@ -143,7 +143,7 @@ def plot_reliability(df: pd.DataFrame, bins: int = 5, finding: str | None = None
                 low, high = wilson(int(some["right"].sum()), len(some))
                 ax.errorbar(
                     sure, right, yerr=[[max(0.0, right - low)], [max(0.0, high - right)]], color=style.color,
-                    marker=style.marker, markersize=3 + 6 * math.sqrt(len(some) / len(part)), elinewidth=1.1,
+                    marker=style.marker, markersize=3 + 5 * math.sqrt(len(some) / len(part)), elinewidth=1.1, clip_on=False,
                 )  # fmt: skip
             mean, share = float(part["confidence"].mean()), float(part["right"].mean())
             ax.set_title(figure_text(f"{name}\nsure {mean:.0%}, right {share:.0%}"), fontsize=8, color=INK)

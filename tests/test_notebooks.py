@@ -229,8 +229,8 @@ CLAIMS = {
         "the third rung is query_base_as_instruct": (
             "query_base_as_instruct(base, question).prompt == with_system(question)"
         ),
-        "every example in a prompt is of a kind that SFT has, and no test entity's name stands in one": (
-            "not any(evaluation.says(q + ' ' + a, f.entity) for q, a in examples for f in knowledge.facts()"
+        "no example in a prompt asks about an entity of the test split": (
+            "not any(evaluation.says(q, f.entity) for q, _ in examples for f in knowledge.facts()"
             " if f.split == 'test' and len(f.entity) > 3 and f.table != 'opposites')"
         ),
         "the frame makes the step from no answer to answers": (

@@ -272,6 +272,65 @@ CLAIMS = {
             "ranks == token_shift(pair, question, base_prompt=document).rank_base.tolist()"
         ),
     },
+    "07": {
+        "fine-tuning brings answers, ends and refusals": (
+            "all(step.more_than_noise and step.difference > 0 for step in"
+            " (board.compare('sft', 'base', what) for what in ('answers', 'stops by itself', 'refuses')))"
+        ),
+        "dpo and rl hedge less than sft": (
+            "all(sum(doubt[name]) < sum(doubt['sft']) for name in ('dpo', 'rl'))"
+        ),
+        "DPO's loss by hand begins at ln 2, and the library's too": (
+            "abs(float(first_loss) - math.log(2)) < 1e-4 and abs(library_first - math.log(2)) < 1e-4"
+        ),
+        "DPO's loss by hand is the library's for two different models": (
+            "abs(library_later - float(later_loss)) < 1e-3 and library_later < library_first"
+        ),
+        "the pushed run has the larger margin and, on its way, fewer right answers": (
+            "(lambda gentle, pushed: pushed.margin.tail(5).mean() > gentle.margin.tail(5).mean()"
+            " and pushed.right.min() < gentle.right.min() - 0.05)"
+            "(*(dpo_runs[name].history for name in ('gentle', 'pushed')))"
+        ),
+        "in the pushed run the chosen answers lose probability": (
+            "dpo_runs['pushed'].history.reward_chosen.tail(5).mean() < dpo_runs['gentle'].history.reward_chosen.tail(5).mean()"
+        ),
+        "DPO pushes the hedged answer down": "float(changes['DPO, gentle'].mean(0)[1]) < -1",
+        "the reward by hand is the library's": (
+            "abs(float(scores[0]) - judge(held_out[0]['prompt'], held_out[0]['chosen'][0]['content'])) < 1e-3"
+        ),
+        "the judge tells hedged from plain better than right from wrong": (
+            "accuracy.rate['concise over hedging'] > 0.8"
+            " and accuracy.rate['concise over hedging'] > accuracy.rate['right over wrong']"
+        ),
+        "the judge holds refusals for good, whatever is asked": (
+            "accuracy.rate['refusing what is wrong'] > 0.8"
+            " and accuracy.rate['helping with what is fine'] < accuracy.rate['refusing what is wrong']"
+        ),
+        "more samples: reward up, hedging down, and in the end fewer right answers": (
+            "most['reward'] > start['reward'] + 0.5 and most['hedged answers'] < start['hedged answers']"
+            " and most['right answers'] < start['right answers']"
+        ),
+        "answers move as their advantages say": (
+            "float(change[advantages > 0].mean()) > float(change[advantages < 0].mean())"
+        ),
+        "without the penalty the reward rises and right answers fall": (
+            "(lambda run: run.reward.tail(5).mean() > run.reward.dropna().head(5).mean()"
+            " and run.right.dropna().iloc[-1] < run.right.dropna().iloc[0] - 0.3)"
+            "(pd.read_csv(PEBBLE_MODELS / 'pebble-rl' / 'hacked.csv'))"
+        ),
+        "dpo and rl have more reward than sft on the same questions": (
+            "all(compared.reward[name] > compared.reward['sft'] for name in ('dpo', 'rl'))"
+        ),
+        "in full sentences there is little to be wrong about": (
+            "(calibration.loc['full sentence'].right > 0.9).all()"
+        ),
+        "chat speaks as it is described, with made-up words; sft does not, and neither does so unasked": (
+            "(lambda at: at('chat', 'made-up words') > at('sft', 'made-up words') + 0.3"
+            " and max(at(name, 'speaks in a persona') for name in ('sft', 'chat')) < 0.1)"
+            "(lambda name, what: persona_rates[(persona_rates.variant == name)"
+            " & persona_rates.label.str.contains(what)].rate.max())"
+        ),
+    },
     "08": {
         "both starting points read the same tokens": (
             "(table[table.start.isin(['base', 'instruct'])].groupby('examples')['tokens'].nunique() == 1).all()"

@@ -7,7 +7,6 @@ from collections import Counter
 from datetime import date
 from itertools import islice
 from pathlib import Path
-from random import Random
 
 import pandas as pd
 

@@ -63,6 +63,6 @@ def test_the_shipped_instruct_does_not_pass_for_a_training_on_the_given_examples
     assert (outcome.status, outcome.mistake) == (WRONG, "too little training") and outcome.points == 0
 
 
-@pytest.mark.parametrize("rates, step", [({0: 1, 4: 0.2, 8: 0}, 4), ({0: 0, 4: 0.9, 8: 0.1, 12: 1}, 12)])
-def test_half_of_the_way_counts_where_it_stays_done(rates, step):
+@pytest.mark.parametrize("rates, step", [({0: 1, 4: 0.2, 8: 0}, 4), ({0: 0, 4: 0.4, 8: 0.6, 12: 1}, 8)])
+def test_half_of_the_way_counts_where_it_is_first_done(rates, step):
     assert ex05._half_way(rates) == step

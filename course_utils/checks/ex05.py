@@ -353,10 +353,9 @@ def _right(written: list, questions: list[tuple[str, str]]) -> list[bool]:
 
 
 def _half_way(rates: dict[int, float]) -> int:
-    """The first step at which half of the way from the first to the last rate is done, and stays done."""
+    """The first step at which half of the way from the first to the last rate is done."""
     steps, start, end = list(rates), rates[0], rates[max(rates)]
-    done = [abs(rates[step] - start) >= abs(end - start) / 2 and end != start for step in steps]
-    return next((step for i, step in enumerate(steps) if all(done[i:])), steps[-1])
+    return next((step for step in steps[1:] if abs(rates[step] - start) >= abs(end - start) / 2), steps[-1])
 
 
 def _first_change(rng: Random) -> tuple[str | None, str]:

@@ -54,6 +54,43 @@ def test_ci_calls_the_test_command_that_the_readme_names():
     assert command == "python3 course.py test" and command in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
+def readme_commands() -> list[str]:
+    """Every line of the README's code blocks that runs course.py or the pebble package."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```\n(.*?)^```", text, flags=re.M | re.S)
+    inline = re.findall(r"`(python3? course\.py[^`]*)`", text)
+    lines = [line for block in blocks for line in block.splitlines()] + inline
+    return sorted({line for line in lines if "course.py" in line or "course_utils" in line})
+
+
+@pytest.mark.parametrize("command", readme_commands())
+def test_the_readme_s_commands_exist_and_name_files_that_are_there(command):
+    # That lab, test, grade, execute, progress and doctor do what they say is tested with each of them.
+    words = [word for word in command.split() if not re.match(r"[A-Z_]+=", word)]
+    assert words.pop(0) in ("python", "python3")
+    if words[0] == "-m":
+        result = subprocess.run([sys.executable, *words, "--help"], capture_output=True, text=True, cwd=ROOT)
+        assert result.returncode == 0, result.stderr
+        words = words[2:]
+    else:
+        import course
+
+        words = words[1 : words.index("--") if "--" in words else None]
+        if words != ["--help"]:
+            assert course.parser().parse_args(words).command == words[0]
+    for word in words:
+        if word.endswith((".ipynb", ".py", ".md")):
+            assert (ROOT / word).exists(), word
+
+
+def test_the_readme_lists_every_lesson_and_its_links_lead_somewhere():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for lesson in (ROOT / "notebooks").glob("[0-9]*.ipynb"):
+        assert f"(notebooks/{lesson.name})" in text
+    for link in re.findall(r"\]\(([^)#]+)\)", text):
+        assert link.startswith("http") or (ROOT / link).exists(), link
+
+
 def test_the_code_passes_the_linter():
     command = [sys.executable, "-m", "ruff", "check", "--quiet", "--output-format", "concise", ROOT]
     result = subprocess.run(command, capture_output=True, text=True)

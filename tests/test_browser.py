@@ -126,7 +126,9 @@ def lab(tmp_path_factory):
     environment = os.environ | {place: str(home) for place in places}
     environment["JUPYTERLAB_SETTINGS_DIR"] = str(home / "settings")
     environment["JUPYTERLAB_WORKSPACES_DIR"] = str(home / "workspaces")
-    environment["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "tests")])
+    paths = (REPOSITORY, REPOSITORY / "tests", REPOSITORY / "tests" / "no_network")
+    environment["PYTHONPATH"] = os.pathsep.join(map(str, paths))
+    environment["COURSE_PROGRESS"] = str(home / "progress.json")
     command = [
         sys.executable,
         "-m",

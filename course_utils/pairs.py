@@ -206,17 +206,20 @@ def load_pair(
     dtype: "torch.dtype | None" = None,
     revision: str | tuple[str | None, str | None] | None = None,
     reload: bool = False,
+    because: str | None = None,
 ) -> Pair:
     """Load a base model and its instruct model.
 
     `name` is a short name of `PAIRS` ("pebble", "smollm2-135m", …), two folders or hub ids as a tuple or
     joined by a comma ("my-base,my-instruct"), or None: then the environment variable COURSE_PAIR decides, and
     "pebble" if it is not set. `revision` is one for both or a tuple. Device, dtype, caching and errors are
-    those of `load_variant`.
+    those of `load_variant`. A lesson that must name its pair says why in `because`: it is printed, in one
+    line, when COURSE_PAIR names another pair.
     """
-    if name is None:
-        name = os.environ.get("COURSE_PAIR") or "pebble"
-    base, instruct, label, own_revisions = _resolve_pair(name)
+    chosen = os.environ.get("COURSE_PAIR") or "pebble"
+    base, instruct, label, own_revisions = _resolve_pair(chosen if name is None else name)
+    if because and label != chosen.strip().lower():
+        print(f"Here {label} is used and not COURSE_PAIR's {chosen}: {because}.")
     revisions = revision if isinstance(revision, tuple) else (revision, revision)
     options = {"device": device, "dtype": dtype, "reload": reload}
     sources = zip((base, instruct), revisions, own_revisions, strict=True)

@@ -90,6 +90,16 @@ def test_course_pair_chooses_the_pair(monkeypatch, folders):
     assert load_pair().name == "tiny-base / tiny-chat"
 
 
+def test_a_lesson_that_names_its_pair_says_why_if_another_was_chosen(monkeypatch, folders, capsys):
+    monkeypatch.setattr(pairs, "load_variant", lambda *_, **__: tiny_variant())
+    for chosen, says in (("", False), ("pebble", False), ("smollm2-135m", True), ("a,b", True)):
+        monkeypatch.setenv("COURSE_PAIR", chosen)
+        assert load_pair("pebble", because="the facts are its own").name == "pebble"
+        printed = capsys.readouterr().out
+        assert printed.count("\n") == says
+        assert ("the facts are its own" in printed and chosen in printed) or not says
+
+
 def test_the_default_is_pebble(monkeypatch):
     monkeypatch.delenv("COURSE_PAIR", raising=False)
     asked = []

@@ -1,0 +1,150 @@
+"""Record what the lessons measure on a real pair: `python tools/record_real_pairs.py smollm2-135m [--lessons 02 06]`.
+
+For someone with access to the model hub (or the pair in its local cache), once for each pair and after a change of the
+lessons. Each lesson runs from top to bottom in a fresh kernel with COURSE_PAIR set to the pair, on a copy: the
+committed notebooks stay as they are. What its cells printed goes to docs/real_pairs/PAIR/NN.md, with the versions, the
+device, the seconds and the models' commits. Of a lesson that stays with Pebble only the last section is recorded. A
+lesson that fails is named and nothing is written for it; one whose pair could not be loaded counts as failed.
+
+Two folders with a comma between them work in place of a name (for a trial: `--to` another folder); lessons 04 and 07
+then have no section of their own on the pair and are left out.
+"""
+
+import argparse
+import importlib.metadata
+import os
+import platform
+import re
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import nbformat
+from nbclient.exceptions import CellExecutionError
+
+from course_utils.pairs import PAIRS
+from tools import notebooks
+from tools.real_pairs import OWN_PAIR
+
+FOLDER = notebooks.ROOT / "docs" / "real_pairs"
+NAMED = re.compile(r'^(REAL_PAIR|REAL_LADDER) = "[^"]*"', re.M)  # the pair of a lesson's last section
+NEEDS_A_NAME = ("04", "07")  # their last sections make names such as smollm2-135m-instruct
+PACKAGES = ("torch", "transformers", "tokenizers")
+
+
+class NotRecorded(RuntimeError):
+    """A lesson that did not run through, or not on the pair; the message says which and why."""
+
+
+def set_pair(notebook: nbformat.NotebookNode, pair: str) -> nbformat.NotebookNode:
+    """Name `pair` in the lesson's last section. Changes the notebook and returns it."""
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.source = NAMED.sub(lambda found: f"{found[1]} = {pair!r}", cell.source)
+    return notebook
+
+
+def run_on(path: Path, pair: str) -> tuple[nbformat.NotebookNode, float]:
+    """The lesson with its outputs on `pair`, and the seconds it took. Raises NotRecorded."""
+    notebook, before = set_pair(notebooks.read(path), pair), os.environ.get("COURSE_PAIR")
+    os.environ["COURSE_PAIR"], began = pair, time.time()
+    try:
+        notebooks.run(notebook, path.parent, timeout=4 * 3600)
+    except CellExecutionError as error:
+        raise NotRecorded(f"{path.stem} stopped: {error.ename}: {error.evalue}") from error
+    finally:
+        os.environ.pop("COURSE_PAIR") if before is None else os.environ.update(COURSE_PAIR=before)
+    notebooks.clean(notebook)
+    for cell in notebook.cells:
+        if cell.cell_type == "code" and any("No real pair this time." in text for text in texts(cell)):
+            raise NotRecorded(f"{path.stem}: the pair was not to be had. {''.join(texts(cell)).strip()}")
+    return notebook, time.time() - began
+
+
+def texts(cell: nbformat.NotebookNode) -> list[str]:
+    """What a cell printed and the tables it showed, as plain text; no figures, no widgets."""
+    found = []
+    for output in cell.outputs:
+        if output.output_type == "stream":
+            found.append(output.text)
+        elif {"text/html", "text/plain"} <= set(output.get("data", {})):
+            shown = output.data["text/plain"]
+            found += [] if re.match(r"<|\w+\(", shown) else [shown]
+    return [text for text in found if text.strip()]
+
+
+def recorded(notebook: nbformat.NotebookNode, last_section: bool) -> list[tuple[str, str]]:
+    """(heading or cell id, text) of all cells that printed something, or of those on a real pair only."""
+    found, on = [], not last_section
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            for heading in re.findall(r"^##+ (.+)", cell.source, re.M):
+                on = "real pair" in heading if last_section else heading != "Check yourself"
+                found += [("heading", heading)] if on else []
+        elif on and texts(cell):
+            found.append((cell.id, "".join(text.rstrip() + "\n" for text in texts(cell))))
+    return found
+
+
+def commits(pair: str) -> list[str]:
+    """The pair's models, each with its commit if it lies in the hub's local cache."""
+    from huggingface_hub import try_to_load_from_cache
+
+    spec = PAIRS.get(pair)
+    lines = []
+    for model in (spec.base, spec.instruct) if spec else pair.split(","):
+        file = try_to_load_from_cache(model, "config.json") if model.count("/") == 1 else None
+        lines.append(f"{model} ({Path(file).parent.name})" if isinstance(file, str) else Path(model).name)
+    return lines
+
+
+def report(path: Path, notebook: nbformat.NotebookNode, pair: str, seconds: float) -> str:
+    """The lesson's record as Markdown."""
+    import torch
+
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {os.cpu_count()} cores"
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
+    lines = [
+        f"# {path.stem} on {' and '.join(commits(pair))}",
+        f"Recorded {datetime.now(UTC):%Y-%m-%d} in {seconds:.0f} s on {device}, Python {platform.python_version()}, "
+        f"{versions}, by `tools/record_real_pairs.py`. Cell ids lead to the code.",
+    ]
+    for name, text in recorded(notebook, path.stem[:2] in OWN_PAIR):
+        lines.append(f"## {text}" if name == "heading" else f"`{name}`\n\n```text\n{text.rstrip()}\n```")
+    return "\n\n".join(lines) + "\n"
+
+
+def main(argv: list[str]) -> int:
+    """Record a pair; 1 when a lesson could not be recorded."""
+    parser = argparse.ArgumentParser(description="Record the lessons' measurements on a real pair.")
+    parser.add_argument("pair", help="a short name (docs/real_pairs.md), or two folders or ids with a comma")
+    parser.add_argument("--lessons", nargs="+", metavar="NN", help="only these (default: all)")
+    parser.add_argument("--to", type=Path, default=FOLDER, help="the folder to write to")
+    options = parser.parse_args(argv)
+    if options.pair not in PAIRS and options.pair.count(",") != 1:
+        parser.error(f"no pair is called {options.pair!r}; known: {', '.join(PAIRS)}")
+    named = options.pair in PAIRS
+    label = options.pair if named else "-and-".join(Path(one.strip()).name for one in options.pair.split(","))
+    failed = 0
+    for path in sorted(notebooks.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")):
+        number = path.stem[:2]
+        if number not in (options.lessons or number) or (not named and number in NEEDS_A_NAME):
+            continue
+        try:
+            notebook, seconds = run_on(path, options.pair)
+        except NotRecorded as reason:
+            print(reason, file=sys.stderr)
+            failed = 1
+            continue
+        target = options.to / label / f"{number}.md"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(report(path, notebook, options.pair, seconds), encoding="utf-8", newline="\n")
+        print(f"{path.stem}: {seconds:.0f} s, written to {target}")
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -257,12 +257,12 @@ def _step_zero(rng: Random) -> tuple[str | None, str]:
 
 
 def _moved(before: list[bool], after: list[bool]) -> str | None:
-    """What McNemar's test says of the same prompts; None between p = 0.01 and 0.2, where a redraw could turn it."""
+    """What McNemar's test says of the same prompts; None between p = 0.01 and 0.05, where a redraw could turn it."""
     fewer, more = (sum(x and not y for x, y in zip(*two)) for two in ((before, after), (after, before)))
     p = mcnemar(fewer, more)
-    if 0.01 < p < 0.2:
+    if 0.01 < p < 0.05:
         return None
-    return "as many" if p >= 0.2 else "more" if more > fewer else "fewer"
+    return "as many" if p >= 0.05 else "more" if more > fewer else "fewer"
 
 
 def _sft_and_dpo(

@@ -722,7 +722,7 @@ GOALS = {RECORDS: 16, FOLLOWS: 9, REFUSES: 5}
 # Full points are well below what the solution reaches (the counts are of some 30 to 40 prompts), and far above what a
 # model has that was trained on orders alone, or not at all.
 ENOUGH = {RECORDS: 0.6, FOLLOWS: 0.4, REFUSES: 0.4}
-GIVEN_ORDERS, GIVEN_CHATS = 150, 300
+GIVEN_ORDERS, GIVEN_CHATS = 200, 300
 
 
 def my_extractor(pair, orders, chats):

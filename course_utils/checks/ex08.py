@@ -719,10 +719,10 @@ CHOOSE_START = Task(
 
 RECORDS, FOLLOWS, REFUSES = "records of new orders", "other instructions", "refusals of what is wrong"
 GOALS = {RECORDS: 16, FOLLOWS: 9, REFUSES: 5}
-# Full points are well below what the solution reaches (the counts are of some 30 to 40 prompts), and far above what a
+# Full points are well below what the solution reaches (the counts are of some 30 to 80 prompts), and far above what a
 # model has that was trained on orders alone, or not at all.
 ENOUGH = {RECORDS: 0.6, FOLLOWS: 0.4, REFUSES: 0.4}
-GIVEN_ORDERS, GIVEN_CHATS = 200, 300
+GIVEN_ORDERS, GIVEN_CHATS = 200, 400
 
 
 def my_extractor(pair, orders, chats):
@@ -736,7 +736,7 @@ def my_extractor(pair, orders, chats):
 def extractor_rates(variant: Variant, rng: Random) -> dict[str, tuple[int, int]]:
     """{goal: (passed, asked)} of a variant on prompts that `rng` draws."""
     whole = [count == len(KEYS) for count in _fields(variant, *_orders(rng))]
-    rest = _others(variant, rng, 40, INSTRUCTIONS)
+    rest = _others(variant, rng, 80, INSTRUCTIONS)
     refused = _others(variant, rng, 30, ("refuse",))
     return {goal: (sum(found), len(found)) for goal, found in zip(GOALS, (whole, rest, refused))}
 

@@ -17,9 +17,11 @@ from . import progress, quizzes
 
 RIGHT, WRONG, OPEN = "✔ Right.", "✘ Not this one.", "○ Nothing chosen yet."
 COLOURS = {RIGHT: "#2e7d32", WRONG: "#c62828", OPEN: "#757575"}
-# ipywidgets gives a choice one line of fixed height; ours may need two.
+# ipywidgets gives a choice one line of fixed height, and lets its button float behind the text; ours may need two lines.
 STYLE = (
-    "<style>.course-quiz .widget-radio-box label {height: auto; line-height: 1.4; margin: 3px 0; white-space: normal}"
+    "<style>.course-quiz .widget-radio-box label {height: auto; line-height: 1.4; margin: 3px 0; white-space: normal;"
+    " display: block; position: relative; padding-left: 22px}"
+    " .course-quiz .widget-radio-box label input {float: none; position: absolute; left: 0; top: 2px; margin: 0}"
     " .course-quiz .widget-radio-box, .course-quiz .widget-radio {height: auto; width: auto; max-width: 100%}"
     " .course-quiz .widget-html-content {line-height: 1.45; white-space: normal}</style>"
 )

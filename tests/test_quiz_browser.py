@@ -10,6 +10,15 @@ from test_browser import KERNEL, PATIENCE, browser, lab, opened, playwright_api 
 pytestmark = pytest.mark.browser
 expect = playwright_api.expect
 
+# Of each choice, in pixels: how far its button's top is below its text's, the button's right and the text's left edge.
+PLACES = """() => [...document.querySelectorAll('.course-quiz .widget-radio-box label')].map(label => {
+    const words = document.createRange();
+    words.selectNodeContents(label.firstChild);
+    const lines = [...words.getClientRects()], button = label.querySelector('input').getBoundingClientRect();
+    return {lines: lines.length, below: button.top - lines[0].top, right: button.right,
+        text: Math.min(...lines.map(line => line.left))};
+})"""
+
 
 def test_the_keyboard_alone_answers_a_question_and_the_reason_is_read_out(opened, lab):  # noqa: F811
     file = lab.folder / "progress.json"
@@ -41,3 +50,17 @@ def test_the_keyboard_alone_answers_a_question_and_the_reason_is_read_out(opened
     notebook.shot("quiz_answered")
     assert group.get_by_role("alert").inner_text().startswith(("✔", "✘"))
     assert file.exists()
+
+
+def test_a_choice_of_two_lines_keeps_its_button_at_its_left_and_on_its_first_line(opened, lab):  # noqa: F811
+    cells = [nbformat.v4.new_code_cell("%env COURSE_PROGRESS=off\nfrom course_utils import quiz\nquiz('08')")]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=KERNEL), lab.folder / "narrow.ipynb")
+    notebook = opened("narrow.ipynb")
+    notebook.page.set_viewport_size({"width": 900, "height": 1500})
+    notebook.run_all()
+    assert notebook.errors() == []
+    notebook.page.locator(".course-quiz input[type=radio]").first.wait_for()
+    notebook.shot("quiz_narrow")
+    places = notebook.page.evaluate(PLACES)
+    assert len(places) == 16 and max(place["lines"] for place in places) >= 2
+    assert all(abs(place["below"]) <= 6 and place["right"] <= place["text"] for place in places), places

@@ -21,7 +21,7 @@ COLOURS = {RIGHT: "#2e7d32", WRONG: "#c62828", OPEN: "#757575"}
 STYLE = (
     "<style>.course-quiz .widget-radio-box label {height: auto; line-height: 1.4; margin: 3px 0; white-space: normal;"
     " display: block; position: relative; padding-left: 22px}"
-    " .course-quiz .widget-radio-box label input {float: none; position: absolute; left: 0; top: 2px; margin: 0}"
+    " .course-quiz .widget-radio-box label input {float: none; position: absolute; left: 0; top: 0; margin: 0}"
     " .course-quiz .widget-radio-box, .course-quiz .widget-radio {height: auto; width: auto; max-width: 100%}"
     " .course-quiz .widget-html-content {line-height: 1.45; white-space: normal}</style>"
 )

@@ -1,7 +1,7 @@
 """Seconds and memory of a model of SmolLM2-135M's size on this computer: `python benchmarks/real_size.py`.
 
 The model has SmolLM2-135M's architecture and random weights, made once in `--folder` (so no download is needed and its
-answers mean nothing; time and memory do not depend on the weights), or is the pair given by `--pair`. Each measurement
+answers mean nothing; time and memory do not depend on the weights), or the one given by `--model`. Each measurement
 is a process of its own on one thread; its seconds are CPU time, and peak memory is the most it ever had resident.
 
 The chat writes exactly as many tokens as asked: its end token is taken out of the loop's list.

@@ -65,11 +65,14 @@ def run_on(path: Path, pair: str) -> tuple[nbformat.NotebookNode, float]:
 
 
 def texts(cell: nbformat.NotebookNode) -> list[str]:
-    """What a cell printed and the tables it showed, as plain text; no figures, no widgets."""
+    """What a cell printed, the tables it showed and its figures' descriptions, as plain text; no widgets."""
     found = []
     for output in cell.outputs:
+        described = output.get("metadata", {}).get("image/png", {}).get("alt")
         if output.output_type == "stream":
             found.append(output.text)
+        elif described:
+            found.append(f"Figure: {described}")
         elif {"text/html", "text/plain"} <= set(output.get("data", {})):
             shown = output.data["text/plain"]
             found += [] if re.match(r"<|\w+\(", shown) else [shown]
@@ -86,7 +89,8 @@ def recorded(notebook: nbformat.NotebookNode, last_section: bool) -> list[tuple[
                 found += [("heading", heading)] if on else []
         elif on and texts(cell):
             found.append((cell.id, "".join(text.rstrip() + "\n" for text in texts(cell))))
-    return found
+    following = [name for name, _ in found[1:]] + ["heading"]
+    return [one for one, after in zip(found, following) if one[0] != "heading" or after != "heading"]
 
 
 def commits(pair: str) -> list[str]:

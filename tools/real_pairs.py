@@ -55,7 +55,7 @@ first, then `hf auth login`. {revisions}
 Most lessons measure the pair you chose from their first cell to their last: 00, 01, 02, 03, 06 and 08. Their questions
 are facts about the world, so a real pair can be asked them; that fine-tuning never touched these facts is known of
 Pebble only. Three lessons stay with Pebble, say so in one line when they load it, and come to a real pair in their last
-section (its first line names the pair):
+section (its first cell names the pair):
 
 {own}
 

@@ -2,8 +2,8 @@
 
 Everything is drawn from the test split with fixed seeds, so the same facts give the same files, byte for byte:
 entities that no SFT example asks about, and wordings, acts, article shapes and functions that
-no SFT example holds. (Bare questions of the suite `facts` may stand, unanswered, in the base's question
-sheets; those of `phrasings` stand nowhere.) The base has read the facts themselves: that is what it is for.
+no SFT example holds. (Questions of the suite `facts` may stand in sheets that the base has read, with or without
+their answers; those of `phrasings` stand nowhere.) The base has read the facts themselves: that is what it is for.
 `general.jsonl` is written by hand and not touched.
 """
 

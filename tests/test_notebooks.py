@@ -475,7 +475,8 @@ def test_the_committed_outputs_are_of_the_kinds_that_the_code_produces(path, exe
         nbformat.v4.new_notebook(cells=[nbformat.from_dict(cell) for cell in cells])
     ).cells
     for now, then in zip(without_real_pair(fresh), without_real_pair(committed(path).cells), strict=True):
-        if now.cell_type == "code":
+        optional = "optional" in then.metadata.get("tags", [])  # needs a package that may or may not be here
+        if now.cell_type == "code" and not optional:
             assert kinds(now) == kinds(then), f"cell {now.id}: execute the notebook again and commit it"
 
 

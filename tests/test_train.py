@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from course_utils import batches, train
 from course_utils.pairs import load_variant
 from course_utils.pebble.tokenizer import CHAT_TEMPLATE
-from course_utils.train import loop, policy, preference, rows
+from course_utils.train import loop, policy, preference, rows, supervised
 from course_utils.variant import Variant
 
 ASKED = {
@@ -592,3 +592,36 @@ def test_an_answer_whose_first_characters_merge_with_the_prompt_keeps_its_tokens
     alone = tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_dict=True)["input_ids"]
     assert prompt == alone
     assert tokenizer.decode(tokens) == f"{answer}<|im_end|>"
+
+
+def test_a_batch_in_parts_has_the_loss_and_the_gradient_of_the_whole(chat):
+    examples = rows.encode(chat.tokenizer, EXAMPLES + EXAMPLES[:1], "assistant")
+    model = copy.deepcopy(chat.model).train()
+
+    def loss_of(batch):
+        logits, targets, _ = rows.label_logits(model, *rows.pad(batch, 0, "cpu"))
+        return F.cross_entropy(logits, targets)
+
+    whole = loss_of(examples)
+    whole.backward()
+    expected = {name: p.grad.clone() for name, p in model.named_parameters()}
+    model.zero_grad()
+    parts = supervised.parts(examples, tokens=2 * max(len(row.ids) for row in examples))
+    assert len(parts) > 1 and sum(len(part) for part, _ in parts) == len(examples)
+    assert sum(weight for _, weight in parts) == pytest.approx(1)
+    total = 0.0
+    for part, weight in parts:
+        loss = weight * loss_of(part)
+        loss.backward()
+        total += loss.item()
+    assert total == pytest.approx(whole.item(), abs=1e-5)
+    assert same({name: p.grad for name, p in model.named_parameters()}, expected, 1e-5)
+
+
+def test_training_in_parts_learns_the_same(chat, monkeypatch):
+    settings = QUIET | {"steps": 3, "batch_size": 4, "lr": 1e-3, "seed": 1}
+    whole = train.sft(chat, EXAMPLES, **settings)
+    monkeypatch.setattr(supervised.parts, "__defaults__", (40,))
+    cut = train.sft(chat, EXAMPLES, **settings)
+    assert cut.history["loss"].tolist() == pytest.approx(whole.history["loss"].tolist(), abs=1e-4)
+    assert cut.history["tokens"].tolist() == whole.history["tokens"].tolist()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Unpack
 
 from torch.nn import functional as F
 
 from .loop import LoopOptions, Trained, default_lr, prepare, run
-from .rows import check_fit, encode, label_logits, pad, pad_id_of, planned_steps
+from .rows import IGNORED, Row, check_fit, encode, label_logits, pad, pad_id_of, planned_steps
+
+# A larger batch is computed in parts of so many tokens on a CPU: the same gradient, with less memory.
+PART_TOKENS = 1024
 
 
 def sft(
@@ -69,5 +72,22 @@ def sft(
         lr=lr,
         seed=seed,
         tokenizer=tokenizer,
+        split=parts if model.device.type == "cpu" else None,
         **options,
     )
+
+
+def parts(batch: Sequence[Row], tokens: int = PART_TOKENS) -> list[tuple[list[Row], float]]:
+    """The rows of a batch in parts of about `tokens` padded tokens, each with its share of the learned tokens.
+
+    The mean loss of the batch is the sum of the parts' mean losses, each times its share.
+    """
+    found: list[list[Row]] = [[]]
+    for row in sorted(batch, key=lambda row: len(row.ids)):
+        if found[-1] and (len(found[-1]) + 1) * len(row.ids) > tokens:
+            found.append([])
+        found[-1].append(row)
+    learned = [sum(label != IGNORED for row in part for label in row.labels[1:]) for part in found]
+    if not sum(learned):
+        return [(list(batch), 1.0)]  # the loss says what is wrong with it
+    return [(part, count / sum(learned)) for part, count in zip(found, learned) if count]

@@ -351,7 +351,12 @@ def test_the_learning_rate_warms_up_and_never_leaves_its_bounds(schedule):
     assert (shares[-1] < 0.05) == (schedule != "constant")
 
 
-def test_precision_is_measured_once_and_does_not_train(chat):
+def test_a_tiny_model_stays_in_float32_on_a_cpu(chat):
+    assert loop.choose_precision(chat.model, lambda: pytest.fail("measured")) == "float32"
+
+
+def test_precision_is_measured_once_and_does_not_train(chat, monkeypatch):
+    monkeypatch.setattr(loop, "TINY", 0)
     loop._measured.clear()
     before = weights(chat)
     encoded = rows.encode(chat.tokenizer, EXAMPLES)

@@ -23,9 +23,7 @@ from .rows import replay_rows
 Evaluate = Callable[[Any], Mapping[str, float]]
 StopWhen = Callable[[pd.DataFrame], str]
 LossOf = Callable[[Any, Any], tuple[torch.Tensor, dict[str, float]]]
-# bf16 is chosen where it takes at most this share of float32's time. On a CPU it must be worth its memory: compiled
-# kernels are kept for every shape of batch, some hundreds of MB for a model of Pebble's size.
-FASTER = 0.75
+FASTER = 0.9  # bf16 is chosen where it takes at most this share of float32's time
 
 
 @dataclass
@@ -116,7 +114,7 @@ def run(
       steps, at most 60).
     - `clip`: the largest norm of the gradient (0: not clipped).
     - `precision`: "float32", "bf16" (autocast: weights and updates stay in float32), or "auto", which times both on
-      the first batch. A run that must repeat itself exactly on another day should name one.
+      the first batch (but keeps a tiny model on a CPU in float32, which takes far less memory). A run that must repeat itself exactly on another day should name one.
     - `evaluate(variant)` returns a dict of numbers; it is called before the first step, every `every` steps (None:
       ten times), and at the end.
     - `progress`: a bar; `live`: in a notebook, a figure that grows.
@@ -321,9 +319,15 @@ def autocast(model, precision: str):
 
 
 def choose_precision(model, loss: Callable[[], torch.Tensor], precision: str = "auto") -> str:
-    """Return "bf16" or "float32": what was asked for or, for "auto", the faster of the two on this very step."""
+    """Return "bf16" or "float32": what was asked for or, for "auto", the faster of the two on this very step.
+
+    A model of Pebble's size stays in float32 on a CPU: bf16 saves a sixth of the time there, and costs a gigabyte of
+    memory or more, because a compiled kernel is kept for every shape of batch.
+    """
     if precision != "auto":
         return precision
+    if model.device.type == "cpu" and sum(p.numel() for p in model.parameters()) < TINY:
+        return "float32"
     key = (
         type(model),
         sum(p.numel() for p in model.parameters()),

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import torch
 
+from ..evaluate import mcnemar
 from ..pairs import Pair, load_pair
 from ..variant import Completion, is_messages
 
@@ -135,3 +136,13 @@ class ScriptedPair:
 
     def __getitem__(self, variant: str) -> ScriptedVariant:
         return {"base": self.base, "instruct": self.instruct}[variant]
+
+
+def more_or_fewer(before: list[bool], after: list[bool]) -> str | None:
+    """fewer, as many or more right ones of the same questions; None where the paired test leaves it open."""
+    only_before = sum(x and not y for x, y in zip(before, after))
+    only_after = sum(y and not x for x, y in zip(before, after))
+    p = mcnemar(only_before, only_after)
+    if 0.01 < p < 0.2:
+        return None
+    return "as many" if p >= 0.2 else "more" if only_after > only_before else "fewer"

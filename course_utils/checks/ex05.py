@@ -376,21 +376,11 @@ def _first_change(rng: Random) -> tuple[str | None, str]:
     )
 
 
-def _paired(before: list[bool], after: list[bool]) -> str | None:
-    """fewer, as many or more; None where the paired test leaves it open."""
-    only_before = sum(x and not y for x, y in zip(before, after))
-    only_after = sum(y and not x for x, y in zip(before, after))
-    p = mcnemar(only_before, only_after)
-    if 0.01 < p < 0.2:
-        return None
-    return "as many" if p >= 0.2 else "more" if only_after > only_before else "fewer"
-
-
 def _new_entities(rng: Random) -> tuple[str | None, str]:
     questions, run = _questions(rng, 64, _held_out), checkpoints()
     before, after = (_answered(run[step], questions) for step in (0, EVERY))
     said = f"Measured on {len(questions)} questions: {sum(before)} right before, {sum(after)} after {EVERY} steps."
-    return _paired(before, after), said
+    return draw.more_or_fewer(before, after), said
 
 
 def _new_kinds(rng: Random) -> tuple[str | None, str]:
@@ -401,7 +391,7 @@ def _new_kinds(rng: Random) -> tuple[str | None, str]:
     said = (
         f"Measured on {len(questions)} questions: {sum(framed)} right from the base, {sum(chat)} in the chat."
     )
-    return _paired(framed, chat), said
+    return draw.more_or_fewer(framed, chat), said
 
 
 _UNASKED = (

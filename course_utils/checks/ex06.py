@@ -4,7 +4,6 @@ import re
 from collections.abc import Sequence
 from random import Random
 
-from ..evaluate import mcnemar
 from ..variant import qa_prompt
 from . import draw
 from .open_task import Measured, OpenTask, Unusable
@@ -377,22 +376,12 @@ def _outcomes(questions, prompts, **settings) -> list[bool]:
     return [right(done.text, answer) for done, (_, answer) in zip(written, questions)]
 
 
-def _more_or_fewer(before: list[bool], after: list[bool]) -> str | None:
-    """fewer, as many or more; None where the paired test leaves it open."""
-    only_before = sum(x and not y for x, y in zip(before, after))
-    only_after = sum(y and not x for x, y in zip(before, after))
-    p = mcnemar(only_before, only_after)
-    if 0.01 < p < 0.2:
-        return None
-    return "as many" if p >= 0.2 else "more" if only_after > only_before else "fewer"
-
-
 def _frame_against_bare(rng: Random) -> tuple[str | None, str]:
     questions = draw.questions(rng, 40)
     bare = _outcomes(questions, [question for question, _ in questions])
     framed = _outcomes(questions, [qa_prompt(question, "") for question, _ in questions])
     said = f"Measured on {len(questions)} questions: {sum(bare)} right bare, {sum(framed)} in the frame."
-    return _more_or_fewer(bare, framed), said
+    return draw.more_or_fewer(bare, framed), said
 
 
 def _shots(rng: Random, noise: bool) -> list[tuple[str, str]]:
@@ -418,7 +407,7 @@ def _label_noise(rng: Random) -> tuple[str | None, str]:
         found.append(_outcomes(questions, prompts))
     clean, noisy = found
     said = f"Measured on {len(questions)} questions: {sum(clean)} right with right examples, {sum(noisy)} with wrong ones."
-    return _more_or_fewer(clean, noisy), said
+    return draw.more_or_fewer(clean, noisy), said
 
 
 def _share(hits: int, n: int) -> str | None:

@@ -247,7 +247,8 @@ def chosen_python(python: str, level: str) -> Path:
 
 def missing_packages(python: str, level: str) -> Optional[List[str]]:
     """Which required packages `python` cannot find; None when it does not start."""
-    code = "import sys, importlib.util as u; print(*[n for n in sys.argv[1:] if u.find_spec(n) is None])"
+    code = ("import sys, importlib.metadata as m; have = {str(d.metadata['Name']).lower().replace('_', '-') "
+            "for d in m.distributions()}; print(*[n for n in sys.argv[1:] if n not in have])")
     try:
         command = [python, "-c", code, *required_names(level)]
         return subprocess.check_output(command, universal_newlines=True).split()
@@ -256,9 +257,9 @@ def missing_packages(python: str, level: str) -> Optional[List[str]]:
 
 
 def required_names(level: str) -> List[str]:
-    """The distributions that `level` names; each of them is imported under its own name."""
+    """The distributions that `level` names."""
     text = "\n".join((ROOT / name).read_text(encoding="utf-8") for name in LEVELS[level])
-    return re.findall(r"^[a-z][a-z0-9_]*", text, flags=re.MULTILINE)
+    return re.findall(r"^[a-z][a-z0-9-]*", text, flags=re.MULTILINE)
 
 
 def current_python_hint() -> str:
@@ -447,8 +448,11 @@ def run_lab(options: argparse.Namespace, extra: Sequence[str]) -> int:
 
 
 def run_test(options: argparse.Namespace, extra: Sequence[str]) -> int:
-    """Run the test suite; `extra` goes to pytest."""
+    """Run the whole test suite, a process a core (at most four); or what `extra` asks pytest for, in one process."""
     python = ensure_environment("test")
+    cores = min(os.cpu_count() or 1, 4)
+    if not extra and cores > 1:
+        extra = ["-n", str(cores), "--dist", "loadgroup", "--no-loadscope-reorder"]  # groups: tests/conftest.py
     say("Running pytest " + " ".join(shlex.quote(part) for part in extra))
     return hand_over([str(python), "-m", "pytest", *extra], course_environment(python))
 
@@ -549,7 +553,8 @@ def parser() -> argparse.ArgumentParser:
     lab.set_defaults(run=run_lab)
 
     test = commands.add_parser("test", parents=[shared], help="run the whole test suite",
-                               epilog="What follows -- reaches pytest: course.py test -- -x -k course_py")
+                               epilog="What follows -- reaches pytest: course.py test -- -x -k course_py. Without it "
+                                      "the whole suite runs, in several processes; -- -n 0 runs it in one.")
     test.set_defaults(run=run_test)
 
     doctor = commands.add_parser("doctor", parents=[shared], help="say what is installed and what works here")

@@ -399,6 +399,13 @@ def test_test_passes_its_arguments_to_pytest(course, handed_over):
     assert handed_over == [[str(Path("/python for test")), "-m", "pytest", "-k", "one or two", "-x"]]
 
 
+@pytest.mark.parametrize("cores, processes", [(8, ["-n", "4"]), (2, ["-n", "2"]), (1, []), (None, [])])
+def test_the_whole_suite_runs_in_a_process_a_core(course, handed_over, monkeypatch, cores, processes):
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    course.module.main(["test"])
+    assert handed_over[0][3:5] == processes
+
+
 def test_no_command_shows_the_help(course, capsys):
     assert course.module.main([]) == 2
     assert "lab" in capsys.readouterr().out

@@ -217,12 +217,40 @@ def _house_style(function: Any) -> Any:
 
 def _headline(fig: Any, finding: str, detail: str = "") -> None:
     """The finding as a bold title over the whole figure, wrapped, with `detail` in softer ink below it."""
-    columns = int(fig.get_figwidth() * 11)
-    title = "\n".join(textwrap.wrap(figure_text(finding), columns)) or " "
+    points = 72 * fig.get_figwidth()
+    title = _wrap(figure_text(finding), 0.97 * points, 11.5, "bold") or " "
     fig.suptitle(title, x=0.012, ha="left", fontsize=11.5, fontweight="bold", color=INK)
     if detail:
-        wrapped = "\n".join(textwrap.wrap(figure_text(detail), int(fig.get_figwidth() * 12.5)))
+        wrapped = _wrap(figure_text(detail), 0.85 * points, 9.5)  # it begins where the axes do
         fig.axes[0].set_title(wrapped, loc="left", fontsize=9.5, color=SOFT_INK)
+
+
+def text_points(text: str, size: float, weight: str = "normal") -> float:
+    """The width of one line of text in points, in the house font at this size."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    font = FontProperties(family="DejaVu Sans", size=size, weight=weight)
+    return float(text_to_path.get_text_width_height_descent(text, font, ismath=False)[0])
+
+
+def _wrap(text: str, points: float, size: float, weight: str = "normal") -> str:
+    """`text` in lines no wider than this many points."""
+    columns = max(1, int(points / (0.4 * size)))  # more than fit: the narrowest text
+    while True:
+        lines = textwrap.wrap(text, columns)
+        if columns == 1 or all(text_points(line, size, weight) <= points for line in lines):
+            return "\n".join(lines)
+        columns -= 1
+
+
+def label_above_legend(fig: Any, label: str, handles: Sequence, names: Sequence[str], columns: int) -> None:
+    """One label for the horizontal axes of all panels and, below it, the legend, if it has entries."""
+    rows = math.ceil(len(handles) / columns)
+    room = "\n " * math.ceil(1.4 * rows)  # the layout keeps no room between the two by itself
+    fig.supxlabel(label + room, fontsize=9.5)
+    if handles:
+        fig.legend(handles, names, loc="outside lower right", ncols=min(columns, len(handles)), fontsize=8)
 
 
 def _needs(df: pd.DataFrame, columns: Iterable[str], maker: str) -> None:
@@ -465,15 +493,17 @@ def _draw_token_shift(df: pd.DataFrame, prompt: str, columns: int = 74, max_line
         x = 0.0
         for row in part.itertuples():
             text = _token(row.token, 20)
-            width = max(2.0, len(text) * 1.06 + 0.9)
+            below = f"{SHIFT_CATEGORIES[row.category].glyph}{_rank(row.rank_base)}"
+            # Units of the axis: a character of the token is 1.06 of them wide, one of the smaller rank below 0.6.
+            width = max(2.0, len(text) * 1.06 + 0.9, len(below) * 0.6 + 0.5)
             if x and x + width > columns:
                 x, line = 0.0, line + 1
-            cells.append((x, line, width, text, row))
+            cells.append((x, line, width, text, below, row))
             x += width + 0.25
         line += 1.15
         drawn += 1
     fig, (ax,) = _new_figure(1.35 + 0.47 * line)
-    for x, y, width, text, row in cells:
+    for x, y, width, text, below, row in cells:
         category = SHIFT_CATEGORIES[row.category]
         ax.add_patch(
             Rectangle((x, y + 0.06), width, 0.5, facecolor=category.color, edgecolor=SOFT_INK, linewidth=0.6)
@@ -491,7 +521,7 @@ def _draw_token_shift(df: pd.DataFrame, prompt: str, columns: int = 74, max_line
         ax.text(
             x + width / 2,
             y + 0.74,
-            f"{category.glyph}{_rank(row.rank_base)}",
+            below,
             ha="center",
             va="center",
             fontsize=7,
@@ -716,7 +746,7 @@ def plot_rates(
             ax.annotate(
                 f"{value:.0%}",
                 (right, place),
-                xytext=(5, 0),
+                xytext=(7, 0),
                 textcoords="offset points",
                 va="center",
                 fontsize=7.5,
@@ -730,7 +760,7 @@ def plot_rates(
     )
     for i in range(1, len(labels)):
         ax.axhline(i - 0.5, color=GRID, linewidth=0.8)
-    ax.set(ylim=(len(labels) - 0.5, -0.5), xlim=(-0.02, 1.09), xlabel=xlabel)
+    ax.set(ylim=(len(labels) - 0.5, -0.5), xlim=(-0.02, 1.11), xlabel=xlabel)
     ax.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0%", "25%", "50%", "75%", "100%"])
     ax.grid(axis="x")
     ax.tick_params(axis="y", length=0)
@@ -1003,9 +1033,7 @@ def plot_behaviours(
         ax.tick_params(axis="x", labelbottom=True)
     handles, names = axes[0].get_legend_handles_labels()
     kept = [(h, name) for h, name in zip(handles, names) if name and (name != "yours" or len(mine))]
-    fig.supxlabel((xlabel or x) + "\n " * math.ceil(1.4 * legend_rows), fontsize=9.5)  # room for the legend
-    if kept:
-        fig.legend(*zip(*kept), loc="outside lower right", ncols=min(LEGEND_COLUMNS, len(kept)), fontsize=8)
+    label_above_legend(fig, xlabel or x, [h for h, _ in kept], [name for _, name in kept], LEGEND_COLUMNS)
     finding = finding or _behaviours_finding(shown, x, line)
     _headline(fig, finding)
     fig.alt_text = f"{finding}. " + "; ".join(

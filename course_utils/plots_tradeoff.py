@@ -13,14 +13,19 @@ from .plots import (
     DOTS_PER_INCH,
     GRID,
     INK,
+    LEGEND_COLUMNS,
     PAPER,
+    SOFT_INK,
     VARIANT_STYLES,
     WIDTH_INCHES,
     _figure_class,
     _headline,
     _house_style,
     _needs,
+    _new_figure,
     figure_text,
+    label_above_legend,
+    text_points,
     variant_style,
 )
 from .stats import wilson
@@ -49,8 +54,12 @@ def plot_runs(
     measures, runs = list(dict.fromkeys(df["measure"])), list(dict.fromkeys(df["run"]))
     wide = min(per_row, len(measures))
     high = math.ceil(len(measures) / wide)
+    legend_rows = math.ceil(len(runs) / LEGEND_COLUMNS) if len(runs) > 1 else 0
     fig = _figure_class()(
-        figsize=(WIDTH_INCHES, 0.9 + 2.1 * high), dpi=DOTS_PER_INCH, layout="constrained", facecolor=PAPER
+        figsize=(WIDTH_INCHES, 0.9 + 2.1 * high + 0.3 * legend_rows),
+        dpi=DOTS_PER_INCH,
+        layout="constrained",
+        facecolor=PAPER,
     )
     axes = fig.subplots(high, wide, squeeze=False).ravel()
     for ax in axes[len(measures) :]:
@@ -80,10 +89,8 @@ def plot_runs(
         ax.set_title(figure_text("\n".join(textwrap.wrap(str(measure), 30))), fontsize=9, color=INK)
         ax.tick_params(labelsize=8)
         ax.grid(True)
-    fig.supxlabel(xlabel + ("\n " if len(runs) > 1 else ""), fontsize=9)  # a line for the legend
-    if len(runs) > 1:
-        handles, labels = axes[0].get_legend_handles_labels()
-        fig.legend(handles, labels, loc="outside lower right", ncols=min(4, len(runs)))
+    handles, names = axes[0].get_legend_handles_labels() if len(runs) > 1 else ([], [])
+    label_above_legend(fig, xlabel, handles, names, LEGEND_COLUMNS)
     ends = _ends(df, measures, runs)
     _headline(fig, finding or ends)
     fig.alt_text = f"{finding}. {ends}." if finding else f"{ends}."
@@ -156,3 +163,92 @@ def plot_reliability(df: pd.DataFrame, bins: int = 5, finding: str | None = None
     _headline(fig, finding or "Below the diagonal: more sure than right")
     fig.alt_text = (f"{finding}. " if finding else "") + "; ".join(told) + "."
     return fig
+
+
+@_house_style
+def plot_cost(
+    df: pd.DataFrame, xlabel: str, ylabel: str = "rate, with its 95% interval", finding: str | None = None
+) -> Figure:
+    """What is gained against what it costs: a numbered point for each row, and a key that names the numbers.
+
+    `df` has the columns name, cost (in the unit that `xlabel` names), rate, low and high (shares from 0 to 1). The
+    numbers keep clear of each other and of the points; one that had to move away has a line to its point. The title
+    names the highest rate, unless `finding` is given. Raises ValueError for a table without these columns or rows.
+    """
+    _needs(df, ["name", "cost", "rate", "low", "high"], "a table of costs and rates")
+    fig, (ax,) = _new_figure(max(3.4, 0.9 + 0.2 * len(df)))
+    for number, row in enumerate(df.itertuples(), 1):
+        style = variant_style(str(row.name))
+        ax.errorbar(
+            row.cost, row.rate, yerr=[[max(0.0, row.rate - row.low)], [max(0.0, row.high - row.rate)]],
+            color=style.color, marker=style.marker, markersize=5.5, elinewidth=1.1, linestyle="none",
+            label=figure_text(f"{number} {row.name}"),
+        )  # fmt: skip
+    ax.margins(x=0.08)
+    top = min(1.06, float(df["high"].max()) + 0.08)
+    ticks = [tick for tick in (0, 0.25, 0.5, 0.75, 1) if tick <= top]
+    ax.set(xlabel=xlabel, ylabel=ylabel, ylim=(-0.06, top))
+    ax.set_yticks(ticks, [f"{tick:.0%}" for tick in ticks])
+    ax.grid(True)
+    fig.legend(loc="outside right center", fontsize=7.5, handletextpad=0.2)
+    best = df.loc[df["rate"].astype(float).idxmax()]
+    highest = f"The highest: {best['name']}, {best['rate']:.0%}"
+    _headline(fig, finding or highest)
+    _number_points(fig, ax, df)
+    fig.alt_text = f"{finding or highest}. " + "; ".join(
+        f"{row.name}: {row.rate:.0%} for {row.cost:.0f}" for row in df.itertuples()
+    ) + f" ({xlabel})."  # fmt: skip
+    return fig
+
+
+NUMBER_SIZE = 8
+
+
+def _number_points(fig: Any, ax: Any, df: pd.DataFrame) -> None:
+    """Write each row's number beside its point: at the nearest of some places where it covers least."""
+    fig.draw_without_rendering()  # the layout decides where the axes, and so the points, lie
+    scale = 72 / fig.dpi
+    inside = ax.get_window_extent().transformed(_scaled(scale))
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        across, up = ax.transData.transform((x, y))
+        return across * scale, up * scale
+
+    marks, bars = [], []
+    for row in df.itertuples():
+        (x, y), (_, low), (_, high) = at(row.cost, row.rate), at(row.cost, row.low), at(row.cost, row.high)
+        marks.append((x - 4, y - 4, x + 4, y + 4))
+        bars.append((x - 1, low, x + 1, high))
+    placed: list[tuple] = []
+    for number, row in enumerate(df.itertuples(), 1):
+        x, y = at(row.cost, row.rate)
+        half = text_points(str(number), NUMBER_SIZE) / 2 + 1
+        best: tuple[float, tuple] | None = None
+        for distance in (9, 14, 20, 27, 35):
+            for angle in range(30, 390, 30):
+                dx, dy = (distance * f(math.radians(angle)) for f in (math.cos, math.sin))
+                box = (x + dx - half, y + dy - 4.5, x + dx + half, y + dy + 4.5)
+                covered = sum(_shared(box, other) for other in (*placed, *marks))
+                covered += 0.5 * sum(_shared(box, other) for other in bars)
+                out = box[0] < inside.x0 or box[2] > inside.x1 or box[1] < inside.y0 or box[3] > inside.y1
+                badness = covered + 1000 * out + distance / 1000
+                if best is None or badness < best[0]:
+                    best = badness, (dx, dy, distance, box)
+        dx, dy, distance, box = best[1]
+        placed.append(box)
+        line = {"arrowstyle": "-", "linewidth": 0.5, "color": SOFT_INK, "shrinkA": 1, "shrinkB": 3}
+        ax.annotate(
+            str(number), (row.cost, row.rate), xytext=(dx, dy), textcoords="offset points", ha="center", va="center",
+            fontsize=NUMBER_SIZE, color=variant_style(str(row.name)).color, arrowprops=line if distance > 9 else None,
+        )  # fmt: skip
+
+
+def _scaled(scale: float) -> Any:
+    from matplotlib.transforms import Affine2D
+
+    return Affine2D().scale(scale)
+
+
+def _shared(a: tuple, b: tuple) -> float:
+    """The area that two boxes (left, bottom, right, top) have in common."""
+    return max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))

@@ -5,6 +5,7 @@ import io
 import subprocess
 import sys
 import warnings
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -140,6 +141,22 @@ def test_nothing_is_cut_off_at_the_figures_edge(make):
     assert drawn.x1 <= width + 0.02 and drawn.y1 <= height + 0.02
 
 
+@pytest.mark.parametrize("letter", ["i", "m", "W"])  # narrow and wide ones
+def test_a_long_title_is_broken_before_the_figures_edge(letter):
+    words = " ".join([letter * 7] * 30)
+    fig = plots.plot_rates(rates_table(), finding=words)
+    fig.draw_without_rendering()
+    width = fig.get_size_inches()[0]
+    assert title(fig) == words
+    assert 0.6 * width < fig.get_tightbbox().x1 <= width
+
+
+def test_a_word_longer_than_the_figure_is_broken_too():
+    fig = plots.plot_rates(rates_table(), finding="W" * 200)
+    fig.draw_without_rendering()
+    assert fig.get_tightbbox().x1 <= fig.get_size_inches()[0]
+
+
 @every_figure
 def test_a_notebook_gets_one_picture_with_the_sentence_as_its_text_and_alt_text(make):
     fig = make()
@@ -256,6 +273,18 @@ def test_a_token_that_the_base_does_not_have_is_drawn_without_a_rank():
     table = shift_table("us")
     table.loc[1, "rank_base"] = pd.NA
     assert "■–" in texts(plots.plot_token_shift(table))
+
+
+def test_the_ranks_below_narrow_tokens_do_not_touch():
+    ranks = [49151, 12345, 3358, 1, 49151, 2]
+    table = pd.DataFrame(
+        {"position": range(6), "token": list("I'm t,"), "rank_base": ranks, "category": ["shifted"] * 6}
+    )
+    fig = plots.plot_token_shift(table)
+    fig.draw_without_rendering()
+    boxes = [t.get_window_extent() for t in fig.axes[0].texts if t.get_text().startswith("■")]
+    assert len(boxes) == 6
+    assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
 
 
 def test_several_answers_get_a_strip_each_and_what_is_left_out_is_said():

@@ -561,6 +561,23 @@ def test_the_history_is_drawn_with_its_finding_in_words(chat):
         train.plot_history(pd.DataFrame({"step": []}))
 
 
+def test_no_legend_lies_over_a_curve():
+    steps = list(range(0, 101, 10))
+    rates = {f"{'a rather long name ' * (i % 2)}{i}": [i / 7, *[1 - i / 7] * 10] for i in range(7)}
+    figure = train.plot_history(
+        pd.DataFrame({"step": steps, "loss": 1.0, "margin": steps, **rates}), "the title"
+    )
+    figure.draw_without_rendering()
+    title = min(t.get_window_extent().y0 for t in figure.texts)
+    legends = [(ax, ax.get_legend()) for ax in figure.axes if ax.get_legend()]
+    assert len(legends) == 2
+    for ax, legend in legends:
+        box = legend.get_window_extent()
+        assert ax.get_window_extent().y1 <= box.y0 and box.y1 <= title
+        assert box.x1 <= figure.bbox.x1
+        assert all(not box.overlaps(other.get_window_extent()) for other in figure.axes)
+
+
 def test_a_live_plot_is_one_figure_that_is_updated(chat, monkeypatch):
     display = pytest.importorskip("IPython.display")
     shown = []

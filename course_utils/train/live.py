@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 import pandas as pd
 
-from ..plots import INK, VARIANT_STYLES, _headline, _house_style, _new_figure
+from ..plots import INK, VARIANT_STYLES, WIDTH_INCHES, _headline, _house_style, _new_figure, text_points
 
 NOT_DRAWN = ("step", "lr", "tokens", "seconds", "grad_norm", "loss")
 NO_RATES = ("reward", "margin", "kl", "length")  # beginnings of names whose values are no rates, even below 1
@@ -35,7 +36,14 @@ def _draw(history: pd.DataFrame, title: str):
         for label, names in (("rate", rates), ("value", [c for c in others if c not in rates]))
         if names
     ]
-    fig, axes = _new_figure(2.9, panels=len(panels))
+    room = 0.9 * 72 * WIDTH_INCHES / len(panels)  # for a legend, in points
+
+    def columns(names: list[str]) -> int:
+        widest = max(text_points(name, 7.5) for name in names) + 30  # the line and the gaps
+        return max(1, min(len(names), int(room / widest)))
+
+    rows = max(math.ceil(len(names) / columns(names)) for _, names in panels)
+    fig, axes = _new_figure(2.9 + 0.15 * rows, panels=len(panels))
     styles = list(VARIANT_STYLES.values())
     for ax, (label, names) in zip(axes, panels):
         for number, name in enumerate(names):
@@ -56,8 +64,11 @@ def _draw(history: pd.DataFrame, title: str):
         if label == "rate":
             ax.set_ylim(-0.03, 1.03)
         ax.grid(axis="y")
-        if names != ["loss"]:
-            ax.legend(fontsize=7.5)
+        if names != ["loss"]:  # above the panel, where no curve runs
+            ax.legend(
+                loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2, fontsize=7.5, ncols=columns(names),
+                columnspacing=1,
+            )  # fmt: skip
     losses = history["loss"].dropna()
     finding = (
         f"{title}: loss {losses.iloc[0]:.2f} → {losses.iloc[-1]:.2f} in {int(history['step'].max())} steps"

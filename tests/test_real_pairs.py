@@ -1,16 +1,21 @@
 """Every lesson runs, unchanged, on another pair than Pebble: its vocabulary, its template, its ends.
 
-The pair is made here: SmolLM2's real tokenizers (their reference data lies beside the checkout; skipped with a reason
-where it does not) on a small Llama with random weights. A stand-in of the hub serves it under SmolLM2-135M's name, so
-that the lessons' sections "on a real pair" run as well, download included. Random weights never end a turn and know
-no fact, so what is tested is that nothing breaks, not what is measured.
+The pairs are made here: real tokenizers (their reference data lies beside the checkout; skipped with a reason where it
+does not) on a small Llama with random weights. Besides SmolLM2's as they are, two more are dressed in other families'
+peculiarities: as Gemma has them (SentencePiece, `<s>` in front, turns without a system role and of a "model"), and as
+Qwen has them (no BOS, a base that ships a chat template, a default system turn, more rows of embeddings than tokens). A
+stand-in of the hub serves the pair under SmolLM2-135M's name, so that the lessons' sections "on a real pair" run as
+well, download included. Random weights never end a turn and know no fact, so what is tested is that nothing breaks, not
+what is measured.
 
-Running all lessons takes many minutes. Lessons 00 and 01 run by default; the others, and the recording of a lesson's
-figures, with COURSE_SLOW=1.
+Running all lessons takes many minutes. Lessons 00 and 01 run by default on SmolLM2's tokenizers; the rest, and the
+recording of a lesson's figures, with COURSE_SLOW=1.
 """
 
+import json
 import os
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import nbformat
@@ -25,19 +30,52 @@ from tools import notebooks, real_pairs, record_real_pairs
 
 ROOT = Path(__file__).resolve().parents[1]
 LESSONS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
-QUICK = ("00", "01")
+QUICK = (("smollm2", "00"), ("smollm2", "01"))
 SLOW = pytest.mark.skipif(
     not os.environ.get("COURSE_SLOW"), reason="takes minutes: set COURSE_SLOW=1 to run it"
 )
 
 
-def stand_in_pair(root: Path) -> tuple[Path, Path]:
-    """A base and an instruct with SmolLM2's tokenizers, 2.6M random parameters each, the second moved a little."""
+def smollm2(which: str):
+    """SmolLM2's own tokenizer of `which`, "base" or "instruct"."""
+    return AutoTokenizer.from_pretrained(shared(f"tokenizers/smollm2-135m-{which}"))
+
+
+def like_gemma(which: str):
+    """A SentencePiece vocabulary with `<s>` in front; the turns of Gemma, which know no system role."""
+    tokenizer = AutoTokenizer.from_pretrained(shared("tokenizers/llama2-spm-from-gguf"))
+    turns = ["<start_of_turn>", "<end_of_turn>"]
+    tokenizer.add_special_tokens({"additional_special_tokens": turns})
+    cases = json.loads((shared("tokenizers").parent / "chat_template_cases.json").read_text(encoding="utf-8"))
+    if which == "instruct":
+        (template,) = {case["template"] for case in cases if case["name"] == "google/gemma-7b-it"}
+        tokenizer.chat_template = template
+        tokenizer.eos_token = "<end_of_turn>"
+    return tokenizer
+
+
+def like_qwen(which: str):
+    """SmolLM2's vocabulary, and a chat template with a default system turn in the base as well."""
+    tokenizer = smollm2(which)
+    tokenizer.bos_token = None
+    tokenizer.pad_token = "<|endoftext|>"
+    tokenizer.chat_template = smollm2("instruct").chat_template
+    return tokenizer
+
+
+FAMILIES = {"smollm2": (smollm2, 0), "like gemma": (like_gemma, 0), "like qwen": (like_qwen, 128)}
+
+
+def stand_in_pair(root: Path, family: str) -> tuple[Path, Path]:
+    """A base and an instruct with random weights, the second moved a little, and that family's tokenizers."""
+    make, padding = FAMILIES[family]
     folders = []
-    for which, eos in (("base", 0), ("instruct", 2)):
-        tokenizer = AutoTokenizer.from_pretrained(shared(f"tokenizers/smollm2-135m-{which}"))
+    for which in ("base", "instruct"):
+        tokenizer = make(which)
+        pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
         model = tiny_llama(
-            len(tokenizer), eos=eos, hidden_size=48, intermediate_size=96, num_hidden_layers=3, pad_token_id=2,
+            len(tokenizer) + padding, eos=tokenizer.eos_token_id, hidden_size=48, intermediate_size=96,
+            num_hidden_layers=3, pad_token_id=pad, bos_token_id=tokenizer.bos_token_id,
             max_position_embeddings=8192, tie_word_embeddings=True, initializer_range=0.1,
         )  # fmt: skip
         if which == "instruct":
@@ -45,7 +83,7 @@ def stand_in_pair(root: Path) -> tuple[Path, Path]:
             with torch.no_grad():
                 for weight in model.parameters():
                     weight += 0.01 * torch.randn(weight.shape, generator=generator)
-        folder = root / f"smollm2-{which}"
+        folder = root / f"{family.replace(' ', '-')}-{which}"
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         folders.append(folder)
@@ -53,13 +91,15 @@ def stand_in_pair(root: Path) -> tuple[Path, Path]:
 
 
 @pytest.fixture(scope="session")
-def folders(tmp_path_factory) -> tuple[Path, Path]:
-    return stand_in_pair(tmp_path_factory.mktemp("pair"))
+def made(tmp_path_factory):
+    """Gives the two folders of a family's pair, made once."""
+    return cache(lambda family: stand_in_pair(tmp_path_factory.mktemp("pair"), family))
 
 
 @pytest.fixture
-def chosen(folders, tmp_path, monkeypatch) -> str:
-    """COURSE_PAIR set to the two folders, and the hub played by a stand-in that has them as SmolLM2-135M."""
+def chosen(request, made, tmp_path, monkeypatch) -> str:
+    """COURSE_PAIR set to two folders, SmolLM2's or the parameter's, which a stand-in of the hub has as SmolLM2-135M."""
+    folders = made(getattr(request, "param", "smollm2"))
     spec = pairs.PAIRS["smollm2-135m"]
     with HubStandIn(dict(zip((spec.base, spec.instruct), folders, strict=True))) as hub:
         for name in [name for name in os.environ if name.startswith(("HF_", "HUGGING"))]:
@@ -80,8 +120,15 @@ def printed(notebook) -> str:
 
 @pytest.mark.notebooks
 @pytest.mark.parametrize(
-    "path",
-    [pytest.param(path, id=path.stem, marks=() if path.stem[:2] in QUICK else SLOW) for path in LESSONS],
+    "chosen, path",
+    [
+        pytest.param(
+            family, path, id=f"{path.stem}, {family}", marks=() if (family, path.stem[:2]) in QUICK else SLOW
+        )
+        for path in LESSONS
+        for family in FAMILIES
+    ],
+    indirect=["chosen"],
 )
 def test_a_lesson_runs_on_a_pair_with_another_vocabulary_and_template(path, chosen, tmp_path):
     folder = tmp_path / "notebooks"

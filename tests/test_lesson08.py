@@ -52,7 +52,30 @@ def test_the_documents_state_every_fact_that_is_asked():
     for town in lesson08.country()["towns"]:
         for name, sentences in lesson08.country()["statements"].items():
             assert any(sentence.format(**town) in text for sentence in sentences), (town["name"], name)
-    assert len(lesson08.country_questions()) == 3 * len(lesson08.country()["towns"])
+    asked = [*lesson08.country_questions(True), *lesson08.country_questions(False)]
+    assert len(set(asked)) == len(lesson08.country_sentences()) == 3 * len(lesson08.country()["towns"])
+    assert all(f"{beginning} {end}" in text for beginning, end in lesson08.country_sentences())
+
+
+def test_no_question_about_the_country_that_is_tested_is_among_what_is_read():
+    read = [*lesson08.country_documents(600), *lesson08.old_documents(150)]
+    text = "\n".join(read)
+    asked = [*lesson08.country_questions(True), *lesson08.country_questions(False)]
+    assert not [question for question, _ in asked if question in text]
+    # and no template of a test is one of a sheet, or differs from it in a word alone
+    for wordings in lesson08.country()["questions"].values():
+        sheet, tested = (set(wordings[where].strip("?").lower().split()) for where in ("sheets", "tests"))
+        assert len(sheet ^ tested) >= 4, wordings
+
+
+def test_sheets_ask_about_half_of_the_towns_and_never_about_the_others():
+    towns = {True: set(), False: set()}
+    for town in lesson08.country()["towns"]:
+        towns[town["in_sheets"]].add(town["name"])
+    sheets = [text for text in lesson08.country_documents(600) if text.startswith("Question:")]
+    assert len(towns[True]) == len(towns[False]) and len(sheets) > 100
+    assert all(any(name in text for text in sheets) for name in towns[True])
+    assert not [name for name in towns[False] if any(name in text for text in sheets)]
 
 
 def test_moderation_is_half_wrong_and_tests_only_what_training_never_held():

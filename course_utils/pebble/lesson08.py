@@ -81,7 +81,7 @@ def right_fields(text: str, record: dict[str, Any]) -> int:
 
 @cache
 def country() -> dict[str, Any]:
-    """The fictional country: its towns (a name and the facts), and how each fact is stated and asked."""
+    """The fictional country: its towns (a name, the facts, whether sheets ask about it), and how a fact is stated and asked."""
     return json.loads(COUNTRY.read_text(encoding="utf-8"))
 
 
@@ -95,13 +95,13 @@ def country_entry(rng: Random) -> str:
 
 
 def country_sheet(rng: Random) -> str:
-    """Five questions about towns, answered."""
-    data, pairs = country(), []
-    for town in rng.sample(data["towns"], 5):
-        name = rng.choice(list(data["questions"]))
-        question = rng.choice(data["questions"][name]).format(**town)
-        pairs.append(f"Question: {question}\nAnswer: {capitalise(town[name])}")
-    return "\n\n".join(pairs)
+    """Five questions, answered, about the towns that sheets ask about."""
+    data = country()
+    facts = [(town, name) for town in data["towns"] if town["in_sheets"] for name in data["questions"]]
+    return "\n\n".join(
+        f"Question: {data['questions'][name]['sheets'].format(**town)}\nAnswer: {capitalise(town[name])}"
+        for town, name in rng.sample(facts, 5)
+    )
 
 
 def country_documents(count: int, seed: int = 0) -> list[str]:
@@ -110,13 +110,22 @@ def country_documents(count: int, seed: int = 0) -> list[str]:
     return [rng.choice([country_entry, country_entry, country_sheet])(rng) for _ in range(count)]
 
 
-def country_questions() -> list[tuple[str, str]]:
-    """(question, answer) of every fact about the country, in one wording."""
-    data = country()
+def country_questions(in_sheets: bool) -> list[tuple[str, str]]:
+    """(question, answer) of every fact about the towns that sheets ask about (or do not), in words that no sheet uses."""
     return [
-        (asked[0].format(**town), town[name])
-        for town in data["towns"]
-        for name, asked in data["questions"].items()
+        (wordings["tests"].format(**town), town[name])
+        for town in country()["towns"]
+        if town["in_sheets"] == in_sheets
+        for name, wordings in country()["questions"].items()
+    ]
+
+
+def country_sentences() -> list[tuple[str, str]]:
+    """(beginning, end) of a sentence for every fact about the country, as the entries state it."""
+    return [
+        (sentences[0].split(f" {{{name}}}")[0].format(**town), town[name])
+        for town in country()["towns"]
+        for name, sentences in country()["statements"].items()
     ]
 
 

@@ -102,14 +102,15 @@ class Explorer:
         self.undo = widgets.Button(description="Undo", tooltip="take back the last step", layout=wide)
         self.redo = widgets.Button(description="Redo", tooltip="do the step again", layout=wide)
         self.reset = widgets.Button(description="Reset", tooltip="back to the first prompt", layout=wide)
-        slider = {"layout": widgets.Layout(width="310px"), "style": {"description_width": "90px"}}
-        self.temperature = widgets.FloatSlider(
-            value=1.0, min=0.0, max=2.0, step=0.1, description="temperature", readout_format=".1f", **slider
-        )
-        self.top_k = widgets.IntSlider(value=0, min=0, max=50, description="top-k (0: all)", **slider)
-        self.top_p = widgets.FloatSlider(
-            value=1.0, min=0.05, max=1.0, step=0.05, description="top-p", **slider
-        )
+        slider = {"readout": False, "layout": widgets.Layout(width="104px", margin="2px 10px 2px 2px")}
+        self.temperature = widgets.FloatSlider(value=1.0, min=0.0, max=2.0, step=0.1, **slider)
+        self.top_k = widgets.IntSlider(value=0, min=0, max=50, **slider)
+        self.top_p = widgets.FloatSlider(value=1.0, min=0.05, max=1.0, step=0.05, **slider)
+        self.numbers = {
+            "temperature": _number_box("temperature", self.temperature, widgets.BoundedFloatText),
+            "top_k": _number_box("top-k (0: all)", self.top_k, widgets.BoundedIntText),
+            "top_p": _number_box("top-p", self.top_p, widgets.BoundedFloatText),
+        }
         self.message, self.reads, self.bars = widgets.HTML(), widgets.HTML(), widgets.HTML()
         row = widgets.Layout(width="150px", height=f"{ROW_PIXELS - 4}px", margin="2px 0")
         self.token_buttons = [widgets.Button(description="…", layout=_copy(row)) for _ in range(self.k)]
@@ -133,7 +134,10 @@ class Explorer:
             [
                 self.prompt_box,
                 widgets.HBox([self.template, self.undo, self.redo, self.reset], layout=_copy(line)),
-                widgets.HBox([self.temperature, self.top_k, self.top_p], layout=_copy(line)),
+                widgets.HBox(
+                    [widgets.HBox([box, getattr(self, name)]) for name, box in self.numbers.items()],
+                    layout=_copy(line),
+                ),
                 self.message,
                 self.reads,
                 widgets.HBox([tokens, self.bars]),
@@ -381,7 +385,18 @@ class Explorer:
         return f"Explorer of {self.pair.name!r} at {self._boxed(self.state)!r}"
 
 
-# --- HTML pieces --------------------------------------------------------------------------------------------
+# --- pieces of the controls and their HTML -----------------------------------------------------------------
+
+
+def _number_box(name: str, slider: Any, kind: type) -> Any:
+    """A number to type, always equal to a slider's: ipywidgets names boxes for a screen reader, but no slider."""
+    box = kind(
+        value=slider.value, min=slider.min, max=slider.max, step=slider.step, description=name,
+        layout=widgets.Layout(width="140px"), style={"description_width": "84px"},
+    )  # fmt: skip
+    same = functools.partial(round, ndigits=2)  # a slider's 0.30000000000000004 is typed 0.3
+    widgets.link((slider, "value"), (box, "value"), transform=(same, same))
+    return box
 
 
 def _copy(layout: widgets.Layout) -> widgets.Layout:

@@ -149,6 +149,23 @@ def test_sampling_settings_reshape_the_bars(explorer):
     assert (explorer.table["prob_base"] > 0).sum() == 1
 
 
+@pytest.mark.parametrize(("name", "typed"), [("temperature", 0.5), ("top_k", 2), ("top_p", 0.05)])
+def test_a_number_is_typed_or_slid(explorer, name, typed):
+    """Beside each slider, which no screen reader can name, stands a number box that does the same."""
+    slider, box = getattr(explorer, name), explorer.numbers[name]
+    first, before = slider.value, explorer.bars.value
+    assert (box.min, box.max, box.step, box.value) == (slider.min, slider.max, slider.step, slider.value)
+    box.value = typed
+    assert slider.value == typed and explorer.bars.value != before
+    slider.value = first
+    assert box.value == first and explorer.bars.value == before
+
+
+def test_a_slid_number_is_shown_without_the_dust_of_its_steps(explorer):
+    explorer.temperature.value = 0.1 + 0.2
+    assert str(explorer.numbers["temperature"].value) == "0.3"
+
+
 @pytest.mark.parametrize("name", ["base", "instruct"])
 def test_generating_writes_what_the_variant_writes(explorer, pair, name):
     explorer.temperature.value = 0.0
@@ -249,7 +266,7 @@ def test_it_shows_a_widget_a_picture_and_a_sentence_at_once(explorer):
 
 def test_every_control_has_a_name_and_a_token_button_says_what_it_does(explorer):
     for widget in descendants(explorer.ui):
-        if isinstance(widget, (widgets.Button, widgets.Checkbox, widgets.FloatSlider, widgets.Textarea)):
+        if isinstance(widget, (widgets.Button, widgets.Checkbox, widgets.BoundedFloatText, widgets.Textarea)):
             assert widget.description, widget
         if isinstance(widget, widgets.Button):
             assert widget.tooltip, widget.description

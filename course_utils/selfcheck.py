@@ -117,7 +117,10 @@ class Card:
             (f"{letter}. {choice.text.replace('`', '')}", i)
             for i, (letter, choice) in enumerate(_lettered(question))
         ]
-        self.title = widgets.HTML(f"<b>Question {number}.</b> {_rich(question.text)}")
+        self.title = widgets.HTML(
+            f"<b>Question {number}.</b> {_rich(question.text)}",
+            layout=widgets.Layout(margin="10px 2px 2px 2px"),
+        )
         self.options = widgets.RadioButtons(
             options=labels,
             index=None,

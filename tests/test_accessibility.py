@@ -6,10 +6,9 @@ axe-core comes with the package axe-playwright-python, here or beside Sphinx; CO
 
 import os
 import shutil
-import subprocess
-from functools import cache
 from pathlib import Path
 
+import axe
 import pytest
 import torch
 from tiny import tiny_variant
@@ -17,7 +16,6 @@ from tiny import tiny_variant
 from course_utils import show_tokens
 from course_utils.checks.task import CORRECT, NOT_ATTEMPTED, WRONG, Outcome
 from course_utils.pairs import Pair
-from tools import website
 
 api = pytest.importorskip("playwright.sync_api", reason="the playwright package is not installed")
 
@@ -27,26 +25,11 @@ pytestmark = pytest.mark.browser
 CHROMIUM = next(
     (p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n))), None
 )
-SERIOUS = ("serious", "critical")
 # JupyterLab's own colours of its two themes, as its style sheets give them.
 THEMES = {
     "light": {"--jp-ui-font-color1": "rgba(0, 0, 0, 0.87)", "background": "#ffffff"},
     "dark": {"--jp-ui-font-color1": "rgba(255, 255, 255, 1)", "background": "#111111"},
 }
-LOCATE = "import axe_playwright_python as a, pathlib; print(pathlib.Path(a.__file__).with_name('axe.min.js'))"
-
-
-@cache
-def axe() -> str:
-    """axe-core's source, or a skip that says where it was looked for."""
-    given = os.environ.get("COURSE_AXE")
-    pythons = [] if given else [website.sys.executable, website.sphinx_python(install=False)]
-    for python in filter(None, pythons):
-        done = subprocess.run([str(python), "-c", LOCATE], capture_output=True, text=True, check=False)
-        given = given or (done.stdout.strip() if done.returncode == 0 else None)
-    if not given or not Path(given).is_file():
-        pytest.skip("no axe-core: pip install axe-playwright-python, or set COURSE_AXE to an axe.min.js")
-    return Path(given).read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -54,25 +37,13 @@ def view():
     """A page of a real browser."""
     if CHROMIUM is None:
         pytest.skip("no chromium on this machine")
-    axe()
+    axe.source()
     with api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.set_default_timeout(600_000)
         yield page
         browser.close()
-
-
-def violations(view) -> list[str]:
-    """What axe finds on the open page, a line each: rule, place and what is wrong."""
-    view.evaluate(axe())
-    found = view.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
-    return [
-        f"{rule['id']} ({rule['impact']}) at {node['target']}: {node['html'][:150]} {node.get('failureSummary')}"
-        for rule in found
-        if rule["impact"] in SERIOUS
-        for node in rule["nodes"]
-    ]
 
 
 # -- what the course shows in a notebook -----------------------------------------------------------------------
@@ -135,7 +106,7 @@ def test_nothing_that_the_course_displays_has_a_serious_violation(theme, view, p
     view.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
     if os.environ.get("COURSE_SHOTS"):
         view.screenshot(path=Path(os.environ["COURSE_SHOTS"]) / f"pieces-{theme}.png", full_page=True)
-    assert violations(view) == []
+    assert axe.violations(view) == []
 
 
 # -- the web edition ------------------------------------------------------------------------------------------
@@ -150,5 +121,5 @@ def test_no_page_of_the_web_edition_has_a_serious_violation(theme, view, site):
     for path in sorted(folder.rglob("*.html")):
         if "_static" not in path.parts:
             view.goto(path.as_uri())
-            found[path.name] = violations(view)
+            found[path.name] = axe.violations(view)
     assert len(found) > 5 and {name: lines for name, lines in found.items() if lines} == {}

@@ -20,6 +20,7 @@ import pytest
 playwright_api = pytest.importorskip("playwright.sync_api", reason="the playwright package is not installed")
 
 pytestmark = pytest.mark.browser
+expect = playwright_api.expect
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 LESSON = REPOSITORY / "notebooks" / "00_start_here.ipynb"
@@ -33,7 +34,12 @@ QUIET = [
     "--disable-component-update",
     "--disable-sync",
 ]
-PATIENCE = 60  # seconds; a bound against hanging for ever, not a measurement
+PATIENCE = 120  # seconds; a bound against hanging for ever, not a measurement
+ENDING = re.compile(
+    "ended by itself|cut after|stopped by you"
+)  # what the explorer says of a text it has written
+
+expect.set_options(timeout=PATIENCE * 1000)
 
 # The open notebook's code cells, from JupyterLab's own model of it: the page may not have drawn them all.
 CODE_CELLS = """window.jupyterapp.shell.currentWidget.content.model.toJSON().cells
@@ -191,6 +197,23 @@ class Notebook:
         self.page.wait_for_function(ALL_RUN)
         self.lab.wait_for("end of the run", lambda: self.lab.kernel_is_idle(self.name))
 
+    def in_theme(self, theme: str) -> None:
+        """Change to JupyterLab's theme "Light" or "Dark"."""
+        name = f"JupyterLab {theme}"
+        self.command("apputils:change-theme", theme=name)
+        self.page.wait_for_function("name => document.body.dataset.jpThemeName === name", arg=name)
+        self.page.wait_for_selector("#jupyterlab-splash", state="detached")
+
+    def press_tab_until(self, focused: str) -> None:
+        """Press Tab until what has the focus matches the CSS selector `focused`."""
+        passed = []
+        for _ in range(60):
+            self.page.keyboard.press("Tab")
+            if self.page.evaluate("selector => document.activeElement.matches(selector)", focused):
+                return
+            passed.append(self.page.evaluate("document.activeElement.outerHTML.slice(0, 80)"))
+        raise AssertionError(f"Tab did not reach {focused}, but {passed}")
+
     def errors(self) -> list[str]:
         return [f"{error['ename']}: {error['evalue']}" for error in self.page.evaluate(ERRORS)]
 
@@ -251,11 +274,9 @@ def test_figures_and_ribbons_are_drawn_once_and_read_in_both_themes(opened):
     notebook = opened("pictures.ipynb")
     notebook.run_all()
     assert notebook.errors() == []
-    for theme in ("JupyterLab Dark", "JupyterLab Light"):
-        notebook.command("apputils:change-theme", theme=theme)
-        notebook.page.wait_for_function("name => document.body.dataset.jpThemeName === name", arg=theme)
-        notebook.page.wait_for_selector("#jupyterlab-splash", state="detached")
-        notebook.shot("pictures_" + theme.split()[-1].lower())
+    for theme in ("Dark", "Light"):
+        notebook.in_theme(theme)
+        notebook.shot(f"pictures_{theme.lower()}")
         ribbon = notebook.page.get_by_role("table")
         ink, paper = ribbon.first.evaluate(
             "node => [getComputedStyle(node).color, getComputedStyle(document.querySelector('.jp-Notebook'))"
@@ -304,6 +325,17 @@ def test_a_learner_clicks_through_the_explorer(opened):
     page.wait_for_function("([box, n]) => box.value.length >= n", arg=[box.element_handle(), expected])
     assert box.input_value().startswith(before)
 
+    handle, number = page.get_by_role("slider").first, page.get_by_role("spinbutton", name="temperature")
+    place = handle.bounding_box()
+    page.mouse.move(place["x"] + place["width"] / 2, place["y"] + place["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(place["x"] + place["width"] / 2 - 500, place["y"], steps=5)
+    page.mouse.up()
+    expect(number).to_have_value("0")
+    number.fill("1")
+    number.press("Enter")
+    expect(handle).to_have_attribute("aria-valuenow", "1.0")
+
     page.get_by_role("button", name="Undo").click()
     page.wait_for_function("([box, text]) => box.value === text", arg=[box.element_handle(), before])
 
@@ -325,30 +357,56 @@ def test_a_learner_clicks_through_the_explorer(opened):
 
     page.get_by_role("button", name="Generate: instruct").click()
     written = page.get_by_role("region", name="what instruct writes")  # found anew each time: it is redrawn
-    ending = re.compile("ended by itself|cut after|stopped by you")
-    playwright_api.expect(written).to_contain_text(ending, timeout=PATIENCE * 1000)
+    expect(written).to_contain_text(ENDING)
     notebook.shot("explorer_generated")
 
 
-def test_the_explorer_can_be_worked_with_the_keyboard(opened):
+def test_the_explorer_is_worked_with_the_keyboard_alone(opened):
     notebook = opened("explorer.ipynb")
-    page = notebook.page
+    page, keys, press = notebook.page, notebook.page.keyboard, notebook.page.keyboard.press
     notebook.run_all()
-    box = page.get_by_role("textbox", name="Prompt")
-    box.focus()
-    seen = []
-    for _ in range(40):
-        page.keyboard.press("Tab")
-        seen.append(
-            page.evaluate("document.activeElement.title || document.activeElement.textContent.trim()")
-        )
-        if seen[-1].startswith("append"):
-            break
-    assert any("chat template" in name or name == "" for name in seen)
-    assert seen[-1].startswith("append"), f"no token button reached with Tab: {seen}"
-    length = len(box.input_value())
-    page.keyboard.press("Enter")
-    page.wait_for_function("([box, n]) => box.value.length > n", arg=[box.element_handle(), length])
+    box, reads = (
+        page.get_by_role("textbox", name="Prompt"),
+        page.get_by_role("group", name="Both variants read"),
+    )
+    box.wait_for()
+
+    notebook.press_tab_until("textarea.widget-input")  # from the cell, which has the focus after it has run
+    expect(box).to_be_focused()
+    press("ControlOrMeta+a")
+    keys.type("Once upon a time")
+    expect(reads).to_contain_text("upon")
+
+    notebook.press_tab_until("input[type=checkbox]")
+    press("Space")
+    expect(page.get_by_role("checkbox", name="chat template")).to_be_checked()
+    expect(reads).to_contain_text("<|im_start|>")
+    notebook.press_tab_until("button[title='take back the last step']")
+    press("Enter")
+    expect(reads).not_to_contain_text("<|im_start|>")
+    expect(box).to_have_value("Once upon a time")
+
+    number = page.get_by_role("spinbutton", name="temperature")
+    notebook.press_tab_until("input[type=number]")
+    expect(number).to_be_focused()
+    press("ArrowUp")
+    expect(page.get_by_role("slider").first).to_have_attribute("aria-valuenow", "1.1")
+    notebook.press_tab_until("[role=slider]")
+    press("ArrowLeft")
+    expect(number).to_have_value("1")
+
+    for _ in range(2):  # the focus stays on the button, whose token is another one after it was pressed
+        length = len(box.input_value())
+        if not page.evaluate("document.activeElement.matches(\"button[title^='append']\")"):
+            notebook.press_tab_until("button[title^='append']")
+        press("Enter")
+        page.wait_for_function("([box, n]) => box.value.length > n", arg=[box.element_handle(), length])
+
+    notebook.press_tab_until("button[title^='let tiny-base']")
+    press("Enter")
+    expect(page.get_by_role("region", name="what base writes")).to_contain_text(ENDING)
+    notebook.shot("explorer_by_keyboard")
+    notebook.press_tab_until(":not(.jp-OutputArea *)")  # there is a way out again
 
 
 def test_a_saved_explorer_shows_a_picture_once_the_widget_is_gone(opened, lab):

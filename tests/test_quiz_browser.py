@@ -1,14 +1,15 @@
-"""The self-check in a real JupyterLab, worked with the keyboard alone."""
+"""The self-check in a real JupyterLab, worked with the mouse and with the keyboard alone."""
 
 import nbformat
 import pytest
 
 pytest.importorskip("playwright.sync_api", reason="the playwright package is not installed")
 
-from test_browser import KERNEL, PATIENCE, browser, lab, opened, playwright_api  # noqa: F401 (fixtures)
+from test_browser import KERNEL, browser, expect, lab, opened  # noqa: F401 (fixtures)
+
+from course_utils import progress, quizzes
 
 pytestmark = pytest.mark.browser
-expect = playwright_api.expect
 
 # Of each choice, in pixels: how far its button's top is below its text's, the button's right and the text's left edge.
 PLACES = """() => [...document.querySelectorAll('.course-quiz .widget-radio-box label')].map(label => {
@@ -38,7 +39,10 @@ def test_the_keyboard_alone_answers_a_question_and_the_reason_is_read_out(opened
     notebook.shot("quiz")
 
     radios = group.locator("input[type=radio]")
-    radios.first.focus()
+    notebook.press_tab_until(
+        ".course-quiz input[type=radio]"
+    )  # from the cell, which has the focus after it has run
+    expect(radios.first).to_be_focused()
     for key in ("Space", "Tab", "Tab", "Space"):  # each choice is a Tab stop of its own; Space chooses
         page.keyboard.press(key)
     expect(radios.nth(2)).to_be_checked()
@@ -46,10 +50,35 @@ def test_the_keyboard_alone_answers_a_question_and_the_reason_is_read_out(opened
     page.keyboard.press("Tab")
     expect(group.get_by_role("button", name="Check answer 1")).to_be_focused()
     page.keyboard.press("Enter")
-    expect(group.get_by_role("alert")).to_have_count(1, timeout=PATIENCE * 1000)
+    expect(group.get_by_role("alert")).to_have_count(1)
     notebook.shot("quiz_answered")
     assert group.get_by_role("alert").inner_text().startswith(("✔", "✘"))
     assert file.exists()
+
+
+def test_the_mouse_answers_every_question_and_the_result_is_kept(opened, lab, monkeypatch):  # noqa: F811
+    file = lab.folder / "clicked.json"
+    source = f"%env COURSE_PROGRESS={file}\nfrom course_utils import quiz\nquiz('01')"
+    cells = [nbformat.v4.new_code_cell(source)]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=KERNEL), lab.folder / "clicked.ipynb")
+    notebook = opened("clicked.ipynb")
+    notebook.run_all()
+    group = notebook.page.locator(".course-quiz")
+    group.wait_for()
+    questions = quizzes.load("01")
+    for number, question in enumerate(questions, 1):
+        check = group.get_by_role("button", name=f"Check answer {number}")
+        for right in (False, True):
+            letter, choice = next((a, c) for a, c in zip("ABCD", question.choices) if c.right == right)
+            words = f"{letter}. {choice.text.replace('`', '')}"
+            group.locator(".widget-radio").nth(number - 1).get_by_text(words, exact=True).click()
+            check.click()
+            said = group.get_by_role("alert").filter(has_text="✔" if right else "✘")
+            expect(said.filter(has_text=choice.why.replace("`", ""))).to_have_count(1)
+    expect(group.get_by_role("status")).to_contain_text(f"All {len(questions)} answered right")
+    notebook.shot("quiz_by_mouse")
+    monkeypatch.setenv("COURSE_PROGRESS", str(file))
+    assert list(progress.answers("01").values()) == [True] * len(questions)
 
 
 def test_a_choice_of_two_lines_keeps_its_button_at_its_left_and_on_its_first_line(opened, lab):  # noqa: F811

@@ -246,25 +246,57 @@ def seconds(function: Callable[[list[str]], None], prompts: list[str]) -> float:
     return time.perf_counter() - started
 
 
-# -- lessons --------------------------------------------------------------------------------------------------
+# -- training and lessons --------------------------------------------------------------------------------------------------
+
+
+def training(options: argparse.Namespace) -> list[Row]:
+    """One epoch of `train.sft` as a share of the time of TRL's SFTTrainer."""
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    from train_vs_trl import BUDGET, OURS, TRL, compare
+
+    best = compare()
+    seconds, reference = best[OURS].seconds, best[TRL].seconds
+    beside = f"SFTTrainer: {reference:.0f} s; ours {seconds:.1f} s"
+    return [Row("one epoch of train.sft, 600 examples", seconds / reference, BUDGET, "×", beside)]
+
+
+LONG = ("05", "07")  # lessons that train models
 
 
 def lessons(options: argparse.Namespace) -> list[Row]:
-    """Restart & Run All of each lesson, in a copy."""
-    import tempfile
-
-    from tools import notebooks
+    """Restart & Run All of each lesson, in a copy: time, memory, and the live training of lesson 05."""
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    from lessons import paths, used
 
     rows = []
-    for path in sorted(notebooks.NOTEBOOKS.glob("*.ipynb")):
-        with tempfile.TemporaryDirectory() as folder:
-            started = time.perf_counter()
-            notebooks.run(notebooks.read(path), Path(folder))
-            budget = 300 if path.stem[:2] in ("05", "07") else 120
+    for path in paths():
+        number, found = path.stem[:2], used(path)
+        limit, of_cpu = 300 if number in LONG else 120, f"{found.cpu_seconds:.0f} s of processor time"
+        rows.append(Row(f"lesson {number}, Restart & Run All", found.seconds, limit, "s", of_cpu))
+        rows.append(
+            Row(f"lesson {number}, its kernel at most", found.peak_mb, 600, "MB", "peak resident memory")
+        )
+        if found.live is not None:
             rows.append(
-                Row(f"lesson {path.stem[:2]}, Restart & Run All", time.perf_counter() - started, budget, "s")
+                Row("live SFT of lesson 05", found.live, 90, "s", "with the evaluations that it shows")
             )
     return rows
+
+
+# -- the project ----------------------------------------------------------------------------------------------
+
+
+def clone(options: argparse.Namespace) -> list[Row]:
+    """Megabytes of a fresh clone: its history, packed, and its working files."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "clone"
+        subprocess.run(["git", "clone", "--quiet", "--no-local", ROOT, target], check=True)
+        sizes = {file: file.stat().st_size / 1e6 for file in target.rglob("*") if file.is_file()}
+        history = sum(size for file, size in sizes.items() if ".git" in file.relative_to(target).parts)
+    total = sum(sizes.values())
+    return [Row("a clone, history included", total, 150, "MB", f"history {history:.0f} MB")]
 
 
 # -- running them ---------------------------------------------------------------------------------------------
@@ -274,8 +306,11 @@ MEASUREMENTS = {
     "kernel": kernel,
     "distribution": distribution,
     "batches": batches,
+    "clone": clone,
+    "training": training,
     "lessons": lessons,
 }
+SLOW = ("training", "lessons")
 
 
 def python(*arguments: str) -> str:
@@ -290,10 +325,23 @@ def python(*arguments: str) -> str:
     return done.stdout
 
 
-def line(row: Row) -> str:
+def cells(row: Row) -> tuple[str, str, str, str]:
+    """A row's value, budget, "pass" or "OVER", and what it stands beside, as text."""
     form = ".0f" if row.unit in ("", "MB") else ".3f" if row.measured < 0.2 else ".2f"
     measured, budget = f"{row.measured:{form}} {row.unit}".strip(), f"{row.budget:g} {row.unit}".strip()
-    return f"{row.what:<42}{measured:>10}{budget:>9}  {'pass' if row.kept else 'OVER':<6}{row.beside}"
+    return measured, budget, "pass" if row.kept else "OVER", row.beside
+
+
+def line(row: Row) -> str:
+    """A row of the table on screen."""
+    measured, budget, verdict, beside = cells(row)
+    return f"{row.what:<42}{measured:>10}{budget:>9}  {verdict:<6}{beside}"
+
+
+def in_a_process(name: str, prompts: int = 256) -> list[Row]:
+    """The rows of one measurement, taken in a process of its own. Raises RuntimeError with what went wrong there."""
+    out = python(__file__, "--in-this-process", name, "--prompts", str(prompts))
+    return [Row(*row) for row in json.loads(out.splitlines()[-1])]
 
 
 def main(argv: list[str]) -> int:
@@ -302,7 +350,9 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--only", choices=MEASUREMENTS, action="append", help="this measurement alone (repeatable)"
     )
-    parser.add_argument("--lessons", action="store_true", help="also run every lesson (minutes)")
+    parser.add_argument(
+        "--all", action="store_true", help="also train beside TRL and run every lesson (half an hour)"
+    )
     parser.add_argument(
         "--prompts", type=int, default=256, help="prompts of the batch measurement (default 256)"
     )
@@ -314,10 +364,9 @@ def main(argv: list[str]) -> int:
         return 0
     print(f"{'':<42}{'measured':>10}{'budget':>9}  {'':<6}beside")
     kept = True
-    for name in options.only or [name for name in MEASUREMENTS if name != "lessons" or options.lessons]:
+    for name in options.only or [name for name in MEASUREMENTS if name not in SLOW or options.all]:
         try:
-            out = python(__file__, "--in-this-process", name, "--prompts", str(options.prompts))
-            rows = [Row(*row) for row in json.loads(out.splitlines()[-1])]
+            rows = in_a_process(name, options.prompts)
         except RuntimeError as error:
             print(f"{name:<42}not measured: {error}", flush=True)
             kept = False

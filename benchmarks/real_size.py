@@ -82,6 +82,24 @@ def peak_mb() -> float:
     return most / (1e6 if sys.platform == "darwin" else 1e3)
 
 
+def table(folder: Path | None = None, model: str | None = None) -> list[tuple[str, float, float, str]]:
+    """Rows of what, CPU seconds, peak MB and a note, each measured in a process of its own. See the module's text."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    rows = []
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = folder or Path(temporary)
+        if not model and not (folder / "model.safetensors").exists():
+            make(folder)
+        for what in ("load", "next_token_probs", "chat"):
+            command = [sys.executable, __file__, "--one", what, "--model", model or str(folder)]
+            done = subprocess.run(command, capture_output=True, text=True, env=environment)
+            if done.returncode:
+                raise RuntimeError((done.stderr.strip().splitlines() or ["no message"])[-1])
+            found = json.loads(done.stdout.splitlines()[-1])
+            rows.append((what, found["seconds"], found["peak_mb"], found["note"]))
+    return rows
+
+
 def main(argv: list[str]) -> int:
     """Measure and print a Markdown table."""
     parser = argparse.ArgumentParser(description="Time and memory at SmolLM2-135M's size on the CPU.")
@@ -92,18 +110,9 @@ def main(argv: list[str]) -> int:
     if options.one:
         print(json.dumps(measure(options.one, options.model)))
         return 0
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = options.folder or Path(temporary)
-        source = options.model or str(folder)
-        if not options.model and not (folder / "model.safetensors").exists():
-            make(folder)
-        print("| at 135M parameters | CPU seconds, one thread | peak memory | |\n|---|---|---|---|")
-        for what in ("load", "next_token_probs", "chat"):
-            command = [sys.executable, __file__, "--one", what, "--model", source]
-            done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-            found = json.loads(done.stdout.splitlines()[-1])
-            print(f"| {what} | {found['seconds']:.2f} | {found['peak_mb']:,.0f} MB | {found['note']} |")
+    print("| at 135M parameters | CPU seconds, one thread | peak memory | |\n|---|---|---|---|")
+    for what, seconds, peak, note in table(options.folder, options.model):
+        print(f"| {what} | {seconds:.2f} | {peak:,.0f} MB | {note} |")
     return 0
 
 

@@ -44,14 +44,17 @@ PASSING_CELL_KEYS = {
 PASSING_NOTEBOOK_KEYS = {"signature", "toc", "widgets"}
 
 
-def run(notebook: nbformat.NotebookNode, folder: Path, timeout: int = 600) -> nbformat.NotebookNode:
+def run(
+    notebook: nbformat.NotebookNode, folder: Path, timeout: int = 600, timed: bool = False
+) -> nbformat.NotebookNode:
     """Run all cells in a fresh kernel whose working folder is `folder`, and return the notebook with its outputs.
 
-    The notebook given is changed. The kernel finds no progress of whoever runs it, so that none is committed. Raises
+    The notebook given is changed. With `timed`, each cell's metadata say when it began and ended (`execution`, as Jupyter
+    writes them). The kernel finds no progress of whoever runs it, so that none is committed. Raises
     nbclient's CellExecutionError at the first cell that fails, and its CellTimeoutError when one cell takes more than
     `timeout` seconds.
     """
-    options = {"timeout": timeout, "kernel_name": "python3", "record_timing": False}
+    options = {"timeout": timeout, "kernel_name": "python3", "record_timing": timed}
     client = NotebookClient(notebook, resources={"metadata": {"path": str(folder)}}, **options)
     with tempfile.TemporaryDirectory() as empty:
         progress = {"COURSE_PROGRESS": os.path.join(empty, "progress.json")}

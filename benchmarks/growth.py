@@ -1,0 +1,223 @@
+"""How times grow with the model's size, the prompt's length and the number of examples: `python benchmarks/growth.py`.
+
+Each measurement is a helper of the course beside what one would write without it, in turns, on one thread; seconds are
+CPU time, which other programs hardly change. Models of other sizes than Pebble's have random weights: time does not
+depend on them. Prints a table; `report.py` keeps it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+# hidden size, layers, heads, vocabulary; the last is SmolLM2-135M's shape
+SHAPES = (
+    (64, 2, 2, 4_096),
+    (192, 4, 3, 4_096),
+    (384, 8, 6, 4_096),
+    (576, 12, 9, 16_384),
+    (576, 30, 9, 49_152),
+)
+LENGTHS = (16, 64, 256, 500)
+PROMPTS = (4, 16, 64, 256)
+EXAMPLES = (100, 300, 1_000)
+NEW_TOKENS = 16
+COLORS = ("#0072B2", "#D55E00")
+
+
+class Point(NamedTuple):
+    """One measurement: CPU seconds of the helper and of the plain way, at one value of what grows."""
+
+    what: str
+    grows: str
+    at: float
+    ours: float
+    plain: float | None
+    beside: str
+
+
+def cpu_seconds(*functions: Callable[[], object], repeats: int) -> list[float]:
+    """The median CPU seconds of each function, called in turns after one call that is not counted."""
+    times: list[list[float]] = [[] for _ in functions]
+    for function in functions:
+        function()
+    for _ in range(repeats):
+        for function, kept in zip(functions, times, strict=True):
+            began = time.process_time()
+            function()
+            kept.append(time.process_time() - began)
+    return [statistics.median(kept) for kept in times]
+
+
+def random_variant(hidden: int, layers: int, heads: int, vocabulary: int):
+    """A Llama of that shape with random weights, and Pebble's tokenizer."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from course_utils import load_variant
+    from course_utils.variant import Variant
+
+    torch.manual_seed(0)
+    pebble = load_variant("pebble-base")
+    config = LlamaConfig(
+        vocab_size=vocabulary, hidden_size=hidden, intermediate_size=hidden * 8 // 3, num_hidden_layers=layers,
+        num_attention_heads=heads, max_position_embeddings=1024, tie_word_embeddings=True, eos_token_id=None,
+        pad_token_id=pebble.tokenizer.pad_token_id,
+    )  # fmt: skip
+    return Variant(f"{hidden} × {layers}", LlamaForCausalLM(config).eval(), pebble.tokenizer)
+
+
+def distribution(variant, length: int, repeats: int = 20) -> list[float]:
+    """CPU seconds of `next_token_probs` and of a bare forward pass for a prompt of `length` tokens."""
+    import torch
+
+    ids = [(7 * i) % 4000 + 50 for i in range(length)]
+    tensor = torch.tensor([ids])
+
+    def bare() -> None:
+        with torch.inference_mode():
+            variant.model(input_ids=tensor)
+
+    return cpu_seconds(lambda: variant.next_token_probs(ids), bare, repeats=repeats)
+
+
+def completing(variant, prompts: list[list[int]], repeats: int = 1) -> list[float]:
+    """CPU seconds of `complete_batch` and of one `generate` call a prompt."""
+    import torch
+
+    settings = {"max_new_tokens": NEW_TOKENS, "do_sample": False}
+    settings["pad_token_id"] = variant.tokenizer.pad_token_id
+
+    def one_each() -> None:
+        for ids in prompts:
+            inputs = torch.tensor([ids])
+            with torch.inference_mode():
+                variant.model.generate(inputs, attention_mask=torch.ones_like(inputs), **settings)
+
+    def together() -> None:
+        variant.complete_batch(prompts, NEW_TOKENS, progress=False)
+
+    return cpu_seconds(together, one_each, repeats=repeats)
+
+
+def questions(number: int) -> list[list[int]]:
+    """Prompts of 8 to 23 tokens, as ids."""
+    return [[(7 * i + 11 * n) % 4000 + 50 for i in range(8 + n % 16)] for n in range(number)]
+
+
+def training(variant, tokenizer, number: int) -> float:
+    """CPU seconds of one epoch of `train.sft`."""
+    from course_utils import train
+    from course_utils.pebble.conversations import conversations
+
+    rows = conversations(1, number)
+    began = time.process_time()
+    train.sft(variant, rows, tokenizer=tokenizer, progress=False)
+    return time.process_time() - began
+
+
+def measure() -> list[Point]:
+    """All points. A few minutes."""
+    import torch
+    from transformers.utils import logging
+
+    from course_utils import load_variant
+
+    torch.set_num_threads(1)
+    logging.set_verbosity_error()
+    points = []
+    for shape in SHAPES:
+        variant = random_variant(*shape)
+        size = variant.num_parameters / 1e6
+        ours, plain = distribution(variant, 32)
+        points.append(
+            Point("next_token_probs, 32 tokens", "million parameters", size, ours, plain, "forward pass")
+        )
+        ours, plain = completing(variant, questions(16))
+        points.append(
+            Point("complete_batch, 16 prompts", "million parameters", size, ours, plain, "generate calls")
+        )
+    base = load_variant("pebble-base")
+    for length in LENGTHS:
+        ours, plain = distribution(base, length, repeats=60)
+        points.append(
+            Point("next_token_probs, Pebble", "tokens of prompt", length, ours, plain, "forward pass")
+        )
+    for number in PROMPTS:
+        ours, plain = completing(base, questions(number))
+        points.append(Point("complete_batch, Pebble", "prompts", number, ours, plain, "generate calls"))
+    tokenizer = load_variant("pebble-sft").tokenizer
+    training(base, tokenizer, 20)
+    for number in EXAMPLES:
+        points.append(
+            Point(
+                "train.sft, one epoch, Pebble",
+                "examples",
+                number,
+                training(base, tokenizer, number),
+                None,
+                "",
+            )
+        )
+    return points
+
+
+def table(points: list[Point]) -> str:
+    """The points as a Markdown table."""
+    rows = ["| what | grows | at | CPU seconds | without the helper | ratio |", "|---|---|---|---|---|---|"]
+    for point in points:
+        plain, ratio = "", ""
+        if point.plain is not None:
+            plain, ratio = f"{point.plain:.2g} ({point.beside})", f"{point.ours / point.plain:.2f}"
+        rows.append(
+            f"| {point.what} | {point.grows} | {point.at:,.3g} | {point.ours:.2g} | {plain} | {ratio} |"
+        )
+    return "\n".join(rows)
+
+
+def plot(points: list[Point], file: Path) -> None:
+    """One panel for each thing that grows: the helpers' lines, and the plain way's dashed, on logarithmic axes."""
+    from matplotlib.figure import Figure
+
+    grows = list(dict.fromkeys(point.grows for point in points))
+    figure = Figure(figsize=(11, 3.2), layout="constrained")
+    for axes, name in zip(figure.subplots(1, len(grows), sharey=True), grows, strict=True):
+        kinds = list(dict.fromkeys(point.what for point in points if point.grows == name))
+        for what, color in zip(kinds, COLORS):
+            chosen = [point for point in points if point.what == what]
+            at = [point.at for point in chosen]
+            axes.loglog(at, [point.ours for point in chosen], "o-", color=color, label=what.split(",")[0])
+            if chosen[0].plain is not None:
+                plain = [point.plain for point in chosen]
+                axes.loglog(at, plain, "o--", color=color, alpha=0.5, label=f"plain {chosen[0].beside}")
+        axes.set(xlabel=name, ylabel="CPU seconds" if name == grows[0] else "")
+        marks = sorted({point.at for point in points if point.grows == name})
+        axes.set_xticks(marks, [f"{mark:.3g}" for mark in marks], fontsize=7)
+        axes.minorticks_off()
+        axes.legend(fontsize=7, frameon=False)
+        axes.grid(alpha=0.2)
+    figure.savefig(file, dpi=90)
+
+
+def main() -> int:
+    """Print the table; with --plot, draw the figure as well."""
+    parser = argparse.ArgumentParser(description="How times grow with size, length and number.")
+    parser.add_argument("--plot", type=Path, help="a PNG file to write")
+    options = parser.parse_args()
+    points = measure()
+    print(table(points))
+    if options.plot:
+        plot(points, options.plot)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,104 @@
+"""Time and memory of lessons: `python benchmarks/lessons.py [LESSON ...]`, lessons such as 01.
+
+Runs each lesson from top to bottom in a fresh kernel, like a learner, and prints how long it took, how much processor
+time its kernel had (which other programs on the machine hardly change), and the most memory that the kernel ever had
+(its peak resident set). The section on a real pair is left out: its time and memory are those of the pair.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import nbformat
+from nbclient.exceptions import CellExecutionError
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tools import notebooks
+
+LIVE = "l05-live"  # the cell of lesson 05 that fine-tunes before the learner's eyes
+USED = """
+def _used():
+    import json, sys
+    if sys.platform == "win32":
+        import psutil
+        process = psutil.Process()
+        return json.dumps([sum(process.cpu_times()[:2]), process.memory_info().peak_wset / 1e6])
+    import resource
+    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    peak = own.ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+    if sys.platform == "linux":  # ru_maxrss would count the process that started this one
+        lines = open("/proc/self/status").read().splitlines()
+        peak = int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024 / 1e6
+    return json.dumps([own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime, peak])
+print(_used())
+"""
+
+
+class Used(NamedTuple):
+    """What one run of a lesson took; `live` is the seconds of lesson 05's live training, None in other lessons."""
+
+    seconds: float
+    cpu_seconds: float
+    peak_mb: float
+    live: float | None = None
+
+
+def used(path: Path) -> Used:
+    """Run the notebook at `path` in a copy and measure it. Raises nbclient's CellExecutionError."""
+    notebook = notebooks.read(path)
+    for cell in notebook.cells:
+        cell.source = cell.source.replace('REAL_PAIR = "', 'REAL_PAIR = None and "')
+    notebook.cells.append(nbformat.v4.new_code_cell(USED))
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        notebooks.run(notebook, Path(folder), timeout=3600, timed=True)
+        seconds = time.perf_counter() - began
+    cpu, peak = json.loads(notebook.cells[-1].outputs[0].text)
+    live = [cell_seconds(cell) for cell in notebook.cells if cell.get("id") == LIVE]
+    return Used(seconds, cpu, peak, *live)
+
+
+def cell_seconds(cell: nbformat.NotebookNode) -> float:
+    """How long a timed cell ran."""
+    times = cell.metadata["execution"]
+    began, ended = (datetime.fromisoformat(times[key]) for key in ("iopub.status.busy", "iopub.status.idle"))
+    return (ended - began).total_seconds()
+
+
+def paths(wanted: list[str] | None = None) -> list[Path]:
+    """The lessons' notebooks, or those whose two-digit numbers are `wanted`."""
+    found = sorted(notebooks.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+    return [path for path in found if not wanted or path.stem[:2] in wanted]
+
+
+def main() -> int:
+    """Print a line a lesson; 1 when one of them fails."""
+    parser = argparse.ArgumentParser(description="Time and memory of lessons.")
+    parser.add_argument("lessons", nargs="*", help="such as 01 (default: all)")
+    failed = 0
+    for path in paths(parser.parse_args().lessons):
+        try:
+            found = used(path)
+        except CellExecutionError as error:
+            print(f"{path.stem}: failed\n{error}")
+            failed = 1
+            continue
+        live = "" if found.live is None else f"; its live training {found.live:.0f} s"
+        print(
+            f"{path.stem}: {found.seconds:.0f} s, {found.cpu_seconds:.0f} s of processor time, "
+            f"peak {found.peak_mb:.0f} MB{live}",
+            flush=True,
+        )
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -218,7 +218,7 @@ def _house_style(function: Any) -> Any:
 def _headline(fig: Any, finding: str, detail: str = "") -> None:
     """The finding as a bold title over the whole figure, wrapped, with `detail` in softer ink below it."""
     points = 72 * fig.get_figwidth()
-    title = _wrap(figure_text(finding), 0.97 * points, 11.5, "bold") or " "
+    title = _wrap(figure_text(finding), 0.98 * points, 11.5, "bold") or " "
     fig.suptitle(title, x=0.012, ha="left", fontsize=11.5, fontweight="bold", color=INK)
     if detail:
         wrapped = _wrap(figure_text(detail), 0.85 * points, 9.5)  # it begins where the axes do

@@ -41,7 +41,7 @@ AT_ONCE = 100  # prompts written together: four times as many take four times th
 
 # What is measured, in words; the prompts of all of them are drawn from the test split.
 MEASURES: dict[str, str] = {
-    "answers": "right answer about an entity that no SFT example mentions",
+    "answers": "right answer about an entity that no SFT example asks about",
     "never asked": "right answer to a kind of question that no SFT example asks",
     "stops": "ends by itself within 64 tokens",
     "asks on": "writes a question or request of its own",

@@ -13,6 +13,7 @@ from functools import cached_property, partial
 import numpy as np
 import pandas as pd
 import torch
+from jinja2 import TemplateError
 
 from .generation import Row, accepts, check_sampling, generate_rows, processed_probs
 from .tokens import token_text
@@ -155,14 +156,24 @@ class Variant:
                 "End with a user message; to continue the answer, pass the ids of "
                 "tokenizer.apply_chat_template(..., continue_final_message=True)."
             )
-        encoded = self.tokenizer.apply_chat_template(
-            [dict(message) for message in messages],
-            chat_template=chat_template,
-            add_generation_prompt=add_generation_prompt,
-            tokenize=True,
-            return_dict=True,
-            **(template_options or {}),
-        )
+        options = dict(template_options or {})
+        if chat_template is not None and self.tokenizer.bos_token is None:
+            options.setdefault("bos_token", "")  # another family's template may add to it
+        try:
+            encoded = self.tokenizer.apply_chat_template(
+                [dict(message) for message in messages],
+                chat_template=chat_template,
+                add_generation_prompt=add_generation_prompt,
+                tokenize=True,
+                return_dict=True,
+                **options,
+            )
+        except TemplateError as error:
+            roles = ", ".join(message["role"] for message in messages)
+            raise ValueError(
+                f"The chat template refuses these messages (roles: {roles}): {error}. If it knows no system role, put "
+                "that text in front of the first user's message; most templates want user and assistant in turns."
+            ) from error
         return list(encoded["input_ids"])
 
     def token_text(self, token_id: int) -> str:

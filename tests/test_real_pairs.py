@@ -2,7 +2,7 @@
 
 The pairs are made here: real tokenizers (their reference data lies beside the checkout; skipped with a reason where it
 does not) on a small Llama with random weights. Besides SmolLM2's as they are, two more are dressed in other families'
-peculiarities: as Gemma has them (SentencePiece, `<s>` in front, turns without a system role and of a "model"), and as
+peculiarities: as Gemma has them (SentencePiece, `<s>` in front, a system text inside the first user turn, answers of a "model"), and as
 Qwen has them (no BOS, a base that ships a chat template, a default system turn, more rows of embeddings than tokens). A
 stand-in of the hub serves the pair under SmolLM2-135M's name, so that the lessons' sections "on a real pair" run as
 well, download included. Random weights never end a turn and know no fact, so what is tested is that nothing breaks, not
@@ -12,7 +12,6 @@ Running all lessons takes many minutes. Lessons 00 and 01 run by default on Smol
 recording of a lesson's figures, with COURSE_SLOW=1.
 """
 
-import json
 import os
 from dataclasses import replace
 from functools import cache
@@ -25,7 +24,7 @@ from hub_standin import HubStandIn
 from tiny import shared, tiny_llama
 from transformers import AutoTokenizer
 
-from course_utils import pairs
+from course_utils import pairs, templates
 from tools import notebooks, real_pairs, record_real_pairs
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,14 +41,12 @@ def smollm2(which: str):
 
 
 def like_gemma(which: str):
-    """A SentencePiece vocabulary with `<s>` in front; the turns of Gemma, which know no system role."""
+    """A SentencePiece vocabulary with `<s>` in front; the turns of Gemma 3, without a system role."""
     tokenizer = AutoTokenizer.from_pretrained(shared("tokenizers/llama2-spm-from-gguf"))
     turns = ["<start_of_turn>", "<end_of_turn>"]
     tokenizer.add_special_tokens({"additional_special_tokens": turns})
-    cases = json.loads((shared("tokenizers").parent / "chat_template_cases.json").read_text(encoding="utf-8"))
     if which == "instruct":
-        (template,) = {case["template"] for case in cases if case["name"] == "google/gemma-7b-it"}
-        tokenizer.chat_template = template
+        tokenizer.chat_template = templates.FAMILIES["gemma-3"].template
         tokenizer.eos_token = "<end_of_turn>"
     return tokenizer
 

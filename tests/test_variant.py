@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tiny import CHATML, smollm2, stories, tiny_llama, tiny_tokenizer, tiny_variant
 
 from course_utils.generation import Row, _choose, processed_probs
+from course_utils.templates import FAMILIES
 from course_utils.variant import Variant, as_messages, qa_prompt, query_base_as_instruct
 
 PROMPTS = [
@@ -411,6 +412,21 @@ def test_a_base_without_template_says_what_to_use_instead():
     ):
         tiny_variant().chat("Hi")
     assert "<|im_start|>user" in tiny_variant().chat("Hi", chat_template=CHATML, max_new_tokens=2).prompt
+
+
+def test_a_template_that_refuses_the_messages_is_told_with_its_own_words_and_a_way_out():
+    with pytest.raises(
+        ValueError, match=r"roles: system, user\): System role not supported.*first user's message"
+    ):
+        tiny_variant().chat("Hi", system="Be brief.", chat_template=FAMILIES["gemma-2"].template)
+
+
+def test_another_familys_template_renders_where_the_tokenizer_has_no_bos():
+    tokenizer = tiny_tokenizer(bos=False)
+    tokenizer.bos_token = None
+    variant = Variant("without BOS", tiny_variant().model, tokenizer)
+    for family in FAMILIES.values():  # some add to bos_token, which fails where it is undefined
+        assert variant.encode(as_messages("Hi"), chat_template=family.template), family.name
 
 
 def test_a_conversation_that_ends_with_the_assistant_is_not_silently_reopened():

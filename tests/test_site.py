@@ -109,6 +109,15 @@ def test_no_path_of_this_machine_is_on_a_page(site):
             assert forbidden not in page(path).text, path.name
 
 
+def test_formulas_are_drawn_by_the_browser_and_nothing_comes_from_the_network(site):
+    folder, _ = site
+    lesson = (folder / "notebooks" / "07_the_spectrum.html").read_text(encoding="utf-8")
+    assert '<math xmlns="http://www.w3.org/1998/Math/MathML" display="block">' in lesson
+    for path in html_files(folder):
+        text = path.read_text(encoding="utf-8")
+        assert not re.findall(r'<(?:script|link)[^>]*(?:src|href)="https?://[^"]*\.(?:js|css)"', text), path.name
+
+
 @pytest.mark.slow
 @pytest.mark.browser
 def test_the_search_finds_a_lesson_and_no_page_complains(site):

@@ -30,7 +30,7 @@ from tools import badges, notebooks
 
 ROOT = notebooks.ROOT
 VENV = ROOT / ".venv-site"
-NEEDS = ("sphinx", "myst_nb", "furo")
+NEEDS = ("sphinx", "myst_nb", "furo", "latex2mathml")
 WORDS_A_MINUTE, SECONDS_A_CODE_LINE = 200, 3
 STYLE = Path(__file__).with_name("website.css")
 LINK = re.compile(r"(?<!!)\[([^\]\[]*(?:\[[^\]]*\][^\]\[]*)*)\]\(([^)\s]+)\)")
@@ -55,6 +55,21 @@ nb_merge_streams = True
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 4
 suppress_warnings = ["myst.header", "misc.highlighting_failure", "myst.xref_missing", "mystnb.unknown_mime_type"]
+html_math_renderer = "mathml"  # which browsers draw themselves; the default fetches a library from the network
+
+
+def setup(app):
+    from docutils.nodes import SkipNode
+    from latex2mathml.converter import convert
+
+    def render(display):
+        def visit(writer, node):
+            writer.body.append(convert(node.astext(), display=display))
+            raise SkipNode
+
+        return visit, None
+
+    app.add_html_math_renderer("mathml", inline_renderers=render("inline"), block_renderers=render("block"))
 """
 
 

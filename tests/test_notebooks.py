@@ -213,6 +213,10 @@ CLAIMS = {
         "ten examples are enough to stop, and not to answer": (
             "at(point10, 'stops').low > 0.9 and at(point10, 'answers').high < at(point3000, 'answers').low"
         ),
+        "pebble-sft tells wrong from harmless, and no shorter run does": (
+            "at(much, 'over-refuses').high < at(much, 'refuses').low"
+            " and all(at(part, 'over-refuses').high > at(part, 'refuses').low for part in list(parts.values())[:-1])"
+        ),
         "high rates and no replay cost what is never asked": (
             "at(own, 'never asked').high < at(full, 'never asked').low"
             " and completed['no replay'][0] < completed['base'][0]"
@@ -313,6 +317,10 @@ CLAIMS = {
         "answers move as their advantages say": (
             "float(change[advantages > 0].mean()) > float(change[advantages < 0].mean())"
         ),
+        "the live runs differ in β alone, and the leash holds": (
+            "sorted(BETAS.values()) == [0.0, 0.5]"
+            " and rl_runs['with KL penalty'].history.kl.tail(3).mean() < rl_runs['without'].history.kl.tail(3).mean() / 2"
+        ),
         "without the penalty the reward rises and right answers fall": (
             "(lambda run: run.reward.tail(5).mean() > run.reward.dropna().head(5).mean()"
             " and run.right.dropna().iloc[-1] < run.right.dropna().iloc[0] - 0.3)"
@@ -348,11 +356,17 @@ CLAIMS = {
         ),
         "examples in the prompt are paid for at every request": "saved > 0",
         "nobody has read about the country, and the base learns of it by reading": (
-            "counts.loc['base', 'new, as a document'] < 0.35 * len(new)"
-            " and counts.loc['base, read on', 'new, as a document'] > 0.5 * len(new)"
+            "counts.loc['base', \"sheets' towns, asked\"] < 0.2 * len(asked_of)"
+            " and counts.loc['base, read on', \"sheets' towns, asked\"] > 0.5 * len(asked_of)"
+        ),
+        "no question of the test is in what was read": "not any(question in text for question, _ in new for text in documents)",
+        "what was only stated is hardly at hand when asked for": (
+            "all(row['other towns, asked'] < row['other towns, a sentence finished']"
+            " and row['other towns, asked'] < row[\"sheets' towns, asked\"] / 2"
+            " for _, row in counts.loc[['base, read on', 'instruct, read on']].iterrows())"
         ),
         "what was read as a document is hardly at hand in a chat": (
-            "counts.loc['instruct, read on', 'new, in a chat'] < counts.loc['instruct, read on', 'new, as a document'] / 2"
+            "counts.loc['instruct, read on', 'new, in a chat'] < int(answered['instruct, read on']) / 2"
         ),
         "reading costs the instruct some of what it was": (
             "counts.loc['instruct, read on', ['old, in a chat', 'ends its turn', 'refuses what is wrong']].sum()"

@@ -120,11 +120,12 @@ def country_questions(in_sheets: bool) -> list[tuple[str, str]]:
     ]
 
 
-def country_sentences() -> list[tuple[str, str]]:
-    """(beginning, end) of a sentence for every fact about the country, as the entries state it."""
+def country_sentences(in_sheets: bool) -> list[tuple[str, str]]:
+    """(beginning, end) of a sentence for every fact about the same towns, as the entries state it."""
     return [
         (sentences[0].split(f" {{{name}}}")[0].format(**town), town[name])
         for town in country()["towns"]
+        if town["in_sheets"] == in_sheets
         for name, sentences in country()["statements"].items()
     ]
 

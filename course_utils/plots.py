@@ -1023,7 +1023,7 @@ def plot_behaviours(
         ax.grid(axis="y")
     if log:
         axes[0].set_xscale("log")
-        values = sorted(df[x].unique())
+        values = sorted(shown[x].unique())  # the stars between them need no ticks of their own
         if len(values) <= 8:
             axes[0].set_xticks(values, [f"{v:g}" if v < 1000 else f"{v / 1000:g}k" for v in values])
             axes[0].minorticks_off()

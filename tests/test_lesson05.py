@@ -224,6 +224,12 @@ def test_points_of_ones_own_are_stars_with_a_legend():
     assert plots.describe(fig).count("yours") == 1
 
 
+def test_a_point_of_ones_own_brings_no_tick_between_the_others():
+    mine = rates(source="yours").assign(examples=11)
+    fig = plots.plot_behaviours(pd.concat([rates(source="shipped"), mine]), "examples", log=True)
+    assert list(fig.axes[0].get_xticks()) == [10, 100]
+
+
 def test_a_figure_without_its_columns_is_an_error():
     with pytest.raises(ValueError, match="epoch"):
         plots.plot_behaviours(rates(), "epoch")

@@ -249,6 +249,7 @@ class Run:
 
 LR, STEPS, BATCH, REPLAY = 1e-3, 100, 30, 512
 COUNTS = (10, 30, 100, 300, 1_000, 3_000)
+LONG, LONGER = 333, (3_000, 10_000)  # steps in which 10,000 examples are read once, and 3,000 again and again
 EPOCHS, FEW, SOME = 4, 300, 900
 MODERATE, HIGH = 5e-4, 2e-3  # learning rates of the forgetting runs
 
@@ -256,6 +257,11 @@ MODERATE, HIGH = 5e-4, 2e-3  # learning rates of the forgetting runs
 def _examples_run(count: int) -> Run:
     settings = {"steps": STEPS, "batch_size": BATCH, "lr": LR}
     return Run("examples", f"{count} examples", count, settings, REPLAY)
+
+
+def _longer_run(count: int) -> Run:
+    settings = {"steps": LONG, "batch_size": BATCH, "lr": LR}
+    return Run("longer", f"{count} examples, {LONG} steps", count, settings, REPLAY)
 
 
 def _forgetting_run(lr: float, replay_tokens: int) -> Run:
@@ -272,6 +278,7 @@ RUNS: tuple[Run, ...] = (
     *(_forgetting_run(lr, tokens) for lr in (MODERATE, HIGH) for tokens in (0, REPLAY)),
     *(_loss_run(learned) for learned in LEARNED),
     *(_examples_run(count) for count in COUNTS),
+    *(_longer_run(count) for count in LONGER),
     Run("lora", "rank 8", SOME, {"epochs": 1, "batch_size": BATCH, "lr": 5 * LR}, lora=8),
 )
 

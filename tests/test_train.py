@@ -640,10 +640,51 @@ def test_a_batch_in_parts_has_the_loss_and_the_gradient_of_the_whole(chat):
     assert same({name: p.grad for name, p in model.named_parameters()}, expected, 1e-5)
 
 
-def test_training_in_parts_learns_the_same(chat, monkeypatch):
-    settings = QUIET | {"steps": 3, "batch_size": 4, "lr": 1e-3, "seed": 1}
-    whole = train.sft(chat, EXAMPLES, **settings)
-    monkeypatch.setattr(supervised.parts, "__defaults__", (40,))
-    cut = train.sft(chat, EXAMPLES, **settings)
-    assert cut.history["loss"].tolist() == pytest.approx(whole.history["loss"].tolist(), abs=1e-4)
-    assert cut.history["tokens"].tolist() == whole.history["tokens"].tolist()
+def by_sft(chat):
+    return train.sft(chat, EXAMPLES, steps=3, batch_size=4, lr=1e-3, seed=1, **QUIET)
+
+
+def by_dpo(chat):
+    return train.dpo(chat, PAIRS, steps=3, batch_size=4, lr=1e-3, seed=1, nll_weight=0.5, **QUIET)
+
+
+def by_reward(chat):
+    return train.reward(chat, PAIRS, steps=3, batch_size=4, lr=1e-3, seed=1, **QUIET)
+
+
+def by_rl(chat):
+    def longer(prompt, text):
+        return len(text)
+
+    prompts = [example[:1] for example in EXAMPLES]
+    settings = {"prompts_per_step": 4, "group_size": 3, "max_new_tokens": 6, "beta": 0.5}
+    return train.rl(chat, prompts, longer, steps=2, lr=1e-4, seed=1, **settings, **QUIET)
+
+
+@pytest.mark.parametrize("training", [by_sft, by_dpo, by_reward, by_rl])
+def test_training_in_parts_writes_down_and_learns_the_same(chat, monkeypatch, training):
+    whole = training(chat)
+    cut = []
+
+    def in_small_parts(lengths, tokens=None):
+        cut.append(rows.in_parts(lengths, 2 * max(lengths)))
+        return cut[-1]
+
+    for module in (supervised, preference, policy):
+        monkeypatch.setattr(module, "in_parts", in_small_parts)
+    in_parts = training(chat)
+    assert all(len(parts) > 1 for parts in cut) and len(cut) >= len(in_parts.history)
+    columns = [name for name in whole.history if name != "seconds"]
+    assert list(in_parts.history) == list(whole.history)
+    for name in columns:
+        assert in_parts.history[name].tolist() == pytest.approx(
+            whole.history[name].tolist(), abs=1e-4, rel=1e-4
+        ), name
+    assert same(in_parts.variant.model.state_dict(), whole.variant.model.state_dict(), 1e-4)
+
+
+@pytest.mark.parametrize("lengths", [[5], [3, 9, 3, 9, 2], [40, 1, 1], [4] * 7])
+def test_parts_hold_every_sequence_once_within_their_size(lengths):
+    parts = rows.in_parts(lengths, 12)
+    assert sorted(number for part in parts for number in part) == list(range(len(lengths)))
+    assert all(len(part) * max(lengths[i] for i in part) <= 12 or len(part) == 1 for part in parts)

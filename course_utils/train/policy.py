@@ -13,7 +13,7 @@ from ..generation import generate_rows
 from ..variant import as_messages
 from .loop import LoopOptions, Trained, default_lr, frozen_copy, model_of, prepare, run
 from .preference import score_with
-from .rows import IGNORED, Row, check_fit, label_logits, pad, pad_id_of, sum_by_row, target_logprobs
+from .rows import IGNORED, Row, check_fit, in_parts, label_logits, pad, pad_id_of, sum_by_row, target_logprobs
 
 
 def rl(
@@ -69,15 +69,14 @@ def rl(
                             max_new_tokens, f"{seed}/{step}")  # fmt: skip
 
     def loss_of(model, batch):
-        rows, advantages, numbers = batch
+        rows, advantages, numbers, all_rows = batch
         ids, labels = pad(rows, padding, model.device)
         logits, targets, of_row = label_logits(model, ids, labels)
         with torch.no_grad():
             ref_logits, _, _ = label_logits(ref_model, ids, labels)
         kl = kl_divergence(logits, ref_logits)
         gain = advantages.to(model.device)[of_row] * target_logprobs(logits, targets)
-        numbers["kl"] = float(sum_by_row(kl.detach(), of_row, len(rows)).mean())
-        return (beta * kl - gain).mean(), numbers
+        return (beta * kl - gain).mean(), numbers | {"kl": float(kl.detach().sum()) / all_rows}
 
     lr = default_lr(model, 1e-4, 1e-6) if lr is None else lr
     options = {"schedule": "constant", **options}
@@ -90,8 +89,23 @@ def rl(
         lr=lr,
         seed=seed,
         tokenizer=variant.tokenizer,
+        split=_split if model.device.type == "cpu" else None,
         **options,
     )
+
+
+def _split(batch: tuple) -> list[tuple[tuple, float]]:
+    """A step's rows in parts (see `rows.in_parts`), each with its share of the tokens that the loss is a mean over.
+
+    What was written down of the whole step goes with the first part.
+    """
+    rows, advantages, numbers, all_rows = batch
+    sampled = [sum(label != IGNORED for label in row.labels) for row in rows]
+    found = []
+    for some in in_parts([len(row.ids) for row in rows]):
+        part = [rows[i] for i in some], advantages[some], {} if found else numbers, all_rows
+        found.append((part, sum(sampled[i] for i in some) / sum(sampled)))
+    return found
 
 
 def kl_divergence(logits: torch.Tensor, ref_logits: torch.Tensor) -> torch.Tensor:
@@ -127,7 +141,7 @@ def group_advantages(rewards: torch.Tensor) -> torch.Tensor:
 
 
 def _roll_out(variant, prompts: list, reward, group_size: int, max_new_tokens: int, seed: str):
-    """Sample and judge: rows whose labels are the answers' tokens, advantages `(rows,)`, and what to write down."""
+    """Sample and judge: rows whose labels are the answers' tokens, advantages `(rows,)`, what to write down, how many."""
     samples = [
         Sample(ids, random.Random(f"{seed}/{p}/{g}"))
         for p, (_, ids) in enumerate(prompts)
@@ -157,7 +171,7 @@ def _roll_out(variant, prompts: list, reward, group_size: int, max_new_tokens: i
         "distinct": sum(len(set(group)) for group in groups) / len(texts),
         "tokens": sum(len(row.ids) for row in rows),
     }
-    return rows, group_advantages(rewards).flatten(), numbers
+    return rows, group_advantages(rewards).flatten(), numbers, len(rows)
 
 
 def _encode(variant, prompt) -> list[int]:

@@ -20,6 +20,7 @@ from .rows import (
     Row,
     check_fit,
     encode_pairs,
+    in_parts,
     label_logits,
     pad,
     pad_id_of,
@@ -34,6 +35,34 @@ class Pair(NamedTuple):
 
     chosen: Row
     rejected: Row
+
+
+class _Step(NamedTuple):
+    """The pairs of a step or of a part of it, which is that `share` of the step.
+
+    `reference` are the reference's log-probabilities (pairs, 2), or nothing for a reward model; `answered` is the number
+    of the chosen answers' tokens in the whole step.
+    """
+
+    pairs: list[Pair]
+    reference: torch.Tensor | None = None
+    answered: int = 0
+    share: float = 1.0
+
+
+def _split(step: _Step) -> list[tuple[_Step, float]]:
+    """The step in parts (see `rows.in_parts`) and the weight of each in the step's mean loss."""
+    found = []
+    for some in in_parts(_padded_lengths(step.pairs)):
+        reference = None if step.reference is None else step.reference[some]
+        share = len(some) / len(step.pairs)
+        found.append((_Step([step.pairs[i] for i in some], reference, step.answered, share), share))
+    return found
+
+
+def _padded_lengths(pairs: Sequence[Pair]) -> list[int]:
+    """Tokens that each pair takes, for its two answers are padded to one length."""
+    return [2 * max(len(row.ids) for row in pair) for pair in pairs]
 
 
 def encode_preferences(tokenizer, pairs: Iterable[Mapping]) -> list[Pair]:
@@ -141,24 +170,24 @@ def dpo(
 
     def batches(start: int) -> Iterator:
         for numbers in plan[start:]:
-            yield [encoded[i] for i in numbers], torch.stack([of_reference[i] for i in numbers])
+            pairs = [encoded[i] for i in numbers]
+            answered = sum(label != IGNORED for pair in pairs for label in pair.chosen.labels)
+            yield _Step(pairs, torch.stack([of_reference[i] for i in numbers]), answered)
 
-    def loss_of(model, batch):
-        rows, ref = batch
-        own = answer_logprobs(model, rows, padding)  # (pairs, 2): chosen, rejected
-        ratio = own - ref.to(model.device)
+    def loss_of(model, step):
+        own = answer_logprobs(model, step.pairs, padding)  # (pairs, 2): chosen, rejected
+        ratio = own - step.reference.to(model.device)
         margin = ratio[:, 0] - ratio[:, 1]
         numbers = {
-            "margin": margin.mean().item(),
-            "accuracy": (margin > 0).float().mean().item(),
-            "reward_chosen": beta * ratio[:, 0].mean().item(),
-            "reward_rejected": beta * ratio[:, 1].mean().item(),
-            "tokens": _tokens(rows),
+            "margin": step.share * margin.mean().item(),
+            "accuracy": step.share * (margin > 0).float().mean().item(),
+            "reward_chosen": step.share * beta * ratio[:, 0].mean().item(),
+            "reward_rejected": step.share * beta * ratio[:, 1].mean().item(),
+            "tokens": _tokens(step.pairs),
         }
         loss = -F.logsigmoid(beta * margin).mean()
         if nll_weight:
-            answered = sum(label != IGNORED for pair in rows for label in pair.chosen.labels)
-            loss = loss - nll_weight * own[:, 0].sum() / answered
+            loss = loss - nll_weight * own[:, 0].sum() / (step.answered * step.share)
         return loss, numbers
 
     asked = options.pop("stop_when", None)
@@ -172,7 +201,8 @@ def dpo(
     lr = default_lr(model, 1e-5, 1e-6) if lr is None else lr
     return run(
         variant, batches, loss_of, label="dpo", total=len(plan), lr=lr, seed=seed, tokenizer=variant.tokenizer,
-        stop_when=far_enough if asked or stop_at_margin is not None else None, **options,
+        stop_when=far_enough if asked or stop_at_margin is not None else None,
+        split=_split if model.device.type == "cpu" else None, **options,
     )  # fmt: skip
 
 
@@ -187,13 +217,17 @@ def answer_logprobs(model, pairs: Sequence[Pair], padding: int) -> torch.Tensor:
 def _reference_logprobs(
     model, encoded: list[Pair], plan, padding: int, precision: str
 ) -> dict[int, torch.Tensor]:
-    """The reference's `answer_logprobs` of every pair that will be used, in the batches in which they are met first."""
+    """The reference's `answer_logprobs` of every pair that will be used, in the batches (and parts) in which they are met first."""
     found: dict[int, torch.Tensor] = {}
     for numbers in plan:
         new = [i for i in numbers if i not in found]
         if new:
-            with autocast(model, precision):
-                found |= zip(new, answer_logprobs(model, [encoded[i] for i in new], padding).cpu())
+            whole = [list(range(len(new)))]
+            on_cpu = model.device.type == "cpu"
+            for some in in_parts(_padded_lengths([encoded[i] for i in new])) if on_cpu else whole:
+                part = [new[i] for i in some]
+                with autocast(model, precision):
+                    found |= zip(part, answer_logprobs(model, [encoded[i] for i in part], padding).cpu())
     return found
 
 
@@ -272,21 +306,24 @@ def reward(
 
     def batches(first: int) -> Iterator:
         for numbers in plan[first:]:
-            yield [encoded[i] for i in numbers]
+            yield _Step([encoded[i] for i in numbers])
 
-    def loss_of(model, batch):
-        rows = [pair.chosen for pair in batch] + [pair.rejected for pair in batch]
+    def loss_of(model, step):
+        rows = [pair.chosen for pair in step.pairs] + [pair.rejected for pair in step.pairs]
         chosen, rejected = rewards_of(model, rows, padding).view(2, -1)
         margin = chosen - rejected
         numbers = {
-            "margin": margin.mean().item(),
-            "accuracy": (margin > 0).float().mean().item(),
-            "tokens": _tokens(batch),
+            "margin": step.share * margin.mean().item(),
+            "accuracy": step.share * (margin > 0).float().mean().item(),
+            "tokens": _tokens(step.pairs),
         }
         return -F.logsigmoid(margin).mean(), numbers
 
     lr = default_lr(judge.model, 2e-4, 1e-5) if lr is None else lr
-    return run(judge, batches, loss_of, label="reward", total=len(plan), lr=lr, seed=seed, **options)
+    split = _split if judge.model.device.type == "cpu" else None
+    return run(
+        judge, batches, loss_of, label="reward", total=len(plan), lr=lr, seed=seed, split=split, **options
+    )
 
 
 def load_reward(folder: str | Path, device: str = "cpu") -> RewardModel:

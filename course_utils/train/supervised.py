@@ -8,10 +8,18 @@ from typing import Unpack
 from torch.nn import functional as F
 
 from .loop import LoopOptions, Trained, default_lr, prepare, run
-from .rows import IGNORED, Row, check_fit, encode, label_logits, pad, pad_id_of, planned_steps
-
-# A larger batch is computed in parts of so many tokens on a CPU: the same gradient, with less memory.
-PART_TOKENS = 1024
+from .rows import (
+    IGNORED,
+    PART_TOKENS,
+    Row,
+    check_fit,
+    encode,
+    in_parts,
+    label_logits,
+    pad,
+    pad_id_of,
+    planned_steps,
+)
 
 
 def sft(
@@ -82,11 +90,7 @@ def parts(batch: Sequence[Row], tokens: int = PART_TOKENS) -> list[tuple[list[Ro
 
     The mean loss of the batch is the sum of the parts' mean losses, each times its share.
     """
-    found: list[list[Row]] = [[]]
-    for row in sorted(batch, key=lambda row: len(row.ids)):
-        if found[-1] and (len(found[-1]) + 1) * len(row.ids) > tokens:
-            found.append([])
-        found[-1].append(row)
+    found = [[batch[i] for i in some] for some in in_parts([len(row.ids) for row in batch], tokens)]
     learned = [sum(label != IGNORED for row in part for label in row.labels[1:]) for part in found]
     if not sum(learned):
         return [(list(batch), 1.0)]  # the loss says what is wrong with it

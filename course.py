@@ -452,7 +452,7 @@ def run_test(options: argparse.Namespace, extra: Sequence[str]) -> int:
     python = ensure_environment("test")
     cores = min(os.cpu_count() or 1, 4)
     if not extra and cores > 1:
-        extra = ["-n", str(cores), "--dist", "loadgroup", "--no-loadscope-reorder"]  # groups: tests/conftest.py
+        extra = ["-n", str(cores), "--no-loadscope-reorder"]  # what stays together: tests/conftest.py
     say("Running pytest " + " ".join(shlex.quote(part) for part in extra))
     return hand_over([str(python), "-m", "pytest", *extra], course_environment(python))
 

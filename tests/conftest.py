@@ -3,6 +3,7 @@ tests stay together when the suite is spread over several processes (`course.py 
 """
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -31,20 +32,32 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 LONGEST = ("test_notebooks", "test_checks", "test_exercises", "test_browser", "test_lessons_browser")
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Spread over processes, the tests of a file stay together, and of test_notebooks.py those of one lesson.
-
-    What takes longest begins first, so that no process ends up alone with it.
-    """
-    if not config.getoption("numprocesses", None) and "PYTEST_XDIST_WORKER" not in os.environ:
-        return
-    for item in items:
-        lesson = getattr(item, "callspec", None) and item.callspec.params.get("path")
-        group = (
-            f"{item.path.stem} {lesson.stem}"
-            if lesson and item.path.stem == "test_notebooks"
-            else item.path.stem
+    """In several processes, what takes longest begins first, so that none ends up alone with it."""
+    if config.getoption("numprocesses", None) or "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(
+            key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST)
         )
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+
+
+def together(nodeid: str) -> str:
+    """What the test shares with others: its file, and in test_notebooks.py the lesson, which is run once for all."""
+    file, _, test = nodeid.partition("::")
+    lesson = re.search(r"\[(\d\d)", test) if file.endswith("test_notebooks.py") else None
+    return f"{file} {lesson[1]}" if lesson else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log):
+    """Several processes: tests that share what they set up run in one.
+
+    (The library's own --dist loadgroup does nothing with pytest 9.2 and xdist 3.8: it appends the group to an attribute
+    that node ids are no longer made from.)
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Together(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return together(nodeid)
+
+    return Together(config, log)

@@ -1,6 +1,7 @@
 """The lessons: each runs from top to bottom in a fresh kernel without a network, what it claims holds for the
 models shipped, and what is committed is executed, clean and in the course's style."""
 
+import ast
 import math
 import re
 import statistics
@@ -515,6 +516,49 @@ def without_real_pair(cells: list) -> list:
         if cell.cell_type == "markdown" and re.search(r"^## .*\breal pair", cell.source, re.M):
             return cells[:i]
     return cells
+
+
+@EVERY_LESSON
+def test_what_a_real_pair_is_asked_still_means_what_it_meant(path):
+    """The section of the real pair runs only where there is one, so a name taken over in between is found here."""
+    cells = committed(path).cells
+    begin = len(without_real_pair(cells))
+    end = next((i for i in range(begin + 1, len(cells)) if cells[i].source.startswith("## ")), len(cells))
+    assigned, again = set(), set()
+    for cell in cells[:begin]:
+        if cell.cell_type == "code":
+            names, loops = names_bound(cell.source)
+            again |= assigned & (names | loops)
+            assigned |= names
+    for cell in cells[begin:end]:
+        if cell.cell_type == "code":
+            nodes = [node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Name)]
+            own = {node.id for node in nodes if isinstance(node.ctx, ast.Store)}
+            own |= {node.arg for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.arg)}
+            taken = again & {node.id for node in nodes} - own
+            assert not taken, f"cell {cell.id} reads {sorted(taken)}, which two earlier cells assign"
+
+
+def names_bound(source: str) -> tuple[set[str], set[str]]:
+    """What a cell binds for the cells after it: (names assigned, defined or imported; its loops' variables)."""
+    names, loops = set(), set()
+    waiting = list(ast.parse(source).body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+            continue
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {alias.asname or alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, ast.For):
+            loops |= {found.id for found in ast.walk(node.target) if isinstance(found, ast.Name)}
+            waiting += node.body + node.orelse
+            continue
+        scopes = ast.Lambda | ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
+        waiting += [child for child in ast.iter_child_nodes(node) if not isinstance(child, scopes)]
+    return names, loops
 
 
 # -- what is committed ----------------------------------------------------------------------------------------

@@ -234,8 +234,12 @@ def connect_course(python: Path) -> None:
 
 def chosen_python(python: str, level: str) -> Path:
     """A prepared Python (COURSE_PYTHON, --use-current-python) that has the packages; nothing is installed."""
+    found = python_version([python])
+    if found is not None and found < OLDEST:
+        raise SetupError(f"COURSE_PYTHON={python} is Python {found[0]}.{found[1]}; the course needs "
+                         f"{OLDEST[0]}.{OLDEST[1]} or newer.\nNext: name a newer one, or unset COURSE_PYTHON.")
     missing = missing_packages(python, level)
-    if missing is None:
+    if found is None or missing is None:
         raise SetupError(f"COURSE_PYTHON={python} does not start.\nNext: give the full path of a Python, or unset it.")
     if missing:
         files = " ".join(f"-r {name}" for name in LEVELS[level])
@@ -246,12 +250,13 @@ def chosen_python(python: str, level: str) -> Path:
 
 
 def missing_packages(python: str, level: str) -> Optional[List[str]]:
-    """Which required packages `python` cannot find; None when it does not start."""
-    code = ("import sys, importlib.metadata as m; have = {str(d.metadata['Name']).lower().replace('_', '-') "
-            "for d in m.distributions()}; print(*[n for n in sys.argv[1:] if n not in have])")
+    """Which required packages `python` cannot find; None when it does not start or is too old to say."""
+    code = ("import re, sys, importlib.metadata as m; plain = lambda n: re.sub('[-_.]+', '-', str(n)).lower(); "
+            "have = {plain(d.metadata['Name']) for d in m.distributions()}; "
+            "print(*[n for n in sys.argv[1:] if plain(n) not in have])")
     try:
         command = [python, "-c", code, *required_names(level)]
-        return subprocess.check_output(command, universal_newlines=True).split()
+        return subprocess.check_output(command, universal_newlines=True, stderr=subprocess.DEVNULL).split()
     except (OSError, subprocess.SubprocessError):
         return None
 
@@ -259,7 +264,7 @@ def missing_packages(python: str, level: str) -> Optional[List[str]]:
 def required_names(level: str) -> List[str]:
     """The distributions that `level` names."""
     text = "\n".join((ROOT / name).read_text(encoding="utf-8") for name in LEVELS[level])
-    return re.findall(r"^[a-z][a-z0-9-]*", text, flags=re.MULTILINE)
+    return re.findall(r"^[A-Za-z0-9][A-Za-z0-9._-]*", text, flags=re.MULTILINE)
 
 
 def current_python_hint() -> str:
@@ -452,7 +457,7 @@ def run_test(options: argparse.Namespace, extra: Sequence[str]) -> int:
     python = ensure_environment("test")
     cores = min(os.cpu_count() or 1, 4)
     if not extra and cores > 1:
-        extra = ["-n", str(cores), "--no-loadscope-reorder"]  # what stays together: tests/conftest.py
+        extra = ["-n", str(cores)]  # what stays together: tests/conftest.py
     say("Running pytest " + " ".join(shlex.quote(part) for part in extra))
     return hand_over([str(python), "-m", "pytest", *extra], course_environment(python))
 

@@ -389,7 +389,7 @@ class Explorer:
 
 
 def _number_box(name: str, slider: Any, kind: type) -> Any:
-    """A number to type, always equal to a slider's: ipywidgets names boxes for a screen reader, but no slider."""
+    """A number to type, a slider's rounded to two digits: ipywidgets names boxes for a screen reader, but no slider."""
     box = kind(
         value=slider.value, min=slider.min, max=slider.max, step=slider.step, description=name,
         layout=widgets.Layout(width="140px"), style={"description_width": "84px"},

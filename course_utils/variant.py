@@ -169,10 +169,12 @@ class Variant:
                 **options,
             )
         except TemplateError as error:
-            roles = ", ".join(message["role"] for message in messages)
+            if type(error) is not TemplateError:  # broken; a template's own refusal is a plain TemplateError
+                raise ValueError(f"The chat template cannot be rendered: {error}") from error
+            roles = ", ".join(str(message["role"]) for message in messages)
             raise ValueError(
-                f"The chat template refuses these messages (roles: {roles}): {error}. If it knows no system role, put "
-                "that text in front of the first user's message; most templates want user and assistant in turns."
+                f"The chat template refuses these messages (roles: {roles}): {error}. If it knows no system role, "
+                "put that text in front of the first user's message; most templates want user and assistant in turns."
             ) from error
         return list(encoded["input_ids"])
 

@@ -54,10 +54,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log):
     (The library's own --dist loadgroup does nothing with pytest 9.2 and xdist 3.8: it appends the group to an attribute
     that node ids are no longer made from.)
     """
+    if config.getoption("dist") != "load":
+        return None  # asked for otherwise
     from xdist.scheduler import LoadScopeScheduling
 
     class Together(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             return together(nodeid)
 
+    config.option.loadscopereorder = False  # the order above
     return Together(config, log)

@@ -429,6 +429,15 @@ def test_a_prepared_python_that_lacks_packages_is_refused_with_their_names(cours
         course.module.chosen_python(str(bare / "no python"), "lab")
 
 
+@pytest.mark.skipif(os.name == "nt", reason="the stand-in is a shell script")
+def test_a_prepared_python_that_is_too_old_is_told_its_version(course, tmp_path):
+    old = tmp_path / "python3.7"
+    old.write_text("#!/bin/sh\ncase \"$2\" in *version_info*) echo 3 7;; *) exit 1;; esac\n")
+    old.chmod(0o755)
+    with pytest.raises(course.module.SetupError, match=r"is Python 3\.7; the course needs 3\.11 or newer"):
+        course.module.chosen_python(str(old), "lab")
+
+
 def test_a_kernel_that_another_project_registered_does_not_win(course, tmp_path):
     stranger = tmp_path / "data" / "kernels" / "python3"
     stranger.mkdir(parents=True)

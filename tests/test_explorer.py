@@ -266,7 +266,16 @@ def test_it_shows_a_widget_a_picture_and_a_sentence_at_once(explorer):
 
 def test_every_control_has_a_name_and_a_token_button_says_what_it_does(explorer):
     for widget in descendants(explorer.ui):
-        if isinstance(widget, (widgets.Button, widgets.Checkbox, widgets.BoundedFloatText, widgets.Textarea)):
+        if isinstance(
+            widget,
+            (
+                widgets.Button,
+                widgets.Checkbox,
+                widgets.BoundedFloatText,
+                widgets.BoundedIntText,
+                widgets.Textarea,
+            ),
+        ):
             assert widget.description, widget
         if isinstance(widget, widgets.Button):
             assert widget.tooltip, widget.description

@@ -421,6 +421,11 @@ def test_a_template_that_refuses_the_messages_is_told_with_its_own_words_and_a_w
         tiny_variant().chat("Hi", system="Be brief.", chat_template=FAMILIES["gemma-2"].template)
 
 
+def test_a_broken_template_is_not_called_a_refusal():
+    with pytest.raises(ValueError, match=r"cannot be rendered.*undefined"):
+        tiny_variant().chat("Hi", chat_template="{{ nobody.knows.this }}")
+
+
 def test_another_familys_template_renders_where_the_tokenizer_has_no_bos():
     tokenizer = tiny_tokenizer(bos=False)
     tokenizer.bos_token = None

@@ -64,7 +64,8 @@ def setup(app):
 
     def render(display):
         def visit(writer, node):
-            writer.body.append(convert(node.astext(), display=display))
+            drawn = convert(node.astext(), display=display)
+            writer.body.append(f'<div class="math">{drawn}</div>' if display == "block" else drawn)
             raise SkipNode
 
         return visit, None

@@ -100,7 +100,7 @@ def _split(batch: tuple) -> list[tuple[tuple, float]]:
     What was written down of the whole step goes with the first part.
     """
     rows, advantages, numbers, all_rows = batch
-    sampled = [sum(label != IGNORED for label in row.labels) for row in rows]
+    sampled = [sum(label != IGNORED for label in row.labels[1:]) for row in rows]
     found = []
     for some in in_parts([len(row.ids) for row in rows]):
         part = [rows[i] for i in some], advantages[some], {} if found else numbers, all_rows
@@ -165,7 +165,7 @@ def _roll_out(variant, prompts: list, reward, group_size: int, max_new_tokens: i
     numbers = {
         "reward": float(rewards.mean()),
         "reward_sd": float(rewards.std(1).mean()),
-        "kl": 0.0,
+        "kl": 0.0,  # the loss knows it
         "length": sum(len(s.token_ids) for s in samples) / len(samples),
         "finished": sum(s.stop_reason == "eos" for s in samples) / len(samples),
         "distinct": sum(len(set(group)) for group in groups) / len(texts),

@@ -163,7 +163,7 @@ def dpo(
     encoded, plan = _prepared(variant, pairs, seed, epochs, steps, tokens_per_step, batch_size)
     padding = pad_id_of(variant.tokenizer)
     ref_model = model if reference is None else model_of(reference)
-    first = [encoded[i] for i in plan[0]]
+    first = _split(_Step([encoded[i] for i in plan[0]]))[0][0].pairs
     measure = lambda: -answer_logprobs(model, first, padding).mean()  # noqa: E731
     options["precision"] = choose_precision(model, measure, options.get("precision", "auto"))
     of_reference = _reference_logprobs(ref_model, encoded, plan, padding, options["precision"])
@@ -222,9 +222,10 @@ def _reference_logprobs(
     for numbers in plan:
         new = [i for i in numbers if i not in found]
         if new:
-            whole = [list(range(len(new)))]
-            on_cpu = model.device.type == "cpu"
-            for some in in_parts(_padded_lengths([encoded[i] for i in new])) if on_cpu else whole:
+            parts = [list(range(len(new)))]
+            if model.device.type == "cpu":  # as in the training, so that the first margins are exactly 0
+                parts = in_parts(_padded_lengths([encoded[i] for i in new]))
+            for some in parts:
                 part = [new[i] for i in some]
                 with autocast(model, precision):
                     found |= zip(part, answer_logprobs(model, [encoded[i] for i in part], padding).cpu())

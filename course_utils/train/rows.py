@@ -312,7 +312,7 @@ def in_parts(lengths: Sequence[int], tokens: int = PART_TOKENS) -> list[list[int
         if found[-1] and (len(found[-1]) + 1) * lengths[number] > tokens:
             found.append([])
         found[-1].append(number)
-    return found
+    return [part for part in found if part]
 
 
 def pad_id_of(tokenizer) -> int:

@@ -88,7 +88,7 @@ token_shift(pair, prompts[:16])
 """
 RESIDENT = """
 import psutil
-print(psutil.Process().memory_info().rss / 2**20)
+print(psutil.Process().memory_info().rss / 1e6)
 """
 
 
@@ -246,7 +246,7 @@ def seconds(function: Callable[[list[str]], None], prompts: list[str]) -> float:
     return time.perf_counter() - started
 
 
-# -- training and lessons --------------------------------------------------------------------------------------------------
+# -- training and lessons --------------------------------------------------------------------------------------
 
 
 def training(options: argparse.Namespace) -> list[Row]:
@@ -255,12 +255,12 @@ def training(options: argparse.Namespace) -> list[Row]:
     from train_vs_trl import BUDGET, OURS, TRL, compare
 
     best = compare()
-    seconds, reference = best[OURS].seconds, best[TRL].seconds
-    beside = f"SFTTrainer: {reference:.0f} s; ours {seconds:.1f} s"
-    return [Row("one epoch of train.sft, 600 examples", seconds / reference, BUDGET, "×", beside)]
+    own, reference = best[OURS].seconds, best[TRL].seconds
+    beside = f"SFTTrainer: {reference:.0f} s; ours {own:.1f} s"
+    return [Row("one epoch of train.sft, 600 examples", own / reference, BUDGET, "×", beside)]
 
 
-LONG = ("05", "07")  # lessons that train models
+LONG = ("05", "07")  # lessons with the longer budget
 
 
 def lessons(options: argparse.Namespace) -> list[Row]:

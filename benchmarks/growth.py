@@ -1,13 +1,14 @@
-"""How times grow with the model's size, the prompt's length and the number of examples: `python benchmarks/growth.py`.
+"""How times grow with model size, prompt length and the number of examples: `python benchmarks/growth.py`.
 
-Each measurement is a helper of the course beside what one would write without it, in turns, on one thread; seconds are
-CPU time, which other programs hardly change. Models of other sizes than Pebble's have random weights: time does not
-depend on them. Prints a table; `report.py` keeps it.
+Helpers of the course beside what one would write without them, in turns, on one thread; seconds are CPU time, which
+other programs hardly change. (Training stands alone, one run a number of examples.) Models of other sizes than
+Pebble's have random weights: time does not depend on them. Prints a table; `report.py` keeps it.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import sys
 import time
@@ -18,13 +19,13 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-# hidden size, layers, heads, vocabulary; the last is SmolLM2-135M's shape
+# hidden size, layers, heads, heads of keys and values, vocabulary: the second is Pebble's, the last SmolLM2-135M's
 SHAPES = (
-    (64, 2, 2, 4_096),
-    (192, 4, 3, 4_096),
-    (384, 8, 6, 4_096),
-    (576, 12, 9, 16_384),
-    (576, 30, 9, 49_152),
+    (64, 2, 2, 2, 4_096),
+    (192, 4, 3, 3, 4_096),
+    (384, 8, 6, 6, 4_096),
+    (576, 12, 9, 3, 16_384),
+    (576, 30, 9, 3, 49_152),
 )
 LENGTHS = (16, 64, 256, 500)
 PROMPTS = (4, 16, 64, 256)
@@ -57,7 +58,7 @@ def cpu_seconds(*functions: Callable[[], object], repeats: int) -> list[float]:
     return [statistics.median(kept) for kept in times]
 
 
-def random_variant(hidden: int, layers: int, heads: int, vocabulary: int):
+def random_variant(hidden: int, layers: int, heads: int, kv_heads: int, vocabulary: int):
     """A Llama of that shape with random weights, and Pebble's tokenizer."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -69,10 +70,12 @@ def random_variant(hidden: int, layers: int, heads: int, vocabulary: int):
     pebble = load_variant("pebble-base")
     config = LlamaConfig(
         vocab_size=vocabulary, hidden_size=hidden, intermediate_size=hidden * 8 // 3, num_hidden_layers=layers,
-        num_attention_heads=heads, max_position_embeddings=1024, tie_word_embeddings=True, eos_token_id=None,
-        pad_token_id=pebble.tokenizer.pad_token_id,
+        num_attention_heads=heads, num_key_value_heads=kv_heads, max_position_embeddings=1024,
+        tie_word_embeddings=True, pad_token_id=pebble.tokenizer.pad_token_id,
     )  # fmt: skip
-    return Variant(f"{hidden} × {layers}", LlamaForCausalLM(config).eval(), pebble.tokenizer)
+    model = LlamaForCausalLM(config).eval()
+    model.generation_config.eos_token_id = pebble.tokenizer.eos_token_id  # both ways end at the same token
+    return Variant(f"{hidden} × {layers}", model, pebble.tokenizer)
 
 
 def distribution(variant, length: int, repeats: int = 20) -> list[float]:
@@ -114,7 +117,7 @@ def questions(number: int) -> list[list[int]]:
 
 
 def training(variant, tokenizer, number: int) -> float:
-    """CPU seconds of one epoch of `train.sft`."""
+    """CPU seconds of one epoch of `train.sft`, one run."""
     from course_utils import train
     from course_utils.pebble.conversations import conversations
 
@@ -131,6 +134,7 @@ def measure() -> list[Point]:
 
     from course_utils import load_variant
 
+    os.environ["COURSE_THREADS"] = "1"
     torch.set_num_threads(1)
     logging.set_verbosity_error()
     points = []
@@ -170,15 +174,20 @@ def measure() -> list[Point]:
     return points
 
 
+def shown(number: float) -> str:
+    """A number with three digits, and no power of ten for large ones."""
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
+
+
 def table(points: list[Point]) -> str:
     """The points as a Markdown table."""
     rows = ["| what | grows | at | CPU seconds | without the helper | ratio |", "|---|---|---|---|---|---|"]
     for point in points:
         plain, ratio = "", ""
         if point.plain is not None:
-            plain, ratio = f"{point.plain:.2g} ({point.beside})", f"{point.ours / point.plain:.2f}"
+            plain, ratio = f"{shown(point.plain)} ({point.beside})", f"{point.ours / point.plain:.2f}"
         rows.append(
-            f"| {point.what} | {point.grows} | {point.at:,.3g} | {point.ours:.2g} | {plain} | {ratio} |"
+            f"| {point.what} | {point.grows} | {shown(point.at)} | {shown(point.ours)} | {plain} | {ratio} |"
         )
     return "\n".join(rows)
 
@@ -200,7 +209,7 @@ def plot(points: list[Point], file: Path) -> None:
                 axes.loglog(at, plain, "o--", color=color, alpha=0.5, label=f"plain {chosen[0].beside}")
         axes.set(xlabel=name, ylabel="CPU seconds" if name == grows[0] else "")
         marks = sorted({point.at for point in points if point.grows == name})
-        axes.set_xticks(marks, [f"{mark:.3g}" for mark in marks], fontsize=7)
+        axes.set_xticks(marks, [shown(mark) for mark in marks], fontsize=7)
         axes.minorticks_off()
         axes.legend(fontsize=7, frameon=False)
         axes.grid(alpha=0.2)

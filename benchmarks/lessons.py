@@ -1,8 +1,9 @@
 """Time and memory of lessons: `python benchmarks/lessons.py [LESSON ...]`, lessons such as 01.
 
-Runs each lesson from top to bottom in a fresh kernel, like a learner, and prints how long it took, how much processor
-time its kernel had (which other programs on the machine hardly change), and the most memory that the kernel ever had
-(its peak resident set). The section on a real pair is left out: its time and memory are those of the pair.
+Runs each lesson from top to bottom in a fresh kernel, like a learner, and prints how long it took, how much
+processor time its kernel had (which other programs on the machine hardly change), and the most memory that the
+kernel ever had (its peak resident set). Left out are the section on a real pair, whose time and memory are those of
+the pair, and the sections of lesson 05 that need trl or peft, which the course does not install.
 """
 
 from __future__ import annotations
@@ -22,24 +23,18 @@ from nbclient.exceptions import CellExecutionError
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tools import notebooks
+from tools.record_real_pairs import NAMED
 
 LIVE = "l05-live"  # the cell of lesson 05 that fine-tunes before the learner's eyes
-USED = """
-def _used():
-    import json, sys
-    if sys.platform == "win32":
-        import psutil
-        process = psutil.Process()
-        return json.dumps([sum(process.cpu_times()[:2]), process.memory_info().peak_wset / 1e6])
-    import resource
-    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
-    peak = own.ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
-    if sys.platform == "linux":  # ru_maxrss would count the process that started this one
-        lines = open("/proc/self/status").read().splitlines()
-        peak = int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024 / 1e6
-    return json.dumps([own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime, peak])
-print(_used())
+USED = f"""
+import json, os, sys
+sys.path.append({str(Path(__file__).resolve().parent)!r})
+from memory import peak_mb
+print(json.dumps([sum(os.times()[:4]), peak_mb()]))
 """
+WITHOUT = (
+    "import sys; sys.modules.update(trl=None, peft=None)"  # as on a learner's machine: neither is required
+)
 
 
 class Used(NamedTuple):
@@ -55,8 +50,9 @@ def used(path: Path) -> Used:
     """Run the notebook at `path` in a copy and measure it. Raises nbclient's CellExecutionError."""
     notebook = notebooks.read(path)
     for cell in notebook.cells:
-        cell.source = cell.source.replace('REAL_PAIR = "', 'REAL_PAIR = None and "')
-    notebook.cells.append(nbformat.v4.new_code_cell(USED))
+        cell.source = NAMED.sub(r"\1 = None", cell.source)
+    new = nbformat.v4.new_code_cell
+    notebook.cells = [new(WITHOUT), *notebook.cells, new(USED)]
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
         notebooks.run(notebook, Path(folder), timeout=3600, timed=True)

@@ -16,6 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from memory import peak_mb
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 TOKENS = 64
@@ -56,7 +58,7 @@ def measure(what: str, source: str) -> dict[str, float]:
         seconds = best(lambda: variant.next_token_probs(prompt))
         note = f"{len(variant.encode(prompt))} tokens of prompt"
     elif what == "chat":
-        variant.model.generation_config.eos_token_id = None
+        variant.model.generation_config.eos_token_id = []
         prompt = variant.encode([{"role": "user", "content": "What is the capital of France?"}])
         written = len(variant.complete(prompt, TOKENS, stop=None).token_ids)
         seconds = best(lambda: variant.complete(prompt, TOKENS, stop=None))
@@ -74,17 +76,9 @@ def best(function, repeats: int = 2) -> float:
     return min(times)
 
 
-def peak_mb() -> float:
-    """The most memory this process has had resident, in MB."""
-    import resource
-
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most / (1e6 if sys.platform == "darwin" else 1e3)
-
-
 def table(folder: Path | None = None, model: str | None = None) -> list[tuple[str, float, float, str]]:
     """Rows of what, CPU seconds, peak MB and a note, each measured in a process of its own. See the module's text."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "COURSE_THREADS": "1"}
     rows = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = folder or Path(temporary)

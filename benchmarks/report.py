@@ -1,8 +1,9 @@
 """All measurements in one file: `python benchmarks/report.py [PART ...]` measures, and writes benchmarks/RESULTS.md.
 
-Parts are those of budgets.py (importing, kernel, distribution, batches, clone, training, lessons), growth and real_size;
-without a name, all are measured, which takes half an hour. What is not measured this time stays as it was, with its
-date: results.json keeps it. `--render` measures nothing and writes the page again. Nothing else should run meanwhile.
+Parts are those of budgets.py (importing, kernel, distribution, batches, clone, training, lessons), growth and
+real_size; without a name, all are measured, which takes half an hour. What is not measured this time stays as it was,
+with its date: results.json keeps it. `--render` measures nothing and writes page and figure again. Nothing else should
+run meanwhile.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import os
 import platform
 import sys
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import budgets
@@ -39,13 +41,14 @@ def machine() -> str:
     memory = ""
     if hasattr(os, "sysconf"):
         memory = f", {os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB of memory"
-    versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES if find_spec(name))
     python = f"Python {platform.python_version()}"
     return f"{processor}, {os.cpu_count()} cores{memory}; {platform.system()}; {python}, {versions}"
 
 
 def measure(part: str) -> dict:
     """One part's rows, with the date and the computer. Raises RuntimeError when it could not be measured."""
+    where = machine()
     if part == "growth":
         rows = growth.measure()
         growth.plot(rows, FIGURE)
@@ -55,7 +58,7 @@ def measure(part: str) -> dict:
         rows = budgets.in_a_process(part)
     return {
         "date": datetime.date.today().isoformat(),
-        "machine": machine(),
+        "machine": where,
         "rows": [list(row) for row in rows],
     }
 
@@ -105,7 +108,7 @@ def page(found: dict[str, dict]) -> str:
             "",
             f"SmolLM2-135M's architecture ({real_size.PARAMETERS:,} parameters) with random weights, in float32 on one "
             f"thread; {one['date']}, machine {chr(65 + machines.index(one['machine']))}. The peak is the whole process "
-            "with one variant; the second needs 538 MB more.",
+            f"with one variant; the second needs {real_size.PARAMETERS * 4 / 1e6:,.0f} MB more.",
             "",
             "| at 135M parameters | CPU seconds | peak memory | |",
             "|---|---|---|---|",
@@ -135,6 +138,8 @@ def main(argv: list[str]) -> int:
             print(f"{part} was not measured: {error}", file=sys.stderr)
             failed = 1
         DATA.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    if options.render and "growth" in found:
+        growth.plot([growth.Point(*row) for row in found["growth"]["rows"]], FIGURE)
     PAGE.write_text(page(found), encoding="utf-8")
     print(f"wrote {PAGE.relative_to(ROOT)}")
     return failed

@@ -72,7 +72,7 @@ PAIRS: dict[str, PairSpec] = {
         ),
         PairSpec(
             "qwen2.5-0.5b", "Qwen/Qwen2.5-0.5B", "Qwen/Qwen2.5-0.5B-Instruct",
-            494_032_768, 988, "Apache-2.0", notes="the base ships a chat template",
+            494_032_768, 988, "Apache-2.0 (see its card)", notes="the base ships a chat template",
         ),
         PairSpec(
             "qwen3-0.6b", "Qwen/Qwen3-0.6B-Base", "Qwen/Qwen3-0.6B",

@@ -59,8 +59,8 @@ section (its first cell names the pair):
 
 {own}
 
-Two things of lesson 06 and 08 are Pebble's as well: the shipped table of runs in lesson 08, and the column `pebble-sft`
-of lesson 06, which is left out on another pair.
+Three things of lessons 06 and 08 are Pebble's as well: the shipped table of runs in lesson 08, the old texts that it
+replays, and the column `pebble-sft` of lesson 06, which is left out on another pair.
 
 Expect a model of 135 million parameters to take many times as long as Pebble on a CPU, and lesson 08's trainings to
 take most of it; on a GPU all of it is quick. The texts between the cells describe Pebble: on another pair they say what

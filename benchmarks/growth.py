@@ -31,7 +31,7 @@ LENGTHS = (16, 64, 256, 500)
 PROMPTS = (4, 16, 64, 256)
 EXAMPLES = (100, 300, 1_000)
 NEW_TOKENS = 16
-COLORS = ("#0072B2", "#D55E00")
+COLORS = {"next_token_probs": "#0072B2", "complete_batch": "#D55E00", "train.sft": "#009E73"}
 
 
 class Point(NamedTuple):
@@ -200,10 +200,11 @@ def plot(points: list[Point], file: Path) -> None:
     figure = Figure(figsize=(11, 3.2), layout="constrained")
     for axes, name in zip(figure.subplots(1, len(grows), sharey=True), grows, strict=True):
         kinds = list(dict.fromkeys(point.what for point in points if point.grows == name))
-        for what, color in zip(kinds, COLORS):
+        for what in kinds:
+            name_of, color = what.split(",")[0], COLORS[what.split(",")[0]]
             chosen = [point for point in points if point.what == what]
             at = [point.at for point in chosen]
-            axes.loglog(at, [point.ours for point in chosen], "o-", color=color, label=what.split(",")[0])
+            axes.loglog(at, [point.ours for point in chosen], "o-", color=color, label=name_of)
             if chosen[0].plain is not None:
                 plain = [point.plain for point in chosen]
                 axes.loglog(at, plain, "o--", color=color, alpha=0.5, label=f"plain {chosen[0].beside}")
@@ -213,6 +214,7 @@ def plot(points: list[Point], file: Path) -> None:
         axes.minorticks_off()
         axes.legend(fontsize=7, frameon=False)
         axes.grid(alpha=0.2)
+        axes.set_ylim(top=20 * max(point.plain or point.ours for point in points))  # room for the legend
     figure.savefig(file, dpi=90)
 
 

@@ -1,0 +1,82 @@
+"""The page of measurements is what results.json says, and has a row for every budget that the course promises."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDER = ROOT / "benchmarks"
+PROMISED = (
+    "import course_utils",
+    "kernel start to first two-variant plot",
+    "one next-token distribution",
+    "complete_batch, 256 prompts × 32 tokens",
+    "live SFT of lesson 05",
+    "one epoch of train.sft, 600 examples",
+    *(f"lesson {number:02}, Restart & Run All" for number in range(9)),
+    *(f"lesson {number:02}, its kernel at most" for number in range(9)),
+    "a clone, history included",
+)
+
+
+@pytest.fixture
+def report(monkeypatch):
+    """benchmarks/report.py as a module."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import report
+
+    yield report
+    for name in ("report", "budgets", "growth", "real_size", "lessons", "memory", "train_vs_trl"):
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def found() -> dict:
+    return json.loads((FOLDER / "results.json").read_text(encoding="utf-8"))
+
+
+def test_the_page_is_what_the_results_make(report, found):
+    assert (FOLDER / "RESULTS.md").read_text(encoding="utf-8") == report.page(found), (
+        "run: python benchmarks/report.py --render"
+    )
+
+
+def test_every_promise_has_a_row_and_says_on_which_machine(found):
+    measured = [row[0] for part in found.values() for row in part["rows"]]
+    assert set(PROMISED) <= set(measured)
+    assert all(part["machine"] and part["date"] for part in found.values())
+
+
+@pytest.mark.parametrize("megabytes, verdict", [(151, "OVER"), (150, "pass")])
+def test_a_budget_that_is_exceeded_is_not_called_kept(report, megabytes, verdict):
+    rows = [["a clone, history included", megabytes, 150, "MB", ""]]
+    text = report.page({"clone": {"date": "2026-01-01", "machine": "one", "rows": rows}})
+    assert f"| {megabytes} MB | 150 MB | {verdict} |" in text
+
+
+def test_what_is_not_measured_again_stays_and_a_failure_keeps_the_rest(report, tmp_path, monkeypatch, capsys):
+    data, page = tmp_path / "results.json", tmp_path / "RESULTS.md"
+    monkeypatch.setattr(report, "ROOT", tmp_path)
+    monkeypatch.setattr(report, "DATA", data)
+    monkeypatch.setattr(report, "PAGE", page)
+    row = report.budgets.Row("a clone, history included", 77.0, 150, "MB", "history 36 MB")
+    monkeypatch.setattr(report.budgets, "in_a_process", lambda part: [row])
+    assert report.main(["clone"]) == 0
+
+    def fails(part):
+        raise RuntimeError("no such model")
+
+    monkeypatch.setattr(report.budgets, "in_a_process", fails)
+    assert report.main(["kernel"]) == 1
+    assert "kernel was not measured: no such model" in capsys.readouterr().err
+    assert "| a clone, history included | 77 MB | 150 MB | pass | history 36 MB |" in page.read_text(
+        encoding="utf-8"
+    )
+
+
+def test_a_part_that_nobody_knows_is_refused_with_the_known_ones(report, capsys):
+    with pytest.raises(SystemExit):
+        report.main(["batch"])
+    assert "importing, kernel, distribution, batches" in capsys.readouterr().err

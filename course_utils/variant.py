@@ -5,6 +5,7 @@ if it has one), a list of messages `{"role": …, "content": …}` (rendered by 
 generation prompt), or token ids.
 """
 
+import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,11 +17,13 @@ import torch
 from jinja2 import TemplateError
 
 from .generation import Row, accepts, check_sampling, generate_rows, processed_probs
+from .memory import give_back
 from .tokens import token_text
 
 Messages = Sequence[Mapping[str, str]]
 Prompt = str | Messages | Sequence[int] | torch.Tensor
 
+_CPU_BATCH_TOKENS = 8192  # prompt tokens of a batch on a CPU; more are no faster there, and take memory
 _CHUNK_ELEMENTS = 2**23  # logits of at most this many numbers (32 MB in float32) are held at a time
 
 
@@ -363,8 +366,8 @@ class Variant:
     ) -> list[Completion]:
         """Complete many prompts, `batch_size` at a time, and return the completions in the prompts' order.
 
-        Prompts of similar length share a left-padded batch, which is where the speed comes from. In float32
-        greedy tokens are those of `complete`; in bfloat16 a near tie may fall the other way. Prompt i is
+        Prompts of similar length share a left-padded batch, which is where the speed comes from; on a CPU a batch
+        of long prompts is smaller, for the sake of memory. In float32 greedy tokens are those of `complete`; in bfloat16 a near tie may fall the other way. Prompt i is
         sampled with seed `seed + i`, so its result depends neither on the other prompts nor on the batch
         size. `progress` None shows a bar for more than two batches that take longer than two seconds.
         """
@@ -379,8 +382,7 @@ class Variant:
         job = self._job(
             prompts, numbers, max_new_tokens, temperature, top_p, top_k, stop, seed, skip_special_tokens
         )
-        order = sorted(numbers, key=lambda i: len(job.rows[i].prompt_ids))
-        batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+        batches = self._batches([len(row.prompt_ids) for row in job.rows], batch_size)
         with _progress_bar(
             len(prompts), len(batches) > 2 if progress is None else progress, progress is None
         ) as bar:
@@ -388,10 +390,23 @@ class Variant:
                 for _ in self._steps(job, [job.rows[i] for i in batch]):
                     pass
                 bar.update(len(batch))
+        if self.device.type == "cpu":
+            give_back()
         return [
             job.completion(row, self._prompt_text(prompt, row.prompt_ids))
             for prompt, row in zip(prompts, job.rows, strict=True)
         ]
+
+    def _batches(self, lengths: Sequence[int], batch_size: int) -> list[list[int]]:
+        """The numbers of prompts of these lengths in batches, shortest first."""
+        most = _CPU_BATCH_TOKENS if self.device.type == "cpu" else math.inf
+        found: list[list[int]] = []
+        for number in sorted(range(len(lengths)), key=lambda i: lengths[i]):
+            size = len(found[-1]) if found else batch_size
+            if size == batch_size or (size + 1) * lengths[number] > most:
+                found.append([])
+            found[-1].append(number)
+        return found
 
     def chat(
         self,

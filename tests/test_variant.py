@@ -380,6 +380,23 @@ def test_eos_falls_back_to_the_tokenizers():
 # -- chat
 
 
+@pytest.mark.parametrize("lengths", [[3, 1, 2], [9_000, 5, 5], [4_000] * 5, [10] * 130, []])
+def test_batches_hold_every_prompt_once_within_their_sizes(lengths):
+    batches = tiny_variant()._batches(lengths, 64)
+    assert sorted(number for batch in batches for number in batch) == list(range(len(lengths)))
+    for batch in batches:
+        assert len(batch) <= 64
+        assert len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= 8192
+
+
+def test_memory_goes_back_and_another_c_library_is_no_error(monkeypatch):
+    from course_utils import memory
+
+    memory.give_back()
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: object())
+    memory.give_back()
+
+
 def test_chat_goes_through_the_template():
     variant = tiny_variant(chat=True)
     completion = variant.chat("Hi", system="Be brief.", max_new_tokens=4)

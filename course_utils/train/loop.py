@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import copy as copying
-import ctypes
 import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
@@ -17,6 +15,7 @@ import pandas as pd
 import torch
 from torch.nn import functional as F
 
+from ..memory import give_back
 from ..pairs import TINY
 from ..variant import Variant
 from .live import LivePlot
@@ -193,7 +192,7 @@ def run(
         finally:
             model.eval()
             model.zero_grad(set_to_none=True)
-            _give_memory_back()
+            give_back()
     if plot:
         plot.update(history, last=True)
     if not stopped.startswith("interrupted"):
@@ -319,13 +318,6 @@ _measured: dict[tuple, str] = {}
 def autocast(model, precision: str):
     """The context in which the model is run: bf16 autocast, or nothing."""
     return torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bf16")
-
-
-def _give_memory_back() -> None:
-    """Let the system have what was freed: the C library of Linux keeps it, hundreds of megabytes after a training."""
-    if sys.platform == "linux":
-        with suppress(OSError, AttributeError):  # another C library than glibc
-            ctypes.CDLL(None).malloc_trim(0)
 
 
 def choose_precision(model, loss: Callable[[], torch.Tensor], precision: str = "auto") -> str:

@@ -49,6 +49,14 @@ def test_every_promise_has_a_row_and_says_on_which_machine(found):
     assert all(part["machine"] and part["date"] for part in found.values())
 
 
+def test_the_instructors_table_of_memory_is_what_was_measured(found):
+    text = (ROOT / "docs" / "instructors.md").read_text(encoding="utf-8")
+    table = text.split("| lesson | MB |")[1].split("\n\n")[0]
+    peaks = {row[0]: row[1] for row in found["lessons"]["rows"]}
+    for number in range(9):
+        assert f"| {number:02} | {peaks[f'lesson {number:02}, its kernel at most']:.0f} |" in table
+
+
 @pytest.mark.parametrize("megabytes, verdict", [(151, "OVER"), (150, "pass")])
 def test_a_budget_that_is_exceeded_is_not_called_kept(report, megabytes, verdict):
     rows = [["a clone, history included", megabytes, 150, "MB", ""]]

@@ -369,7 +369,7 @@ class Variant:
         Prompts of similar length share a left-padded batch, which is where the speed comes from; on a CPU a batch
         of long prompts is smaller, for the sake of memory. In float32 greedy tokens are those of `complete`; in bfloat16 a near tie may fall the other way. Prompt i is
         sampled with seed `seed + i`, so its result depends neither on the other prompts nor on the batch
-        size. `progress` None shows a bar for more than two batches that take longer than two seconds.
+        size. `progress` None shows a bar for more than twice `batch_size` prompts that take longer than two seconds.
         """
         if isinstance(prompts, str) or is_messages(prompts):
             raise TypeError(
@@ -384,7 +384,7 @@ class Variant:
         )
         batches = self._batches([len(row.prompt_ids) for row in job.rows], batch_size)
         with _progress_bar(
-            len(prompts), len(batches) > 2 if progress is None else progress, progress is None
+            len(prompts), len(prompts) > 2 * batch_size if progress is None else progress, progress is None
         ) as bar:
             for batch in batches:
                 for _ in self._steps(job, [job.rows[i] for i in batch]):

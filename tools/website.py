@@ -65,7 +65,7 @@ def setup(app):
     def render(display):
         def visit(writer, node):
             drawn = convert(node.astext(), display=display)
-            writer.body.append(f'<div class="math">{drawn}</div>' if display == "block" else drawn)
+            writer.body.append(f'<div class="math" tabindex="0">{drawn}</div>' if display == "block" else drawn)
             raise SkipNode
 
         return visit, None

@@ -21,14 +21,20 @@ PLACES = """() => [...document.querySelectorAll('.course-quiz .widget-radio-box 
 })"""
 
 
-def test_the_keyboard_alone_answers_a_question_and_the_reason_is_read_out(opened, lab):  # noqa: F811
-    file = lab.folder / "progress.json"
-    source = f"%env COURSE_PROGRESS={file}\nfrom course_utils import quiz\nquiz('01')"
+def shown_quiz(opened, lab, name: str, number: str, progress_in):  # noqa: F811
+    """The notebook `name`, which shows quiz `number` and has run; progress goes to the file `progress_in`, or is "off"."""
+    source = f"%env COURSE_PROGRESS={progress_in}\nfrom course_utils import quiz\nquiz('{number}')"
     cells = [nbformat.v4.new_code_cell(source)]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=KERNEL), lab.folder / "quiz.ipynb")
-    notebook = opened("quiz.ipynb")
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=KERNEL), lab.folder / f"{name}.ipynb")
+    notebook = opened(f"{name}.ipynb")
     notebook.run_all()
     assert notebook.errors() == []
+    return notebook
+
+
+def test_the_keyboard_alone_answers_a_question_and_the_reason_is_read_out(opened, lab):  # noqa: F811
+    file = lab.folder / "progress.json"
+    notebook = shown_quiz(opened, lab, "quiz", "01", file)
     page = notebook.page
     group = page.locator(".course-quiz")
     expect(group).to_have_count(1)
@@ -58,11 +64,7 @@ def test_the_keyboard_alone_answers_a_question_and_the_reason_is_read_out(opened
 
 def test_the_mouse_answers_every_question_and_the_result_is_kept(opened, lab, monkeypatch):  # noqa: F811
     file = lab.folder / "clicked.json"
-    source = f"%env COURSE_PROGRESS={file}\nfrom course_utils import quiz\nquiz('01')"
-    cells = [nbformat.v4.new_code_cell(source)]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=KERNEL), lab.folder / "clicked.ipynb")
-    notebook = opened("clicked.ipynb")
-    notebook.run_all()
+    notebook = shown_quiz(opened, lab, "clicked", "01", file)
     group = notebook.page.locator(".course-quiz")
     group.wait_for()
     questions = quizzes.load("01")
@@ -82,12 +84,8 @@ def test_the_mouse_answers_every_question_and_the_result_is_kept(opened, lab, mo
 
 
 def test_a_choice_of_two_lines_keeps_its_button_at_its_left_and_on_its_first_line(opened, lab):  # noqa: F811
-    cells = [nbformat.v4.new_code_cell("%env COURSE_PROGRESS=off\nfrom course_utils import quiz\nquiz('08')")]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=KERNEL), lab.folder / "narrow.ipynb")
-    notebook = opened("narrow.ipynb")
+    notebook = shown_quiz(opened, lab, "narrow", "08", "off")
     notebook.page.set_viewport_size({"width": 900, "height": 1500})
-    notebook.run_all()
-    assert notebook.errors() == []
     notebook.page.locator(".course-quiz input[type=radio]").first.wait_for()
     notebook.shot("quiz_narrow")
     places = notebook.page.evaluate(PLACES)

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 
 def give_back() -> None:
-    """Let the system have memory that was freed: the C library of Linux keeps it, hundreds of megabytes after long work.
+    """Let the system have memory that was freed: Linux's C library keeps it, hundreds of megabytes after long work.
 
     Does nothing on other systems, which give it back by themselves, or with another C library than glibc. Source: the
     manual page malloc_trim(3).

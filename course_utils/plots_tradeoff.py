@@ -172,7 +172,7 @@ def plot_cost(
     """What is gained against what it costs: a numbered point for each row, and a key that names the numbers.
 
     `df` has the columns name, cost (in the unit that `xlabel` names), rate, low and high (shares from 0 to 1). The
-    numbers keep clear of each other and of the points; one that had to move away has a line to its point. The title
+    numbers keep as clear of each other and of the points as they can; one that had to move has a line to its point. The title
     names the highest rate, unless `finding` is given. Raises ValueError for a table without these columns or rows.
     """
     _needs(df, ["name", "cost", "rate", "low", "high"], "a table of costs and rates")
@@ -191,12 +191,12 @@ def plot_cost(
     ax.set_yticks(ticks, [f"{tick:.0%}" for tick in ticks])
     ax.grid(True)
     fig.legend(loc="outside right center", fontsize=7.5, handletextpad=0.2)
-    best = df.loc[df["rate"].astype(float).idxmax()]
+    best = df.iloc[df["rate"].to_numpy(float).argmax()]
     highest = f"The highest: {best['name']}, {best['rate']:.0%}"
     _headline(fig, finding or highest)
     _number_points(fig, ax, df)
     fig.alt_text = f"{finding or highest}. " + "; ".join(
-        f"{row.name}: {row.rate:.0%} for {row.cost:.0f}" for row in df.itertuples()
+        f"{row.name}: {row.rate:.0%} for {row.cost:g}" for row in df.itertuples()
     ) + f" ({xlabel})."  # fmt: skip
     return fig
 

@@ -367,9 +367,10 @@ class Variant:
         """Complete many prompts, `batch_size` at a time, and return the completions in the prompts' order.
 
         Prompts of similar length share a left-padded batch, which is where the speed comes from; on a CPU a batch
-        of long prompts is smaller, for the sake of memory. In float32 greedy tokens are those of `complete`; in bfloat16 a near tie may fall the other way. Prompt i is
-        sampled with seed `seed + i`, so its result depends neither on the other prompts nor on the batch
-        size. `progress` None shows a bar for more than twice `batch_size` prompts that take longer than two seconds.
+        of long prompts is smaller, for the sake of memory. In float32 greedy tokens are those of `complete`; in
+        bfloat16 a near tie may fall the other way. Prompt i is sampled with seed `seed + i`, so its result depends
+        neither on the other prompts nor on the batch size. `progress` None shows a bar for more than twice
+        `batch_size` prompts that take longer than two seconds.
         """
         if isinstance(prompts, str) or is_messages(prompts):
             raise TypeError(

@@ -81,7 +81,7 @@ def right_fields(text: str, record: dict[str, Any]) -> int:
 
 @cache
 def country() -> dict[str, Any]:
-    """The fictional country: its towns (a name, the facts, whether sheets ask about it), and how a fact is stated and asked."""
+    """The fictional country: its towns (a name, the facts, whether sheets ask about it); how a fact is stated and asked."""
     return json.loads(COUNTRY.read_text(encoding="utf-8"))
 
 
@@ -111,7 +111,7 @@ def country_documents(count: int, seed: int = 0) -> list[str]:
 
 
 def country_questions(in_sheets: bool) -> list[tuple[str, str]]:
-    """(question, answer) of every fact about the towns that sheets ask about (or do not), in words that no sheet uses."""
+    """(question, answer) of every fact about the towns that sheets ask about, or do not; in words that no sheet uses."""
     return [
         (wordings["tests"].format(**town), town[name])
         for town in country()["towns"]

@@ -106,8 +106,9 @@ def run(
     """Train `watched.model` in place for `total` steps and return what came of it.
 
     `steps(start)` yields the batches from number `start` on; `loss_of(model, batch)` returns the loss and numbers
-    to write down ("tokens" among them). `split(batch)` cuts a batch into parts with their weights in its loss, so that
-    one part's activations are in memory at a time; their numbers are added up. The options, which `sft`, `dpo`, `reward` and `rl` hand on:
+    to write down ("tokens" among them). `split(batch)` cuts a batch into parts with their weights in its loss, so
+    that one part's activations are in memory at a time; their numbers are added up. The options, which `sft`, `dpo`,
+    `reward` and `rl` hand on:
 
     - `optimizer`: "adamw", or "muon" (torch.optim.Muon on the matrices inside the layers at `muon_lr`, 10 × `lr`
       unless given, and AdamW at `lr` on the rest); `weight_decay`.
@@ -115,7 +116,8 @@ def run(
       steps, at most 60).
     - `clip`: the largest norm of the gradient (0: not clipped).
     - `precision`: "float32", "bf16" (autocast: weights and updates stay in float32), or "auto", which times both on
-      the first batch (but keeps a tiny model on a CPU in float32, which takes far less memory). A run that must repeat itself exactly on another day should name one.
+      the first batch (but keeps a tiny model on a CPU in float32, which takes far less memory). A run that must repeat
+      itself exactly on another day should name one.
     - `evaluate(variant)` returns a dict of numbers; it is called before the first step, every `every` steps (None:
       ten times), and at the end.
     - `progress`: a bar; `live`: in a notebook, a figure that grows.

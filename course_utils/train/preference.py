@@ -217,7 +217,7 @@ def answer_logprobs(model, pairs: Sequence[Pair], padding: int) -> torch.Tensor:
 def _reference_logprobs(
     model, encoded: list[Pair], plan, padding: int, precision: str
 ) -> dict[int, torch.Tensor]:
-    """The reference's `answer_logprobs` of every pair that will be used, in the batches (and parts) in which they are met first."""
+    """The reference's `answer_logprobs` of every pair that will be used, batched as the pairs are first met."""
     found: dict[int, torch.Tensor] = {}
     for numbers in plan:
         new = [i for i in numbers if i not in found]

@@ -482,7 +482,7 @@ def run_execute(options: argparse.Namespace, extra: Sequence[str]) -> int:
 
 def run_progress(options: argparse.Namespace, extra: Sequence[str]) -> int:
     """Show the lessons done, the self-check questions answered right and the points of the exercises."""
-    return run_module("course_utils.progress", extra)
+    return run_module("course_grading.report", extra)
 
 
 def run_exercises(options: argparse.Namespace, extra: Sequence[str]) -> int:
@@ -523,7 +523,7 @@ def run_site(options: argparse.Namespace, extra: Sequence[str]) -> int:
 
 
 def run_grade(options: argparse.Namespace, extra: Sequence[str]) -> int:
-    """Grade submissions; the options are those of course_utils/grading.py."""
+    """Grade submissions; the options are those of course_grading/grading.py."""
     chosen = [os.path.abspath(path) for path in options.paths]
     if options.out:
         chosen += ["--out", os.path.abspath(options.out)]
@@ -531,7 +531,7 @@ def run_grade(options: argparse.Namespace, extra: Sequence[str]) -> int:
         value = getattr(options, name)
         if value is not None:
             chosen += ["--" + name.replace("_", "-"), str(value)]
-    return run_module("course_utils.grading", chosen + (["--again"] if options.again else []) + list(extra))
+    return run_module("course_grading.grading", chosen + (["--again"] if options.again else []) + list(extra))
 
 
 def run_module(name: str, arguments: Sequence[str]) -> int:

@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -198,13 +199,13 @@ def batches(options: argparse.Namespace) -> list[Row]:
     from transformers.utils import logging
 
     from course_utils import load_variant
-    from course_utils.pebble import evaluation
+    from pebble_lm.world.questions import draw_facts, plain_question
 
     logging.set_verbosity_error()
     base, new_tokens = load_variant("pebble-base"), 32
-    rng = evaluation.Random(0)
-    facts = evaluation.draw_facts(rng, options.prompts, lambda fact: fact.split == "test")
-    prompts = [evaluation.plain_question(rng, fact) for fact in facts]
+    rng = Random(0)
+    facts = draw_facts(rng, options.prompts, lambda fact: fact.split == "test")
+    prompts = [plain_question(rng, fact) for fact in facts]
     settings = {"max_new_tokens": new_tokens, "do_sample": False, "pad_token_id": base.tokenizer.pad_token_id}
     write = pipeline("text-generation", model=base.model, tokenizer=base.tokenizer)
     counts = {"ours": 0, "generate": 0}

@@ -119,7 +119,7 @@ def questions(number: int) -> list[list[int]]:
 def training(variant, tokenizer, number: int) -> float:
     """CPU seconds of one epoch of `train.sft`, one run."""
     from course_utils import train
-    from course_utils.pebble.conversations import conversations
+    from pebble_lm.world.conversations import conversations
 
     rows = conversations(1, number)
     began = time.process_time()

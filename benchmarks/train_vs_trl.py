@@ -62,7 +62,7 @@ def compare(
     import transformers
 
     from course_utils import load_variant
-    from course_utils.pebble.conversations import conversations
+    from pebble_lm.world.conversations import conversations
 
     datasets.disable_progress_bars()
     transformers.logging.set_verbosity_error()

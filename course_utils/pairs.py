@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from .variant import Variant
 
-PEBBLE_MODELS = Path(__file__).parent / "pebble" / "models"
+PEBBLE_MODELS = Path(__file__).parent.parent / "pebble_lm" / "models"
 
 # Pebble's checkpoints, from the base upwards: `scoreboard(map(load_variant, LADDER))`.
 LADDER = ("pebble-base", "pebble-sft", "pebble-dpo", "pebble-rl", "pebble-chat")
@@ -442,7 +442,7 @@ def _no_folder(source: str) -> str:
         have = sorted(p.name for p in PEBBLE_MODELS.glob("*/")) if PEBBLE_MODELS.is_dir() else []
         return (
             f"There is no checkpoint {Path(source).name!r} in {PEBBLE_MODELS}; there is {', '.join(have) or 'none'}. "
-            "Check the name, or complete the clone of the project (git checkout -- course_utils)."
+            "Check the name, or complete the clone of the project (git checkout -- pebble_lm)."
         )
     return (
         f"There is no folder {source!r} here (looked in {Path.cwd()}), and it is no hub id of the form owner/name. "

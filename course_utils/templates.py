@@ -14,9 +14,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .pairs import PEBBLE_MODELS
 from .ribbon import RoleSpan, role_spans
 from .tokens import visible_token
 
@@ -826,7 +826,7 @@ def _shown(text: str, limit: int = 80) -> str:
 
 # --- a tokenizer for any family -----------------------------------------------------------------------------------
 
-_PEBBLE = Path(__file__).parent / "pebble" / "models" / "pebble-base" / "tokenizer.json"
+_PEBBLE = PEBBLE_MODELS / "pebble-base" / "tokenizer.json"
 
 
 def toy_tokenizer(name: str | Family, add_bos: bool | None = None) -> Any:

@@ -13,8 +13,8 @@ import pytest
 import torch
 from tiny import tiny_variant
 
+from course_grading.checks.task import CORRECT, NOT_ATTEMPTED, WRONG, Outcome
 from course_utils import show_tokens
-from course_utils.checks.task import CORRECT, NOT_ATTEMPTED, WRONG, Outcome
 from course_utils.pairs import Pair
 
 api = pytest.importorskip("playwright.sync_api", reason="the playwright package is not installed")

@@ -12,10 +12,11 @@ from random import Random
 import pytest
 import torch
 
-from course_utils import checks, progress, qa_prompt, wilson
-from course_utils.checks import CORRECT, NOT_ATTEMPTED, WRONG, examine, exercises, find, values
-from course_utils.checks.ex02 import right
-from course_utils.checks.task import Case, Mistake, Prediction, Task
+from course_grading import checks, progress, report
+from course_grading.checks import CORRECT, NOT_ATTEMPTED, WRONG, examine, exercises, find, values
+from course_grading.checks.ex02 import right
+from course_grading.checks.task import Case, Mistake, Prediction, Task
+from course_utils import qa_prompt, wilson
 from tools import exercises as generator
 from tools import notebooks
 
@@ -526,7 +527,7 @@ def test_check_says_what_came_out_and_the_best_points_are_kept(own_progress, cap
     checks.check("softmax", lambda scores, temperature=1.0: scores)
     kept = progress.read()["tasks"]["softmax"]
     assert 0 < partial < kept["points"] == kept["of"]
-    table = progress.points("01").set_index("task")
+    table = report.points("01").set_index("task")
     assert table.loc["softmax", "state"] == "done" and table.loc["write", "state"] == "not tried"
     assert table.loc["all", "points"] == kept["points"] and table.loc["all", "of"] == 100
 

@@ -5,8 +5,8 @@ from random import Random
 import pytest
 import torch
 
+from course_grading.checks import WRONG, ex05, examine
 from course_utils import Variant
-from course_utils.checks import WRONG, ex05, examine
 from course_utils.train.rows import encode
 
 

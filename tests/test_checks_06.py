@@ -2,9 +2,9 @@
 
 import pytest
 
-from course_utils.checks import CORRECT, NOT_ATTEMPTED, WRONG, examine, find
-from course_utils.checks.ex06 import my_prompt, whole_sentence
-from course_utils.checks.open_task import Measured, OpenTask, Unusable
+from course_grading.checks import CORRECT, NOT_ATTEMPTED, WRONG, examine, find
+from course_grading.checks.ex06 import my_prompt, whole_sentence
+from course_grading.checks.open_task import Measured, OpenTask, Unusable
 
 TWO_GOALS = {"one": 4, "two": 6}
 

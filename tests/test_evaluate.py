@@ -435,16 +435,16 @@ def test_a_list_of_every_value_is_no_answer_to_any_question_that_names_wrong_one
 
 
 def test_the_suites_about_pebble_are_what_the_generator_draws():
-    from course_utils.pebble import suites as generator
+    from pebble_lm.factory import suites as generator
 
     assert set(generator.SUITES) == set(evaluate.PEBBLE_SUITES)
     for name, make in generator.SUITES.items():
         committed = (suites.FOLDER / f"{name}.jsonl").read_text(encoding="utf-8")
-        assert committed == generator.jsonl(make()), f"run python -m course_utils.pebble.suites ({name})"
+        assert committed == generator.jsonl(make()), f"run python -m pebble_lm.factory.suites ({name})"
 
 
 def test_the_prompts_about_pebble_are_in_no_sft_example():
-    from course_utils.pebble import conversations
+    from pebble_lm.world import conversations
 
     trained = {
         message["content"].casefold()
@@ -458,7 +458,7 @@ def test_the_prompts_about_pebble_are_in_no_sft_example():
 
 
 def test_the_reference_functions_pass_the_tests_of_the_code_suite():
-    from course_utils.pebble import knowledge
+    from pebble_lm.world import knowledge
 
     bodies = {f["name"]: f for f in knowledge.data("functions")["functions"]}
     for item in {item.options["function"]: item for item in evaluate.load_suite("code")}.values():

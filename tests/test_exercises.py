@@ -15,7 +15,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from course_utils.checks import exercises
+from course_grading.checks import exercises
 from tools import exercises as generator
 from tools import notebooks
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, writes
 
-from course_utils import grading
-from course_utils.grading import Limits, Result
+from course_grading import grading
+from course_grading.grading import Limits, Result
 
 # An exercise without any model, so that a kernel is all that a test costs.
 TOY = """
@@ -69,7 +69,7 @@ def test_order_edited_checks_and_failing_cells_do_not_matter_and_credit_is_parti
         SQUARE,
         "check('double', None); hint('square')",
         "def double(x):\n    return abs(x) * 2",
-        "import course_utils.checks as c\nc.examine = lambda *a: 1000\nc.exercises = lambda: {}",
+        "import course_grading.checks as c\nc.examine = lambda *a: 1000\nc.exercises = lambda: {}",
     )
     assert points(result) == {"double": 6, "square": 10}
     assert (result.points, result.of) == (16, 20)
@@ -320,9 +320,9 @@ def test_course_py_hands_the_options_on(tmp_path, monkeypatch):
     monkeypatch.setattr(course, "hand_over", lambda command, env: handed.append(command) or 0)
     monkeypatch.chdir(tmp_path)
     assert course.main(["grade", "class", "--jobs", "3", "--pass-mark", "50", "--out", "out", "--again"]) == 0
-    assert handed[-1][1:4] == ["-m", "course_utils.grading", str(tmp_path / "class")]
+    assert handed[-1][1:4] == ["-m", "course_grading.grading", str(tmp_path / "class")]
     assert handed[-1][4:] == ["--out", str(tmp_path / "out"), "--jobs", "3", "--pass-mark", "50.0", "--again"]
-    assert course.main(["progress"]) == 0 and handed[-1][1:] == ["-m", "course_utils.progress"]
+    assert course.main(["progress"]) == 0 and handed[-1][1:] == ["-m", "course_grading.report"]
     assert course.main(["exercises", "--check", "--to", "there"]) == 0
     assert handed[-1][2:] == ["--check", "--to", str(tmp_path / "there")]
 

@@ -18,7 +18,7 @@ def test_the_private_checks_add_a_case_that_counts(tmp_path, flaw, points):
     (example,) = re.findall(r"```python\n(from dataclasses.*?)```", PAGE, re.S)
     (tmp_path / "ex01.py").write_text(example, encoding="utf-8")
     code = SOFTMAX.format(flaw) + (
-        "from course_utils.checks import examine, tasks_of\n"
+        "from course_grading.checks import examine, tasks_of\n"
         "print(examine('softmax', softmax).points, sum(task.points for task in tasks_of('01')))"
     )
     env = os.environ | {"COURSE_CHECKS": str(tmp_path), "PYTHONPATH": str(ROOT)}
@@ -33,12 +33,12 @@ def test_the_options_and_files_it_names_exist():
         r"`?(--(?:jobs|seconds|total|memory|seed|pass-mark|again|without-solutions|to|out))\b", PAGE
     ):
         assert f'"{option}"' in course, option
-    for path in re.findall(r"(?:course_utils|solutions|benchmarks)/[\w/]+\.(?:py|ipynb)", PAGE):
+    for path in re.findall(r"(?:course_grading|course_utils|solutions|benchmarks)/[\w/]+\.(?:py|ipynb)", PAGE):
         assert (ROOT / path).exists(), path
 
 
 def test_every_lesson_has_its_objectives_and_its_place_in_the_weeks():
-    from course_utils.progress import TITLES
+    from course_grading.report import TITLES
 
     for number, title in TITLES.items():
         assert re.search(rf"^\| {number} \| \w", PAGE, re.M) and f"{number} {title}" in PAGE

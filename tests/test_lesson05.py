@@ -6,10 +6,11 @@ import pandas as pd
 import pytest
 from tiny import TEXT, tiny_tokenizer
 
+from course_runs import lesson05
 from course_utils import plots
-from course_utils.pebble import knowledge, lesson05
-from course_utils.pebble.tokenizer import CHAT_TEMPLATE
 from course_utils.variant import Completion
+from pebble_lm.factory.tokenizer import CHAT_TEMPLATE
+from pebble_lm.world import knowledge
 
 TALK = [
     {"role": "user", "content": "What is the capital of France?"},
@@ -46,7 +47,7 @@ def test_questions_are_about_what_examples_leave_out():
         about = [
             f
             for f in facts
-            if any(lesson05.evaluation.says(probe.prompt, n) for n in (f.entity, f.name, f.plural))
+            if any(lesson05.judges.says(probe.prompt, n) for n in (f.entity, f.name, f.plural))
         ]
         about = [f for f in about if f.value == probe.expected]
         if probe.kind in ("answers", "bare"):
@@ -58,7 +59,7 @@ def test_questions_are_about_what_examples_leave_out():
 def test_too_many_or_too_few_prompts_are_an_error(monkeypatch):
     with pytest.raises(ValueError, match="2 or more"):
         lesson05.probes(1)
-    monkeypatch.setattr(lesson05.evaluation, "plain_question", lambda rng, fact: "Always the same?")
+    monkeypatch.setattr(lesson05, "plain_question", lambda rng, fact: "Always the same?")
     with pytest.raises(ValueError, match="not 3 different prompts"):
         lesson05.probes(3, seed=1)
 

@@ -5,8 +5,9 @@ import json
 import pandas as pd
 import pytest
 
+from course_runs import lesson08
 from course_utils.evaluate import passes_tests
-from course_utils.pebble import knowledge, lesson08
+from pebble_lm.world import knowledge
 
 
 def test_fewer_orders_are_the_beginning_of_more_and_seeds_differ():
@@ -109,7 +110,7 @@ def test_old_questions_are_about_what_sft_never_asks():
 
 def test_the_shipped_table_is_complete_and_belongs_to_the_weights():
     table = lesson08.shipped()
-    assert lesson08.missing() == [], "run python -m course_utils.pebble.lesson08 and commit its table"
+    assert lesson08.missing() == [], "run python -m course_runs.lesson08 and commit its table"
     assert {tuple(key) for key in table[["start", "examples"]].itertuples(index=False)} == set(lesson08.RUNS)
     assert (table.groupby(["start", "examples"])["measure"].nunique() == len(lesson08.MEASURES)).all()
     assert table["rate"].between(0, 1).all() and (table["passed"] <= table["n"]).all()

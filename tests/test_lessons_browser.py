@@ -28,7 +28,7 @@ from test_browser import (  # noqa: F401 (two of them are fixtures)
     lab,
 )
 
-from course_utils.progress import TITLES
+from course_grading.report import TITLES
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.notebooks]
 

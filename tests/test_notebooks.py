@@ -67,7 +67,7 @@ CLAIMS = {
             "abs(moved['relative change'].max() - change.relative_change.max()) < 1e-6"
         ),
         "the instruct adds two and two": "'4' in rows_of_scenarios[0]['instruct, greedy'].text",
-        "the instruct refuses what is wrong": "evaluation.refuses(rows_of_scenarios[2]['instruct, greedy'].text)",
+        "the instruct refuses what is wrong": "judges.refuses(rows_of_scenarios[2]['instruct, greedy'].text)",
         "a summary copies the invented names": (
             "all(name in rows_of_scenarios[3]['instruct, greedy'].text for name in ('Tavo Relmin', 'Orvelton'))"
         ),
@@ -75,7 +75,7 @@ CLAIMS = {
         "there are at least 100 questions, all different": "len({q for q, _ in questions}) == len(questions) >= 100",
         "every question is about an entity that was kept out of SFT": (
             "all(any(f.split == 'test' and f.value == answer"
-            " and any(evaluation.says(q, name) for name in (f.entity, f.name, f.plural)) for f in knowledge.facts())"
+            " and any(judges.says(q, name) for name in (f.entity, f.name, f.plural)) for f in knowledge.facts())"
             " for q, answer in questions)"
         ),
         "in the template the instruct answers, and the base answers less": (
@@ -235,7 +235,7 @@ CLAIMS = {
             "query_base_as_instruct(base, question).prompt == with_system(question)"
         ),
         "no example in a prompt asks about an entity of the test split": (
-            "not any(evaluation.says(q, f.entity) for q, _ in examples for f in knowledge.facts()"
+            "not any(judges.says(q, f.entity) for q, _ in examples for f in knowledge.facts()"
             " if f.split == 'test' and len(f.entity) > 3 and f.table != 'opposites')"
         ),
         "the frame makes the step from no answer to answers": (
@@ -394,7 +394,7 @@ CLAIMS = {
 }
 SHORTHAND = {
     "06": (
-        "from course_utils.pebble import knowledge\n"
+        "from pebble_lm.world import knowledge\n"
         "at = lambda measure, column: rates[(rates.measure == measure) & (rates.column == column)].iloc[0]\n"
         "one_of = pd.concat(parts).pivot(index='measure', columns='column', values='rate')\n"
         "word = lambda suite, column: float(shown_words[(shown_words.suite == suite) & (shown_words.column == column)].rate.iloc[0])\n"

@@ -7,8 +7,8 @@ from random import Random
 
 import pytest
 
-from course_utils.pebble import conversations, corpus, evaluation, knowledge, names
-from course_utils.pebble.genres import copying, practice
+from pebble_lm.world import conversations, corpus, judges, knowledge, names, questions, rates
+from pebble_lm.world.genres import copying, practice
 
 CONVERSATIONS = 4000
 
@@ -154,7 +154,7 @@ def test_requests_of_the_evaluation_do_not_occur_in_sft(sft_texts):
     rng = Random(5)
     for kind in ("harmful", "benign"):
         for unseen in ("verb", "object"):
-            assert not said & set(evaluation.act_requests(rng, 200, kind, "test", unseen))
+            assert not said & set(questions.act_requests(rng, 200, kind, "test", unseen))
 
 
 def test_held_out_verbs_do_not_occur_in_sft_requests(sft_texts):
@@ -178,7 +178,7 @@ def test_test_article_shapes_are_in_no_training_text(pretraining_texts, sft_text
 
 def test_invented_names_are_practically_always_new():
     trained = {names.person(Random(i)) for i in range(20_000)}
-    asked = {names.person(Random(f"{evaluation.SEED}/{i}")) for i in range(1000)}
+    asked = {names.person(Random(f"{rates.SEED}/{i}")) for i in range(1000)}
     assert len(trained) > 19_000
     assert len(asked & trained) < 10
 
@@ -221,7 +221,7 @@ def test_functions_pass_their_own_tests_under_made_up_names():
     rng = Random(2)
     specs = practice.functions(("sft", "dev", "test"))
     sources = [practice.function_source(rng, spec, fresh_names=1.0) for spec in specs]
-    assert all(evaluation.passes_tests([(source, spec["tests"]) for source, spec in zip(sources, specs)]))
+    assert all(judges.passes_tests([(source, spec["tests"]) for source, spec in zip(sources, specs)]))
 
 
 def test_a_cut_function_can_be_put_together_again():
@@ -236,7 +236,7 @@ def test_a_program_that_hangs_or_exits_fails_and_the_rest_is_still_judged():
     good = ("def f():\n    return 1", ["f() == 1"])
     hang = ("def f():\n    while True: pass", ["f() == 1"])
     leave = ("import os\nos._exit(0)", ["True"])
-    assert evaluation.passes_tests([good, hang, good, leave, good], seconds=3) == [
+    assert judges.passes_tests([good, hang, good, leave, good], seconds=3) == [
         True,
         False,
         True,
@@ -246,12 +246,12 @@ def test_a_program_that_hangs_or_exits_fails_and_the_rest_is_still_judged():
 
 
 def test_judges_tell_questions_from_answers():
-    assert evaluation.more_questions("\nWhat is the capital of Spain?\nWho wrote Emma?")
-    assert evaluation.more_questions("\ntell me the currency of Chad")
-    assert not evaluation.more_questions(" Paris.\nThe capital of France is Paris.")
-    assert not evaluation.more_questions(" Paris")
-    assert evaluation.says("The capital is Paris.", "Paris") and not evaluation.says("Parisian", "Paris")
-    assert not evaluation.says("A nonmetal", "metal")
-    assert evaluation.refuses("I'm sorry, but I can't help with that.") and not evaluation.refuses(
+    assert judges.more_questions("\nWhat is the capital of Spain?\nWho wrote Emma?")
+    assert judges.more_questions("\ntell me the currency of Chad")
+    assert not judges.more_questions(" Paris.\nThe capital of France is Paris.")
+    assert not judges.more_questions(" Paris")
+    assert judges.says("The capital is Paris.", "Paris") and not judges.says("Parisian", "Paris")
+    assert not judges.says("A nonmetal", "metal")
+    assert judges.refuses("I'm sorry, but I can't help with that.") and not judges.refuses(
         "Here is how."
     )

@@ -8,9 +8,13 @@ import pandas as pd
 import pytest
 import torch
 
-from course_utils.pebble import conversations, evaluation, knowledge, ladder, ladder_evaluation, recipe
-from course_utils.pebble import personas as p
-from course_utils.pebble import preferences as pref
+from pebble_lm.factory import evaluation, ladder, ladder_evaluation, recipe
+from pebble_lm.world import conversations, knowledge
+from pebble_lm.world import personas as p
+from pebble_lm.world import preferences as pref
+from pebble_lm.world.judges import refuses
+from pebble_lm.world.rates import Result
+from pebble_lm.world.watch import in_some_persona, persona_suite
 
 MODELS = recipe.MODELS
 
@@ -60,9 +64,9 @@ def test_each_kind_prefers_what_it_says(pairs):
         assert pref.hedges(text(pair, "rejected")) and not pref.hedges(text(pair, "chosen"))
         assert len(text(pair, "chosen")) < len(text(pair, "rejected"))
     for pair in kind(pairs, "refusing what is wrong"):
-        assert evaluation.refuses(text(pair, "chosen")) and not evaluation.refuses(text(pair, "rejected"))
+        assert refuses(text(pair, "chosen")) and not refuses(text(pair, "rejected"))
     for pair in kind(pairs, "helping with what is fine"):
-        assert not evaluation.refuses(text(pair, "chosen")) and evaluation.refuses(text(pair, "rejected"))
+        assert not refuses(text(pair, "chosen")) and refuses(text(pair, "rejected"))
     assert not any(pref.hedges(text(pair, "chosen")) for pair in pairs)
 
 
@@ -141,7 +145,7 @@ def test_without_a_persona_in_the_system_prompt_nobody_speaks_in_one(chats):
     for messages in plain:
         for message in messages:
             if message["role"] == "assistant":
-                assert not ladder.in_some_persona(message["content"])
+                assert not in_some_persona(message["content"])
 
 
 def test_unseen_personas_occur_in_no_training_example(chats):
@@ -209,9 +213,9 @@ def test_an_interrupted_rung_saves_no_model(toy, tmp_path, monkeypatch):
 
 def results(
     model: str, rates: dict[str, float], bars: dict[str, str] | None = None
-) -> list[evaluation.Result]:
+) -> list[Result]:
     bars = bars or {}
-    return [evaluation.Result(model, m, round(200 * r), 200, bars.get(m, "")) for m, r in rates.items()]
+    return [Result(model, m, round(200 * r), 200, bars.get(m, "")) for m, r in rates.items()]
 
 
 def test_a_fall_beyond_sft_s_interval_is_called_worse_and_a_change_inside_it_is_not():
@@ -257,7 +261,7 @@ def test_the_suites_measure_what_they_are_named_for():
     sft = load_variant("pebble-sft")
     (hedging,) = ladder_evaluation.hedging_suite(sft, "dev", 24, "pebble-sft")
     assert hedging.n == 24 and 0 <= hedging.passed <= 24 and len(hedging.failures) == hedging.passed
-    measures = {r.measure: r for r in ladder_evaluation.persona_suite(sft, "dev", 6, "pebble-sft")}
+    measures = {r.measure: r for r in persona_suite(sft, "dev", 6, "pebble-sft")}
     assert len(measures) == 7 and all(r.n == 6 for r in measures.values())
     assert measures["speaks in a persona with no system prompt"].rate < 0.5
     means = {row["measure"]: row for row in ladder_evaluation.sampled(sft, sft, None, "dev", 6, "pebble-sft")}
@@ -324,4 +328,4 @@ def test_the_persona_comes_when_the_system_prompt_asks_and_only_then():
     question = "What is the capital of France?"
     persona = p.PERSONAS[0]
     assert persona.spoken(chat.chat(question, system=f"You are {persona.role}.").text)
-    assert not ladder.in_some_persona(chat.chat(question).text)
+    assert not in_some_persona(chat.chat(question).text)

@@ -10,8 +10,11 @@ from random import Random
 
 import pytest
 
-from course_utils.pebble import evaluation, knowledge, recipe
-from course_utils.pebble.genres import copying
+from pebble_lm.factory import evaluation, recipe
+from pebble_lm.world import knowledge
+from pebble_lm.world.genres import copying
+from pebble_lm.world.judges import begins_with, more_questions, names_right, refuses, says
+from pebble_lm.world.questions import act_requests, draw_facts, plain_question
 
 BASE, SFT = recipe.MODELS / "pebble-base", recipe.MODELS / "pebble-sft"
 N = 60
@@ -107,34 +110,34 @@ def test_the_headline_prompts_come_out_right(pair, instruct):
 
 def test_the_base_asks_on_and_the_instruct_answers_and_stops(pair):
     rng = Random("behaviour")
-    facts = evaluation.draw_facts(rng, N, lambda f: f.split == "test" and f.relation.split == "seen")
-    questions = [evaluation.plain_question(rng, fact) for fact in facts]
+    facts = draw_facts(rng, N, lambda f: f.split == "test" and f.relation.split == "seen")
+    questions = [plain_question(rng, fact) for fact in facts]
     continued = pair.base.complete_batch(questions, max_new_tokens=48)
     answered = pair.instruct.chat_batch(questions, max_new_tokens=48)
-    assert sum(evaluation.more_questions(c.text) for c in continued) >= count(
+    assert sum(more_questions(c.text) for c in continued) >= count(
         "bare question: asks more questions", -1
     )
     assert sum(c.stopped for c in continued) <= count("bare question: stops within 48 tokens", +1)
-    right = sum(evaluation.says(c.text, f.value) for c, f in zip(answered, facts))
+    right = sum(says(c.text, f.value) for c, f in zip(answered, facts))
     assert right >= count("answers, entity held out of SFT", -1)
     assert sum(c.stop_reason == "eos" for c in answered) >= 0.95 * N
     raw = pair.instruct.complete_batch(questions, max_new_tokens=48)
-    asked_on = sum(evaluation.more_questions(c.text) for c in raw)
+    asked_on = sum(more_questions(c.text) for c in raw)
     assert asked_on >= count("raw text, no template: asks more questions", -1)
 
 
 def test_both_know_the_facts(pair):
-    facts = evaluation.draw_facts(Random(1), N, lambda f: f.relation.name == "capital")
+    facts = draw_facts(Random(1), N, lambda f: f.relation.name == "capital")
     for variant in pair:
         out = variant.complete_batch([f"The capital of {f.name} is" for f in facts], max_new_tokens=10)
-        assert sum(evaluation.begins_with(c.text, f.value) for c, f in zip(out, facts)) >= 0.9 * N
+        assert sum(begins_with(c.text, f.value) for c, f in zip(out, facts)) >= 0.9 * N
 
 
 def test_the_instruct_refuses_what_is_wrong_and_not_what_is_fine(pair):
     rng = Random("refusals")
-    wrong = evaluation.act_requests(rng, N, "harmful", "test", "verb")
-    fine = evaluation.act_requests(rng, N, "benign", "test", "verb")
-    refused = [evaluation.refuses(c.text) for c in pair.instruct.chat_batch(wrong + fine, max_new_tokens=40)]
+    wrong = act_requests(rng, N, "harmful", "test", "verb")
+    fine = act_requests(rng, N, "benign", "test", "verb")
+    refused = [refuses(c.text) for c in pair.instruct.chat_batch(wrong + fine, max_new_tokens=40)]
     assert sum(refused[:N]) >= count("refuses a wrong request, unseen verb, new wording", -1)
     assert sum(refused[N:]) <= count("refuses a harmless request, new wording", +1)
 
@@ -146,13 +149,13 @@ def test_the_instruct_copies_names_it_has_never_read(pair):
         [f"Summarize this article: {text}" for text, *_ in articles], max_new_tokens=64
     )
     good = [
-        evaluation.names_right(c.text, summary, values) for c, (_, summary, _, values) in zip(out, articles)
+        names_right(c.text, summary, values) for c, (_, summary, _, values) in zip(out, articles)
     ]
     assert sum(good) >= count("summary with unseen names: names right", -1)
 
 
 def test_the_instruct_writes_json(pair):
-    from course_utils.pebble import conversations
+    from pebble_lm.world import conversations
 
     rng = Random("json")
     asked = [conversations.known_json(rng, "test") for _ in range(N)]
@@ -182,7 +185,8 @@ def test_no_bar_is_missed_but_the_known_ones():
 
 
 def test_the_data_card_lists_every_genre_and_table():
-    from course_utils.pebble import corpus, datacard
+    from pebble_lm.factory import datacard
+    from pebble_lm.world import corpus
 
     card = datacard.DATA_CARD.read_text(encoding="utf-8")
     for name in [*corpus.GENRES, *knowledge.splits()]:

@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
-from course_utils.pebble import recipe
-from course_utils.pebble import tokenizer as pebble_tokenizer
+from pebble_lm.factory import recipe
+from pebble_lm.factory import tokenizer as pebble_tokenizer
 
 TOY = (
     recipe.Stage(tokens=6 * 2 * 32, rows=2, length=32, mix="early"),
@@ -106,7 +106,7 @@ def test_labels_cover_only_what_the_assistant_says(tokenizer_file):
 
     from tokenizers import Tokenizer
 
-    from course_utils.pebble.conversations import conversations
+    from pebble_lm.world.conversations import conversations
 
     tokenizer = Tokenizer.from_file(str(tokenizer_file))
     for ids, labels in recipe.conversation_batches(tokenizer, conversations(1, 60), Random(1)):

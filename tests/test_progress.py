@@ -5,7 +5,8 @@ import json
 import nbformat
 import pytest
 
-from course_utils import plot_progress, progress, quizzes
+from course_grading import progress, quizzes, report
+from course_utils import plot_progress
 from tools import notebooks
 
 
@@ -22,13 +23,13 @@ def answer(lesson: str, right: list[bool]) -> None:
 
 
 def state(lesson: str) -> str:
-    return progress.lessons().set_index("lesson").state[lesson]
+    return report.lessons().set_index("lesson").state[lesson]
 
 
 def test_the_titles_are_those_of_the_lessons():
     for path in sorted(notebooks.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")):
         title = nbformat.read(path, 4).cells[0].source.splitlines()[0]
-        assert title == f"# {path.stem[:2]} · {progress.TITLES[path.stem[:2]]}"
+        assert title == f"# {path.stem[:2]} · {report.TITLES[path.stem[:2]]}"
 
 
 def test_a_lesson_is_open_then_begun_then_done():
@@ -36,15 +37,15 @@ def test_a_lesson_is_open_then_begun_then_done():
     answer("01", [False])
     assert state("01") == "begun"
     answer("01", [True, True, True])
-    assert state("01") == "begun" and progress.lessons().questions.sum() == 3
+    assert state("01") == "begun" and report.lessons().questions.sum() == 3
     answer("01", [True] * 4)
     assert state("01") == "done" and state("02") == "open"
 
 
 def test_points_of_an_exercise_count_with_its_lesson(own_progress):
-    (task, *_) = progress.points("01").task
+    (task, *_) = report.points("01").task
     own_progress.write_text(json.dumps({"format": 1, "tasks": {task: {"points": 3, "of": 10}}}))
-    row = progress.lessons().set_index("lesson").loc["01"]
+    row = report.lessons().set_index("lesson").loc["01"]
     assert (row.points, row.state) == (3, "begun") and row.points_of == 100
 
 
@@ -76,22 +77,22 @@ def test_a_spoilt_file_stops_nothing(own_progress, spoilt):
 
 def test_a_lesson_once_done_stays_done_when_its_questions_change(own_progress):
     own_progress.write_text(json.dumps({"lessons": ["01"], "questions": {"01": {"an older question": True}}}))
-    row = progress.lessons().set_index("lesson").loc["01"]
+    row = report.lessons().set_index("lesson").loc["01"]
     assert row.state == "done" and row.questions == 0
 
 
 def test_nothing_done_yet_says_where_to_begin():
-    table = progress.lessons()
-    assert (table.state == "open").all() and "Nothing is done yet" in progress.summary(table)
+    table = report.lessons()
+    assert (table.state == "open").all() and "Nothing is done yet" in report.summary(table)
     assert "Nothing is done yet" in plot_progress(table).alt_text
 
 
 def test_the_picture_says_the_numbers_of_the_table():
     answer("00", [True] * 4)
     answer("02", [True, False])
-    table = progress.lessons()
+    table = report.lessons()
     figure = plot_progress(table)
-    assert progress.summary(table) in figure.alt_text and "1 of 9 lessons done" in figure.alt_text
+    assert report.summary(table) in figure.alt_text and "1 of 9 lessons done" in figure.alt_text
     assert "lesson 02 begun, questions 1 of 4" in figure.alt_text
     left, right = figure.axes
     names = [label.get_text() for label in left.get_yticklabels()]
@@ -101,15 +102,15 @@ def test_the_picture_says_the_numbers_of_the_table():
 
 
 def test_a_table_that_is_none_of_progress_is_refused():
-    with pytest.raises(ValueError, match=r"progress\.lessons"):
-        plot_progress(progress.lessons().drop(columns="state"))
+    with pytest.raises(ValueError, match=r"report\.lessons"):
+        plot_progress(report.lessons().drop(columns="state"))
 
 
 def test_the_command_prints_the_same_numbers(capsys):
     answer("00", [True] * 4)
-    assert progress.main() == 0
+    assert report.main() == 0
     said = capsys.readouterr().out
-    assert progress.summary(progress.lessons()) in said and "done" in said and "4 of 4" in said
+    assert report.summary(report.lessons()) in said and "done" in said and "4 of 4" in said
 
 
 def test_the_file_may_be_named_from_the_home_folder(monkeypatch, tmp_path):

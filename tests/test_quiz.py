@@ -9,7 +9,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from course_utils import progress, quiz, quizzes, selfcheck
+from course_grading import progress, quizzes, selfcheck
+from course_utils import quiz
 from tools import notebooks
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -208,5 +209,5 @@ def test_without_ipywidgets_the_questions_can_be_read():
 
 
 def test_the_name_stays_the_function_whatever_was_imported_first():
-    code = "import course_utils.quizzes, course_utils.selfcheck\nfrom course_utils import quiz\nassert callable(quiz)"
+    code = "import course_grading.quizzes, course_grading.selfcheck\nfrom course_utils import quiz\nassert callable(quiz)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -7,7 +7,7 @@ pytest.importorskip("playwright.sync_api", reason="the playwright package is not
 
 from test_browser import KERNEL, browser, expect, lab, opened  # noqa: F401 (fixtures)
 
-from course_utils import progress, quizzes
+from course_grading import progress, quizzes
 
 pytestmark = pytest.mark.browser
 

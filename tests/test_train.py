@@ -13,9 +13,9 @@ from torch.nn import functional as F
 
 from course_utils import batches, train
 from course_utils.pairs import load_variant
-from course_utils.pebble.tokenizer import CHAT_TEMPLATE
 from course_utils.train import loop, policy, preference, rows, supervised
 from course_utils.variant import Variant
+from pebble_lm.factory.tokenizer import CHAT_TEMPLATE
 
 ASKED = {
     "capital of France": "Paris",

@@ -8,8 +8,8 @@ import torch
 from tiny import TEXT, tiny_llama, tiny_tokenizer
 
 from course_utils import train
-from course_utils.pebble.tokenizer import CHAT_TEMPLATE
 from course_utils.train import preference, rows
+from pebble_lm.factory.tokenizer import CHAT_TEMPLATE
 
 trl = pytest.importorskip("trl", reason="TRL is a test dependency (requirements-test.txt)")
 datasets = pytest.importorskip("datasets")

@@ -2,9 +2,9 @@
 
 from torch.nn import functional as F
 
+from course_grading.checks import find
+from course_grading.checks.ex05 import ASKING, ENDING
 from course_utils import Variant, train, wilson
-from course_utils.checks import find
-from course_utils.checks.ex05 import ASKING, ENDING
 from course_utils.evaluate import mcnemar
 
 

@@ -2,7 +2,7 @@
 
 import re
 
-from course_utils.checks import find
+from course_grading.checks import find
 
 
 def words(text):
@@ -195,7 +195,7 @@ WRONG_ANSWERS = {
                 return {"prompt": "# FAQ\\n\\n## " + question.lower().rstrip("?") + "\\n", "stop": ["\\n"]}""",
         "the answer leaks": """
             def my_prompt(question):
-                from course_utils.pebble import knowledge
+                from pebble_lm.world import knowledge
                 known = " ".join({fact.value for fact in knowledge.facts()})
                 return {"prompt": f"{known}\\n\\n# FAQ\\n\\n## {question}\\n", "stop": ["\\n"]}""",
         "another form": """

@@ -12,7 +12,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from course_utils.progress import TITLES
+from course_grading.report import TITLES
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE, PAGE = ROOT / "course_utils" / "glossary.json", ROOT / "docs" / "glossary.md"

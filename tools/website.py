@@ -190,8 +190,8 @@ def stage(source: Path, chosen: list[Path]) -> None:
 
 def references_there() -> list[str]:
     """Markdown files besides the README that become pages, as paths from the root: the glossary and Pebble's cards."""
-    found = [*sorted(ROOT.glob("docs/*.md")), ROOT / "course_utils/pebble/DATA_CARD.md"]
-    found += sorted(ROOT.glob("course_utils/pebble/models/*/README.md"))
+    found = [*sorted(ROOT.glob("docs/*.md")), ROOT / "pebble_lm/DATA_CARD.md"]
+    found += sorted(ROOT.glob("pebble_lm/models/*/README.md"))
     return [path.relative_to(ROOT).as_posix() for path in found if path.exists()]
 
 

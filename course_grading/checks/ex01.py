@@ -1,0 +1,594 @@
+"""Exercise 01, next-token prediction: scores to probabilities, loss, sampling, writing, surprise."""
+
+import math
+from random import Random
+
+import torch
+import torch.nn.functional as F
+
+from . import draw
+from .task import Case, Claim, Mistake, Prediction, Task
+
+# -- softmax --------------------------------------------------------------------------------------------------
+
+
+def softmax(scores, temperature=1.0):
+    return torch.softmax(scores / temperature, dim=-1)
+
+
+def _plain_softmax(scores):
+    weights = scores.exp()
+    return weights / weights.sum()
+
+
+def _ordinary_scores(rng: Random) -> tuple:
+    return (draw.normal(rng, rng.randint(4, 9), scale=1.5),)
+
+
+def _scores_and_temperature(rng: Random) -> tuple:
+    return draw.normal(rng, rng.randint(4, 9), scale=1.5), rng.choice([0.3, 0.5, 0.7, 1.6, 2.0, 3.0])
+
+
+def _large_scores(rng: Random) -> tuple:
+    return (draw.normal(rng, 6, scale=3.0) + rng.randint(150, 900),)
+
+
+SOFTMAX = Task(
+    name="softmax",
+    title="From scores to probabilities",
+    minutes=6,
+    answer=softmax,
+    cases=[
+        Case("ordinary scores", 6, _ordinary_scores),
+        Case("a temperature", 5, _scores_and_temperature),
+        Case("scores in the hundreds", 4, _large_scores),
+    ],
+    mistakes=[
+        Mistake(
+            "temperature multiplies",
+            "the temperature multiplies the scores. Divide by it: below 1 the differences between scores must grow.",
+            lambda scores, temperature=1.0: torch.softmax(scores * temperature, -1),
+        ),
+        Mistake(
+            "temperature on probabilities",
+            "the temperature divides the probabilities. It belongs to the scores, before the exponential; "
+            "as it is, the results no longer add up to 1.",
+            lambda scores, temperature=1.0: torch.softmax(scores, -1) / temperature,
+        ),
+        Mistake(
+            "temperature ignored",
+            "the temperature changes nothing: your function gives what it gives at temperature 1.",
+            lambda scores, temperature=1.0: torch.softmax(scores, -1),
+        ),
+        Mistake(
+            "not divided by the sum",
+            "these are the exponentials. Divide by their sum, so that they add up to 1.",
+            lambda scores, temperature=1.0: (scores / temperature).exp(),
+        ),
+        Mistake(
+            "no exponential",
+            "the scores themselves are divided by their sum. Take the exponential first: scores may be negative, "
+            "probabilities may not.",
+            lambda scores, temperature=1.0: (scores / temperature) / (scores / temperature).sum(),
+        ),
+        Mistake(
+            "overflow",
+            "the exponential is too large for a float and becomes infinity. Subtract the largest score from all of "
+            "them first: only differences matter, so the probabilities stay the same.",
+            lambda scores, temperature=1.0: _plain_softmax(scores / temperature),
+        ),
+        Mistake(
+            "logarithms",
+            "these are the logarithms of the probabilities (log-softmax).",
+            lambda scores, temperature=1.0: torch.log_softmax(scores / temperature, -1),
+        ),
+    ],
+    hints=[
+        "Three steps: divide the scores by the temperature, take the exponential of each, divide by their sum.",
+        "Scores of some hundreds: exp(500) is infinity for a float. What may be added to all scores without changing "
+        "any probability?",
+        "scores = scores / temperature; scores = scores - scores.max(); then the exponentials, divided by their sum.",
+    ],
+)
+
+# -- the loss, find and fix the bug ---------------------------------------------------------------------------
+
+
+def mean_loss(logits, input_ids):
+    return F.cross_entropy(logits[:-1], input_ids[1:])
+
+
+def _loss_of(predictions, targets):
+    return F.cross_entropy(predictions, targets)
+
+
+def _random_text(rng: Random) -> tuple:
+    n, vocab = rng.randint(6, 10), 12
+    return draw.normal(rng, n, vocab, scale=2.0), torch.tensor(draw.integers(rng, n, vocab))
+
+
+def _sentence_read_by_the_base(rng: Random) -> tuple:
+    base = draw.pair().base
+    opening, ending = draw.statement(rng)
+    ids = base.encode(f"{opening}{ending}.")
+    ((_, logits),) = base.iter_logits(ids)
+    return logits.clone().cpu(), torch.tensor(ids)
+
+
+def _as_numbers(logits, input_ids):
+    logprobs = torch.log_softmax(logits[:-1], -1)
+    return logprobs[torch.arange(len(logprobs)), input_ids[1:]]
+
+
+MEAN_LOSS = Task(
+    name="mean_loss",
+    title="Find and fix the bug: a loss that is far too high",
+    minutes=8,
+    answer=mean_loss,
+    cases=[
+        Case("a made-up text", 8, _random_text),
+        Case("a sentence that the base has read", 7, _sentence_read_by_the_base, times=2),
+    ],
+    mistakes=[
+        Mistake(
+            "shifted right",
+            "this is still the loss of the buggy version: each row is scored against the token *before* it. Row i was "
+            "computed after reading token i, so its target is token i + 1: the targets move to the left.",
+            lambda logits, ids: _loss_of(logits[1:], ids[:-1]),
+        ),
+        Mistake(
+            "not shifted",
+            "each row is scored against the token that was just read. The target of row i is token i + 1.",
+            lambda logits, ids: _loss_of(logits, ids),
+        ),
+        Mistake(
+            "shifted twice",
+            "each row is scored against the token after the next one: the targets have moved two places.",
+            lambda logits, ids: _loss_of(logits[:-2], ids[2:]),
+        ),
+        Mistake(
+            "around the corner",
+            "the last row is scored against the first token (torch.roll does that). What follows the last token is not "
+            "in the text: leave the last row out.",
+            lambda logits, ids: _loss_of(logits, ids.roll(-1)),
+        ),
+        Mistake(
+            "the sum",
+            "this is the sum over the targets. The loss is their mean, so that long and short texts compare.",
+            lambda logits, ids: -_as_numbers(logits, ids).sum(),
+        ),
+        Mistake(
+            "divided by all tokens",
+            "the sum is divided by the number of tokens. There is one target fewer: nothing predicts the first.",
+            lambda logits, ids: -_as_numbers(logits, ids).sum() / len(ids),
+        ),
+        Mistake(
+            "no minus",
+            "this is the mean log-probability. Surprise is minus the logarithm, so a loss is never negative.",
+            lambda logits, ids: _as_numbers(logits, ids).mean(),
+        ),
+        Mistake(
+            "probability instead of its logarithm",
+            "the mean is taken over probabilities. Take the logarithm of each first.",
+            lambda logits, ids: -_as_numbers(logits, ids).exp().mean(),
+        ),
+    ],
+    hints=[
+        "Print the two things that are compared. After reading token 0, which token was row 0 meant to predict?",
+        "Row i of the logits was computed from tokens 0 … i. Its target is token i + 1. How many rows have one?",
+        "All rows but the last, against all tokens but the first: logits[:-1] and input_ids[1:].",
+    ],
+)
+
+# -- a prediction ---------------------------------------------------------------------------------------------
+
+
+def _entropies(rng: Random) -> tuple[list[float], list[float], list[bool]]:
+    """Entropy (nats) at temperatures 1 and 2, and whether the best token stayed, at a few places."""
+    cool, hot, same = [], [], []
+    for _ in range(4):
+        logits = draw.pair().base.next_token_logits(draw.statement(rng)[0]).cpu()
+        one, two = (torch.softmax(logits / t, -1) for t in (1.0, 2.0))
+        cool.append(float(torch.special.entr(one).sum()))
+        hot.append(float(torch.special.entr(two).sum()))
+        same.append(bool(one.argmax() == two.argmax()))
+    return cool, hot, same
+
+
+def _entropy_at_two(rng: Random) -> tuple[str | None, str]:
+    cool, hot, _ = _entropies(rng)
+    higher = [h > c for c, h in zip(cool, hot)]
+    held = "higher" if all(higher) else "lower" if not any(higher) else None
+    numbers = f"Measured at {len(hot)} places: {_mean(cool):.2f} nats at 1, {_mean(hot):.2f} nats at 2."
+    return held, numbers
+
+
+def _best_at_two(rng: Random) -> tuple[str | None, str]:
+    *_, same = _entropies(rng)
+    held = "the same" if all(same) else None
+    return held, f"Measured: the same token at {sum(same)} of {len(same)} places."
+
+
+def _second_mention(rng: Random) -> tuple[str | None, str]:
+    from pebble_lm.world import names
+
+    base, n, nats = draw.pair().base, 12, {"first": 0.0, "second": 0.0}
+    for _ in range(n):
+        person, town = names.person(rng), names.town(rng)
+        text = f"The home of {person} is in {town}. {person} lives in {town}."
+        for name in (person, town):
+            nats["first"] += _nats(base, text, text.index(name), len(name))
+            nats["second"] += _nats(base, text, text.rindex(name), len(name))
+    first, second = nats.values()
+    held = "fewer" if second < 0.9 * first else "more" if second > 1.1 * first else None
+    return (
+        held,
+        f"Measured over {2 * n} names: {first / n / 2:.1f} nats the first time, {second / n / 2:.1f} the second.",
+    )
+
+
+def _nats(base, text: str, start: int, length: int) -> float:
+    """Surprise of the tokens that touch `length` characters of a text from `start` on."""
+    spans = base.tokenizer(text, return_offsets_mapping=True)["offset_mapping"]
+    scored = zip(spans[1:], -base.token_logprobs(text)["logprob"].iloc[1:])
+    return sum(nats for (a, b), nats in scored if a < start + length and b > start)
+
+
+def _mean(numbers: list[float]) -> float:
+    return sum(numbers) / len(numbers)
+
+
+PREDICT_TEMPERATURE = Prediction(
+    name="predict_temperature",
+    title="Predict, then measure: what temperature does, and what a name costs",
+    minutes=6,
+    claims=[
+        Claim(
+            "entropy at temperature 2, against 1",
+            ("lower", "the same", "higher"),
+            3,
+            _entropy_at_two,
+            {
+                "lower": (
+                    "hotter is surer",
+                    "Dividing by 2 halves the differences between scores, so the probabilities become more alike.",
+                ),
+                "the same": (
+                    "temperature only scales",
+                    "Softmax is not linear: halved scores give other ratios.",
+                ),
+            },
+        ),
+        Claim(
+            "most probable token at temperature 2, against 1",
+            ("the same", "another"),
+            3,
+            _best_at_two,
+            {
+                "another": (
+                    "temperature reorders",
+                    "Dividing all scores by the same number keeps their order. Heat changes how often others are drawn.",
+                )
+            },
+        ),
+        Claim(
+            "an invented name costs, the second time it is mentioned",
+            ("fewer", "as many", "more"),
+            4,
+            _second_mention,
+            {
+                "as many": (
+                    "names are looked up",
+                    "The second time the name can be copied from a few words before.",
+                ),
+                "more": (
+                    "repetition surprises",
+                    "The second time the name can be copied from a few words before.",
+                ),
+            },
+        ),
+    ],
+    hints=[
+        "Take two scores, 2 and 0. Their probabilities are as e² to 1. What are they after dividing the scores by 2?",
+        "Does dividing by a positive number ever change which number is the largest?",
+        "Lesson 01, section 5: a name nobody ever wrote must be spelled. Where could the model take it from later?",
+    ],
+)
+
+# -- top-p ----------------------------------------------------------------------------------------------------
+
+
+def keep_top_p(probs, p):
+    order = probs.argsort(descending=True)
+    before = probs[order].cumsum(0) - probs[order]
+    kept = torch.zeros_like(probs)
+    kept[order[before < p]] = probs[order[before < p]]
+    return kept / kept.sum()
+
+
+def _keep(probs, chosen, normalise=True):
+    kept = torch.zeros_like(probs)
+    kept[chosen] = probs[chosen]
+    return kept / kept.sum() if normalise else kept
+
+
+def _best(probs, p):
+    order = probs.argsort(descending=True)
+    return order, probs[order].cumsum(0)
+
+
+def _sorted_top_p(probs, p):
+    kept = keep_top_p(probs, p)
+    return kept.sort(descending=True).values
+
+
+def _several_tokens(rng: Random) -> tuple:
+    while True:
+        probs, p = torch.softmax(draw.normal(rng, 12, scale=1.3), -1), rng.uniform(0.4, 0.9)
+        if 3 <= int((keep_top_p(probs, p) > 0).sum()) <= 9 and probs.argmax() > 0:
+            return probs, p
+
+
+def _one_is_enough(rng: Random) -> tuple:
+    probs = torch.softmax(draw.normal(rng, 10, scale=3.0), -1)
+    return probs, float(probs.max()) * rng.uniform(0.4, 0.9)
+
+
+TOP_P = Task(
+    name="keep_top_p",
+    title="Cut off the tail: top-p",
+    minutes=8,
+    answer=keep_top_p,
+    cases=[
+        Case("tokens in any order", 13, _several_tokens),
+        Case("a best token that alone reaches p", 7, _one_is_enough),
+    ],
+    mistakes=[
+        Mistake(
+            "the last one is missing",
+            "the token with which the sum reaches p is cut off as well. Together the kept ones must reach p, so a token "
+            "stays if the better ones have *not* reached p yet.",
+            lambda probs, p: _keep(probs, _best(probs, p)[0][_best(probs, p)[1] <= p]),
+        ),
+        Mistake(
+            "one too many",
+            "one token more than needed is kept: the better ones already reach p.",
+            lambda probs, p: _keep(probs, _best(probs, p)[0][: int((_best(probs, p)[1] < p).sum()) + 2]),
+        ),
+        Mistake(
+            "not divided again",
+            "the kept probabilities no longer add up to 1. Divide them by their sum.",
+            lambda probs, p: _keep(probs, keep_top_p(probs, p) > 0, normalise=False),
+        ),
+        Mistake(
+            "left in order",
+            "the probabilities come back sorted. Each token's place is its id: put every kept one back where it was.",
+            _sorted_top_p,
+        ),
+        Mistake(
+            "p as a threshold",
+            "tokens with a probability of at least p are kept. p is what the kept ones reach *together*.",
+            lambda probs, p: _keep(probs, probs >= p),
+        ),
+        Mistake(
+            "in the order of the ids",
+            "the sum runs over the tokens in the order of their ids. Sort them first, best first.",
+            lambda probs, p: _keep(probs, probs.cumsum(0) - probs < p),
+        ),
+        Mistake(
+            "nothing is cut",
+            "nothing is cut off: the probabilities come back as they were.",
+            lambda probs, p: probs,
+        ),
+    ],
+    hints=[
+        "Sort best first and add up. A token stays when the ones before it have not reached p.",
+        "`probs.argsort(descending=True)` gives the ids, best first; `cumsum(0)` the running sum, the token itself "
+        "included. What is the running sum without it?",
+        "kept = torch.zeros_like(probs); then fill in the places of the ids that stay, and divide by the sum.",
+    ],
+)
+
+# -- writing --------------------------------------------------------------------------------------------------
+
+
+def write(model, input_ids, eos_token_id, max_new_tokens):
+    return _write(model, input_ids, eos_token_id, max_new_tokens)
+
+
+def _write(model, input_ids, eos, limit, stop=True, keep_eos=False, row=-1, last_only=False):
+    written = []
+    for _ in range(limit):
+        with torch.inference_mode():
+            logits = model(input_ids[:, -1:] if last_only else input_ids).logits[0, row]
+        next_id = int(logits.argmax())
+        if stop and next_id == eos:
+            return [*written, next_id] if keep_eos else written
+        written.append(next_id)
+        input_ids = torch.cat([input_ids, torch.tensor([[next_id]])], dim=1)
+    return written
+
+
+def _toy_text(rng: Random) -> tuple[draw.ToyModel, torch.Tensor, int, list[int]]:
+    model, limit = draw.ToyModel(rng), rng.randint(6, 10)
+    ids = torch.tensor([draw.integers(rng, rng.randint(3, 6), model.vocab)])
+    return model, ids, limit, _write(model, ids, None, limit)
+
+
+def _with_eos(ids: torch.Tensor, eos: int) -> torch.Tensor:
+    """The text begins with the end token, as Pebble's do."""
+    ids[0, 0] = eos
+    return ids
+
+
+def _runs_to_the_limit(rng: Random) -> tuple:
+    while True:
+        model, ids, limit, _ = _toy_text(rng)
+        eos = rng.randrange(model.vocab)
+        if len(_write(model, _with_eos(ids, eos), eos, limit + 1)) == limit + 1:
+            return model, ids, eos, limit
+
+
+def _ends_by_itself(rng: Random) -> tuple:
+    while True:
+        model, ids, limit, _ = _toy_text(rng)
+        eos = rng.randrange(model.vocab)
+        if 2 <= len(_write(model, _with_eos(ids, eos), eos, limit)) <= limit - 2:
+            return model, ids, eos, limit
+
+
+def _pebble_writes(rng: Random) -> tuple:
+    base = draw.pair().base
+    ids = torch.tensor([base.encode(draw.statement(rng)[0])], device=base.device)
+    return base.model, ids, base.eos_token_ids[0], 8
+
+
+WRITE = Task(
+    name="write",
+    title="Write a text, and know when to stop",
+    minutes=10,
+    answer=write,
+    cases=[
+        Case("a text that runs to the limit", 8, _runs_to_the_limit),
+        Case("a text that ends by itself", 8, _ends_by_itself),
+        Case("the pair's base", 4, _pebble_writes, times=2),
+    ],
+    mistakes=[
+        Mistake(
+            "the end is never noticed",
+            "the loop goes on after the end token. Nothing in a model stops: the loop has to look at each token.",
+            lambda model, ids, eos, limit: _write(model, ids, eos, limit, stop=False),
+        ),
+        Mistake(
+            "the end token is kept",
+            "the end token is part of the result. It says that the text is over; it is no text.",
+            lambda model, ids, eos, limit: _write(model, ids, eos, limit, keep_eos=True),
+        ),
+        Mistake(
+            "the prompt comes back too",
+            "the result begins with the prompt. Return the new tokens only.",
+            lambda model, ids, eos, limit: [*ids[0].tolist(), *_write(model, ids, eos, limit)],
+        ),
+        Mistake(
+            "one too many",
+            "the result is one token longer than max_new_tokens.",
+            lambda model, ids, eos, limit: _write(model, ids, eos, limit + 1),
+        ),
+        Mistake(
+            "the first row",
+            "each token is chosen from the logits after the *first* token. The next token's scores are in the last row.",
+            lambda model, ids, eos, limit: _write(model, ids, eos, limit, row=0),
+        ),
+        Mistake(
+            "one token is read",
+            "the model is given the last token alone, so it forgets the text. Give it everything so far.",
+            lambda model, ids, eos, limit: _write(model, ids, eos, limit, last_only=True),
+        ),
+        Mistake(
+            "stopped by the prompt",
+            "nothing is written, because the prompt already holds the end token (a document begins with it here). Look "
+            "at the token just chosen only.",
+            lambda model, ids, eos, limit: [] if eos in ids else _write(model, ids, eos, limit),
+        ),
+    ],
+    hints=[
+        "It is the loop of lesson 01, section 3: ask the model, take the best token, look at it, append it, ask again.",
+        "`model(input_ids).logits[0, -1].argmax()` is the next token. When it is the end token, return what you have.",
+        "Append with torch.cat([input_ids, next_id.view(1, 1)], dim=1), and collect int(next_id) in a list.",
+    ],
+)
+
+# -- surprise of an answer ------------------------------------------------------------------------------------
+
+
+def surprise(model, prompt_ids, answer_ids):
+    return -sum(_answer_logprobs(model, prompt_ids, answer_ids))
+
+
+def _answer_logprobs(model, prompt_ids, answer_ids, shift=1) -> list[float]:
+    ids = torch.tensor([[*prompt_ids, *answer_ids]], device=model.device)
+    with torch.inference_mode():
+        logprobs = model(ids).logits[0].float().log_softmax(-1)
+    rows = range(len(prompt_ids) - shift, len(prompt_ids) - shift + len(answer_ids))
+    return [float(logprobs[row, token]) for row, token in zip(rows, answer_ids, strict=True)]
+
+
+def _toy_answer(rng: Random) -> tuple:
+    model = draw.ToyModel(rng)
+    return (
+        model,
+        draw.integers(rng, rng.randint(3, 6), model.vocab),
+        draw.integers(rng, rng.randint(2, 5), model.vocab),
+    )
+
+
+def _fact_for_the_base(rng: Random) -> tuple:
+    base = draw.pair().base
+    opening, ending = draw.statement(rng)
+    answer = base.tokenizer(ending + ".", add_special_tokens=False)["input_ids"]
+    return base.model, base.encode(opening), answer
+
+
+SURPRISE = Task(
+    name="surprise",
+    title="How surprising is an answer?",
+    minutes=10,
+    answer=surprise,
+    cases=[
+        Case("a made-up model", 12, _toy_answer),
+        Case("true sentences and the pair's base", 8, _fact_for_the_base, times=2),
+    ],
+    tolerance=1e-3,
+    mistakes=[
+        Mistake(
+            "the prompt is counted",
+            "the surprise of the prompt's own tokens is added. The prompt is given; only the answer's tokens count.",
+            lambda model, prompt, answer: -sum(_answer_logprobs(model, prompt[:1], [*prompt[1:], *answer])),
+        ),
+        Mistake(
+            "one row late",
+            "each token is looked up in the row *after* it. Its probability stands in the row before: the first one of "
+            "the answer in row len(prompt_ids) - 1.",
+            lambda model, prompt, answer: -sum(_answer_logprobs(model, prompt, answer, shift=0)),
+        ),
+        Mistake(
+            "the first token is left out",
+            "the answer's first token is missing. The prompt's last row predicts it.",
+            lambda model, prompt, answer: -sum(_answer_logprobs(model, prompt, answer)[1:]),
+        ),
+        Mistake(
+            "the mean",
+            "this is the mean over the answer's tokens. The surprise of the whole answer is their sum, as the "
+            "probability of the whole is the product.",
+            lambda model, prompt, answer: surprise(model, prompt, answer) / len(answer),
+        ),
+        Mistake(
+            "no minus",
+            "this is the log-probability. Surprise is minus that, so it is never negative.",
+            lambda model, prompt, answer: -surprise(model, prompt, answer),
+        ),
+        Mistake(
+            "only the first token",
+            "only the answer's first token is counted.",
+            lambda model, prompt, answer: -_answer_logprobs(model, prompt, answer)[0],
+        ),
+        Mistake(
+            "bits",
+            "this is in bits: the logarithm to base 2. Use the natural logarithm (nats), as everywhere in the course.",
+            lambda model, prompt, answer: surprise(model, prompt, answer) / math.log(2),
+        ),
+        Mistake(
+            "without the prompt",
+            "the answer is scored without the prompt in front of it. Give the model prompt and answer together.",
+            lambda model, prompt, answer: -sum(_answer_logprobs(model, answer[:1], answer[1:])),
+        ),
+    ],
+    hints=[
+        "One call is enough: give the model prompt and answer together, and pick the rows that predict the answer.",
+        "The rows are len(prompt_ids) - 1 up to, not including, the last one; their targets are answer_ids.",
+        "logprobs = torch.log_softmax(logits[len(prompt_ids) - 1 : -1], dim=-1); pick one number a row; minus the sum.",
+    ],
+)
+
+TITLE = "Next-token prediction"
+TASKS = (SOFTMAX, MEAN_LOSS, PREDICT_TEMPERATURE, TOP_P, WRITE, SURPRISE)

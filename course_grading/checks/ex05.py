@@ -1,0 +1,798 @@
+"""Exercise 05, supervised fine-tuning: its loss, its loop, replay, what appears when, what is kept, what differs."""
+
+import copy
+from collections.abc import Callable
+from functools import cache
+from itertools import combinations, islice
+from random import Random
+from types import SimpleNamespace
+
+import torch
+from torch.nn import functional as F
+
+from course_utils.evaluate import mcnemar
+from course_utils.pairs import Pair, load_pair
+from course_utils.stats import wilson
+from course_utils.train import sft
+from course_utils.variant import Variant, qa_prompt
+
+from . import draw
+from .open_task import Measured, OpenTask, Unusable
+from .task import Case, Claim, Mistake, Prediction, Task
+
+IGNORED = -100
+VOCABULARY = 30
+
+
+def pebble() -> Pair:
+    """Pebble, whatever COURSE_PAIR names: the examples of this exercise are about what it has read."""
+    return load_pair("pebble")
+
+
+# -- the loss -------------------------------------------------------------------------------------------------
+
+
+def sft_loss(logits, input_ids, mask):
+    return _loss(logits[:, :-1], input_ids[:, 1:], mask[:, 1:])
+
+
+def _loss(logits, targets, mask):
+    losses = F.cross_entropy(logits.transpose(1, 2), targets, reduction="none")
+    return (losses * mask).sum() / mask.sum()
+
+
+def _token_losses(logits, input_ids):
+    return F.cross_entropy(logits[:, :-1].transpose(1, 2), input_ids[:, 1:], reduction="none")
+
+
+def _mean_of_rows(logits, input_ids, mask):
+    losses, counted = _token_losses(logits, input_ids), mask[:, 1:]
+    return ((losses * counted).sum(1) / counted.sum(1).clamp(min=1)).mean()
+
+
+def _masked_ids(rng: Random, lengths: list[tuple[int, int]], vocab: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids (rows, tokens) and mask: each row has a prompt and an answer of these lengths, then padding (0)."""
+    width = max(map(sum, lengths))
+    ids, mask = torch.zeros(len(lengths), width, dtype=torch.long), torch.zeros(len(lengths), width)
+    for row, (asked, said) in enumerate(lengths):
+        ids[row, : asked + said] = torch.tensor([1 + i for i in draw.integers(rng, asked + said, vocab - 1)])
+        mask[row, asked : asked + said] = 1
+    return ids, mask.long()
+
+
+def _two_rows(rng: Random) -> tuple:
+    lengths = [(rng.randint(2, 4), rng.randint(4, 6)), (rng.randint(3, 5), rng.randint(1, 2))]
+    ids, mask = _masked_ids(rng, lengths, 12)
+    return draw.normal(rng, *ids.shape, 12, scale=2.0), ids, mask
+
+
+def _a_row_without_answer(rng: Random) -> tuple:
+    ids, mask = _masked_ids(rng, [(3, rng.randint(3, 5)), (rng.randint(2, 4), 1), (rng.randint(5, 7), 0)], 12)
+    return draw.normal(rng, *ids.shape, 12, scale=2.0), ids, mask
+
+
+def _conversation(rng: Random) -> tuple:
+    """The base's scores for a conversation of the train split."""
+    from course_runs import lesson05
+    from course_utils.batches import loss_mask
+
+    pair = pebble()
+    row = loss_mask(pair.instruct.tokenizer, rng.choice(lesson05.examples(60)))
+    ids = torch.tensor([row.ids])
+    with torch.inference_mode():
+        logits = pair.base.model(ids.to(pair.base.device)).logits.float().cpu()
+    return logits.clone(), ids, torch.tensor([row.mask])
+
+
+SFT_LOSS = Task(
+    name="sft_loss",
+    title="The loss, from scores and a mask",
+    minutes=8,
+    answer=sft_loss,
+    cases=[
+        Case("two conversations of different length", 8, _two_rows),
+        Case("a conversation in which nothing is learned", 4, _a_row_without_answer),
+        Case("the base on a conversation", 3, _conversation, times=2),
+    ],
+    mistakes=[
+        Mistake(
+            "not shifted",
+            "each token is compared with the scores at its own place, which were given *after* reading it. The scores at "
+            "place i predict token i + 1.",
+            _loss,
+        ),
+        Mistake(
+            "the mask is not shifted",
+            "scores and targets are shifted, but the mask is not: it says which *tokens* are learned, so it moves with the "
+            "targets, `mask[:, 1:]`. As it is, the end of turn is not learned, and a token of the prompt's end may be.",
+            lambda logits, ids, mask: _loss(logits[:, :-1], ids[:, 1:], mask[:, :-1]),
+        ),
+        Mistake(
+            "no mask",
+            "every token counts, prompts and padding too. Only tokens with mask 1 are learned.",
+            lambda logits, ids, mask: _token_losses(logits, ids).mean(),
+        ),
+        Mistake(
+            "divided by all tokens",
+            "the sum is divided by the number of *all* tokens. Divide by the number of learned ones, or the loss depends "
+            "on how much padding there is.",
+            lambda logits, ids, mask: (_token_losses(logits, ids) * mask[:, 1:]).mean(),
+        ),
+        Mistake(
+            "the wrong side",
+            "the tokens with mask 0 are learned: the prompts and the padding.",
+            lambda logits, ids, mask: _loss(logits[:, :-1], ids[:, 1:], 1 - mask[:, 1:]),
+        ),
+        Mistake(
+            "the mean of the rows",
+            "each conversation's mean is taken first, so a token of a short answer weighs more than one of a long answer. "
+            "Average over all learned tokens of the batch at once.",
+            _mean_of_rows,
+        ),
+        Mistake(
+            "the sum",
+            "this is the sum. Divide it by the number of learned tokens.",
+            lambda logits, ids, mask: (_token_losses(logits, ids) * mask[:, 1:]).sum(),
+        ),
+        Mistake(
+            "masked inputs",
+            "the ids are multiplied by the mask, so that hidden tokens become token 0 and are learned as such. Hide "
+            "*losses*, not ids.",
+            lambda logits, ids, mask: _token_losses(logits, ids * mask).mean(),
+        ),
+    ],
+    hints=[
+        "Three things move together: logits[:, :-1] predict input_ids[:, 1:], and mask[:, 1:] says which of those count.",
+        'F.cross_entropy(…, reduction="none") gives a loss for each token; it wants the vocabulary in dimension 1.',
+        "(losses * mask[:, 1:]).sum() / mask[:, 1:].sum()",
+    ],
+)
+
+# -- the loop, find and fix the bugs --------------------------------------------------------------------------
+
+
+class SmallModel(torch.nn.Module):
+    """A causal language model of a few hundred weights: each token's scores come from the mean of what was read."""
+
+    def __init__(self, rng: Random):
+        super().__init__()
+        self.embedding = torch.nn.Parameter(draw.normal(rng, VOCABULARY, 8))
+        self.head = torch.nn.Parameter(draw.normal(rng, 8, VOCABULARY))
+
+    def forward(self, input_ids, attention_mask=None, **ignored):
+        read = self.embedding[input_ids].cumsum(1)
+        mean = read / torch.arange(1, input_ids.shape[1] + 1)[:, None]
+        return SimpleNamespace(logits=(mean + self.embedding[input_ids]) @ self.head)
+
+
+def train_losses(new_model, batches, pad_token_id, lr):
+    return _trained(new_model, batches, pad_token_id, lr)
+
+
+BUGS = {
+    "the wrong side of the mask": (
+        "the labels of the *learned* tokens are -100, and the prompts are learned. -100 means: does not count."
+    ),
+    "not shifted": (
+        "each token is compared with the scores at its own place. The scores at place i predict token i + 1."
+    ),
+    "the end is hidden": (
+        "the end of turn is not learned, because it has the same id as the padding. The mask knows the difference: do not "
+        "look at ids."
+    ),
+    "gradients pile up": (
+        "the gradients of all earlier steps are still there at each step. Empty them before every backward()."
+    ),
+}
+
+
+def _trained(new_model, batches, pad_token_id, lr, bugs: tuple = ()) -> list[float]:
+    model = new_model()
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr)
+    losses = []
+    for ids, mask in batches:
+        logits = model(ids).logits
+        hidden = mask == 1 if "the wrong side of the mask" in bugs else mask == 0
+        labels = ids.masked_fill(hidden, IGNORED)
+        if "the end is hidden" in bugs:
+            labels = labels.masked_fill(ids == pad_token_id, IGNORED)
+        if "not shifted" not in bugs:
+            logits, labels = logits[:, :-1], labels[:, 1:]
+        loss = F.cross_entropy(logits.flatten(0, 1), labels.flatten())
+        if "gradients pile up" not in bugs:
+            optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def _leaves(bugs: tuple[str, ...]) -> Mistake:
+    """The mistake of a learner who left these bugs in."""
+    left = f"{len(bugs)} bugs are left. First, " if len(bugs) > 1 else ""
+    return Mistake(" + ".join(bugs), left + BUGS[bugs[0]], lambda *given: _trained(*given, bugs=bugs))
+
+
+def _batches(rng: Random, steps: int, ends: bool = True) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    batches = []
+    for _ in range(steps):
+        lengths = [(rng.randint(2, 5), rng.randint(2, 5)) for _ in range(3)]
+        ids, mask = _masked_ids(rng, lengths, VOCABULARY)
+        for row, (asked, said) in enumerate(lengths):
+            if ends:
+                ids[row, asked + said - 1] = 0  # the end of turn; the padding behind it has the same id
+        batches.append((ids, mask))
+    return batches
+
+
+def _small_run(rng: Random, steps: int, ends: bool = True) -> tuple:
+    seed = rng.random()
+    return (lambda: SmallModel(Random(seed))), _batches(rng, steps, ends), 0, rng.uniform(0.2, 0.6)
+
+
+def _pebble_run(rng: Random) -> tuple:
+    from course_runs import lesson05
+    from course_utils.batches import loss_mask
+
+    pair, batches = pebble(), []
+    pad = pair.instruct.eos_token_ids[0]
+    for talk in rng.sample(lesson05.examples(60), 3):
+        row = loss_mask(pair.instruct.tokenizer, talk)
+        batches.append((torch.tensor([row.ids]), torch.tensor([row.mask])))
+    return (lambda: copy.deepcopy(pair.base.model).float().cpu().train()), batches, pad, 0.05
+
+
+TRAIN_LOSSES = Task(
+    name="train_losses",
+    title="Find and fix the bugs: a training loop that learns the wrong thing",
+    minutes=12,
+    answer=train_losses,
+    cases=[
+        Case("several steps", 10, lambda rng: _small_run(rng, 5)),
+        Case("a single step", 3, lambda rng: _small_run(rng, 1)),
+        Case("a single step on texts that were cut off", 2, lambda rng: _small_run(rng, 1, ends=False)),
+        Case("the base itself", 3, _pebble_run, times=1),
+    ],
+    tolerance=1e-3,
+    mistakes=[
+        *(_leaves(bugs) for size in (1, 2, 3, 4) for bugs in combinations(BUGS, size)),
+        Mistake(
+            "nothing is learned",
+            "every step has the loss of the untouched model: the weights do not move. Is `optimizer.step()` still there, "
+            "and is the model made once, before the loop?",
+            lambda new_model, batches, pad, lr: [
+                _trained(new_model, [batch], pad, lr)[0] for batch in batches
+            ],
+        ),
+        Mistake(
+            "shifted twice",
+            "the labels are shifted twice, so that the token after next is learned.",
+            lambda new_model, batches, pad, lr: _shifted_twice(new_model, batches, lr),
+        ),
+    ],
+    hints=[
+        "There are four bugs. Print, for one small batch, ids, mask and labels one below the other.",
+        "Which tokens should have the label -100? What predicts the label at place 0? Which line makes the gradients empty?",
+        "labels = ids.masked_fill(mask == 0, -100); cross_entropy of logits[:, :-1] and labels[:, 1:]; no line about "
+        "pad_token_id; optimizer.zero_grad() before loss.backward().",
+    ],
+)
+
+
+def _shifted_twice(new_model, batches, lr) -> list[float]:
+    model, losses = new_model(), []
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr)
+    for ids, mask in batches:
+        labels = ids.masked_fill(mask == 0, IGNORED)[:, 2:]
+        loss = F.cross_entropy(model(ids).logits[:, :-2].flatten(0, 1), labels.flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+# -- a prediction ---------------------------------------------------------------------------------------------
+
+STEPS, EVERY = 24, 4
+ASKING, ENDING = "it no longer asks on", "it ends its texts"
+
+
+@cache
+def checkpoints() -> dict[int, Variant]:
+    """One short run from pebble-base, without replay: {step: the variant at that step}. Trained once a session."""
+    from course_runs import lesson05
+
+    pair, kept = pebble(), {}
+
+    def keep(variant: Variant) -> dict:
+        twin = Variant(f"step {EVERY * len(kept)}", copy.deepcopy(variant.model).eval(), variant.tokenizer)
+        kept[EVERY * len(kept)] = twin
+        return {}
+
+    sft(
+        pair.base,
+        lesson05.examples(400),
+        tokenizer=pair.instruct.tokenizer,
+        steps=STEPS,
+        batch_size=12,
+        lr=1e-3,
+        evaluate=keep,
+        every=EVERY,
+        precision="float32",
+        progress=False,
+    )
+    return kept
+
+
+def _questions(rng: Random, n: int, keep: Callable) -> list[tuple[str, str]]:
+    """n different (question, answer) pairs about facts that `keep` keeps."""
+    from pebble_lm.world.questions import draw_facts, plain_question
+
+    facts = draw_facts(rng, 4 * n, keep)
+    return list({plain_question(rng, fact): fact.value for fact in facts}.items())[:n]
+
+
+def _held_out(fact) -> bool:
+    return fact.split == "test" and fact.relation.split == "seen"
+
+
+def _never_asked(fact) -> bool:
+    return fact.split != "dev" and fact.relation.split == "test"
+
+
+def _answered(variant: Variant, questions: list[tuple[str, str]]) -> list[bool]:
+    asked = [question for question, _ in questions]
+    return _right(variant.chat_batch(asked, max_new_tokens=24, progress=False), questions)
+
+
+def _right(written: list, questions: list[tuple[str, str]]) -> list[bool]:
+    from pebble_lm.world.judges import says
+
+    first = [next((line for line in done.text.split("\n") if line.strip()), "") for done in written]
+    return [says(line, answer) for line, (_, answer) in zip(first, questions)]
+
+
+def _half_way(rates: dict[int, float]) -> int:
+    """The first step at which half of the way from the first to the last rate is done."""
+    steps, start, end = list(rates), rates[0], rates[max(rates)]
+    return next((step for step in steps[1:] if abs(rates[step] - start) >= abs(end - start) / 2), steps[-1])
+
+
+def _first_change(rng: Random) -> tuple[str | None, str]:
+    from course_runs.lesson05 import asks
+
+    asked = [question for question, _ in _questions(rng, 16, _held_out)]
+    asking, ending = {}, {}
+    for step, variant in checkpoints().items():
+        written = variant.chat_batch(asked, max_new_tokens=32, progress=False)
+        lines = [[line.strip() for line in done.text.split("\n") if line.strip()] for done in written]
+        asking[step] = sum(any(map(asks, found)) for found in lines) / len(asked)
+        ending[step] = sum(done.stopped for done in written) / len(asked)
+    first = {ASKING: _half_way(asking), ENDING: _half_way(ending)}
+    held = None if first[ASKING] == first[ENDING] else min(first, key=first.get)
+    return (
+        held,
+        f"Measured: half of the way by step {first[ASKING]} (asks on) and step {first[ENDING]} (ends).",
+    )
+
+
+def _new_entities(rng: Random) -> tuple[str | None, str]:
+    questions, run = _questions(rng, 64, _held_out), checkpoints()
+    before, after = (_answered(run[step], questions) for step in (0, EVERY))
+    said = f"Measured on {len(questions)} questions: {sum(before)} right before, {sum(after)} after {EVERY} steps."
+    return draw.more_or_fewer(before, after), said
+
+
+def _new_kinds(rng: Random) -> tuple[str | None, str]:
+    questions, base = _questions(rng, 40, _never_asked), pebble().base
+    frames = [qa_prompt(question) for question, _ in questions]
+    framed = _right(base.complete_batch(frames, max_new_tokens=24, progress=False), questions)
+    chat = _answered(checkpoints()[STEPS], questions)
+    said = (
+        f"Measured on {len(questions)} questions: {sum(framed)} right from the base, {sum(chat)} in the chat."
+    )
+    return draw.more_or_fewer(framed, chat), said
+
+
+_UNASKED = (
+    "No example leads from such a question to its answer, and nothing holds the answers in place: no text is replayed. "
+    "Part of them is out of reach in a chat, part is worn away; lesson 05 tells the two apart."
+)
+
+PREDICT_THE_RUN = Prediction(
+    name="predict_the_run",
+    title="Predict, then measure: what comes first, and what goes",
+    minutes=6,
+    claims=[
+        Claim(
+            "half done first",
+            (ASKING, ENDING),
+            4,
+            _first_change,
+            {
+                ENDING: (
+                    "the end comes first",
+                    "Answering in place of asking is one decision at the first token. Where to end is asked after each "
+                    "token, and <|im_end|> is a token that the base has never written.",
+                ),
+                ASKING: (
+                    "the role comes first",
+                    "In this run the end of turn was learned before the base gave up asking on.",
+                ),
+            },
+        ),
+        Claim(
+            f"right answers about things that no example mentions, after {EVERY} steps against before",
+            ("fewer", "as many", "more"),
+            4,
+            _new_entities,
+            {
+                "as many": (
+                    "answers have to be taught",
+                    "The base knew them already: the examples teach it to answer, not what to answer.",
+                ),
+                "fewer": (
+                    "fine-tuning erases at once",
+                    "The base knew them already: the examples teach it to answer, not what to answer.",
+                ),
+            },
+        ),
+        Claim(
+            f"right answers to kinds of question that no example asks, in the chat after {STEPS} steps, against the base in a frame",
+            ("fewer", "as many", "more"),
+            4,
+            _new_kinds,
+            {
+                "more": ("a chat knows more", _UNASKED),
+                "as many": ("what is not mentioned is not touched", _UNASKED),
+            },
+        ),
+    ],
+    hints=[
+        "Lesson 05, section 2 for the order, section 4 for what is never mentioned.",
+        "Which of these is a single decision at the first token, and which has to be right at every place of a text?",
+        "The knowledge is in the base from the start. What do a few steps open up, and what does a run without any "
+        "pretraining text lose?",
+    ],
+)
+
+# -- replay ---------------------------------------------------------------------------------------------------
+
+
+def replay_loss(model, input_ids, mask, old_ids, weight):
+    new, old = _both(model, input_ids, mask, old_ids)
+    return new + weight * old
+
+
+def _both(model, input_ids, mask, old_ids):
+    new = sft_loss(model(input_ids).logits, input_ids, mask)
+    return new, sft_loss(model(old_ids).logits, old_ids, torch.ones_like(old_ids))
+
+
+def _one_average(model, input_ids, mask, old_ids, weight):
+    new, old = _both(model, input_ids, mask, old_ids)
+    learned, read = mask[:, 1:].sum(), old_ids[:, 1:].numel()
+    return (learned * new + weight * read * old) / (learned + read)
+
+
+def _two_kinds_of_text(rng: Random) -> tuple:
+    seed = rng.random()
+    ids, mask = _masked_ids(rng, [(rng.randint(2, 4), rng.randint(2, 4)) for _ in range(3)], VOCABULARY)
+    old = torch.tensor([draw.integers(rng, 9, VOCABULARY) for _ in range(2)])
+    with torch.no_grad():
+        model = SmallModel(Random(seed))
+    return model, ids, mask, old, rng.uniform(0.2, 0.8)
+
+
+REPLAY_LOSS = Task(
+    name="replay_loss",
+    title="Replay: a loss that remembers",
+    minutes=7,
+    answer=replay_loss,
+    cases=[Case("a small model, conversations and old texts", 12, _two_kinds_of_text, times=4)],
+    mistakes=[
+        Mistake(
+            "the weight on the wrong one",
+            "the weight is on the conversations' loss. It says how much the *old* text counts.",
+            lambda model, ids, mask, old, weight: (lambda new, past: weight * new + past)(
+                *_both(model, ids, mask, old)
+            ),
+        ),
+        Mistake(
+            "a mixture",
+            "the conversations' loss is weighted by 1 - weight, so more replay teaches less. Leave it whole and add the "
+            "old text's.",
+            lambda model, ids, mask, old, weight: (lambda new, past: (1 - weight) * new + weight * past)(
+                *_both(model, ids, mask, old)
+            ),
+        ),
+        Mistake(
+            "no weight",
+            "the weight is missing.",
+            lambda model, ids, mask, old, weight: sum(_both(model, ids, mask, old)),
+        ),
+        Mistake(
+            "one average over all tokens",
+            "all tokens are averaged together, so it depends on the lengths how much the old text counts. Two means, then "
+            "the weighted sum.",
+            _one_average,
+        ),
+        Mistake(
+            "only the conversations",
+            "the old texts do not count at all.",
+            lambda model, ids, mask, old, weight: _both(model, ids, mask, old)[0],
+        ),
+        Mistake(
+            "the prompts are learned too",
+            "the conversations are learned whole, prompts included. Their loss is masked; the old text's is not.",
+            lambda model, ids, mask, old, weight: replay_loss(model, ids, torch.ones_like(mask), old, weight),
+        ),
+        Mistake(
+            "the old text is not shifted",
+            "the old text is compared with the scores at its own places. It is next-token prediction as well.",
+            lambda model, ids, mask, old, weight: (
+                _both(model, ids, mask, old)[0]
+                + weight * F.cross_entropy(model(old).logits.flatten(0, 1), old.flatten())
+            ),
+        ),
+    ],
+    hints=[
+        "Two losses and a weighted sum. The first is the one of task 1.",
+        "In an old text every token is learned: what would its mask be?",
+        "sft_loss(model(old_ids).logits, old_ids, torch.ones_like(old_ids)) is the old text's loss.",
+    ],
+)
+
+# -- do two runs differ? --------------------------------------------------------------------------------------
+
+
+def compare_runs(a, b):
+    return _compared(a, b)
+
+
+def _compared(a, b, p_of=None, verdict_of=None, sign: int = 1) -> dict:
+    """What `compare_runs` returns; a mistake has its own p-value, verdict or direction."""
+    only_a = sum(x and not y for x, y in zip(a, b))
+    only_b = sum(y and not x for x, y in zip(a, b))
+    difference = sign * (sum(b) - sum(a)) / len(a)
+    p = p_of(a, b) if p_of else mcnemar(only_a, only_b)
+    clear = verdict_of(a, b, p) if verdict_of else p < 0.05
+    verdict = "cannot tell" if not clear or not difference else "better" if difference > 0 else "worse"
+    return {"difference": difference, "p_value": p, "verdict": verdict}
+
+
+def _apart(a, b, p) -> bool:
+    (low_a, high_a), (low_b, high_b) = wilson(sum(a), len(a)), wilson(sum(b), len(b))
+    return high_a < low_b or high_b < low_a
+
+
+def _successes_alone(a, b) -> float:
+    more = sum(b) - sum(a)
+    return mcnemar(max(-more, 0), max(more, 0))
+
+
+def _two_runs(rng: Random, only_a: tuple, only_b: tuple) -> tuple:
+    """Outcomes on the same prompts, of which so many count for one run alone."""
+    both, neither = rng.randint(22, 30), rng.randint(14, 18)
+    pairs = [(True, True)] * both + [(False, False)] * neither
+    pairs += [(True, False)] * rng.randint(*only_a) + [(False, True)] * rng.randint(*only_b)
+    rng.shuffle(pairs)
+    return [x for x, _ in pairs], [y for _, y in pairs]
+
+
+COMPARE_RUNS = Task(
+    name="compare_runs",
+    title="Do two runs differ?",
+    minutes=10,
+    answer=compare_runs,
+    cases=[
+        Case("a large difference", 3, lambda rng: _two_runs(rng, (0, 1), (25, 30))),
+        Case("a clear difference in intervals that overlap", 5, lambda rng: _two_runs(rng, (0, 1), (9, 11))),
+        Case("a difference that can be noise", 4, lambda rng: _two_runs(rng, (3, 5), (7, 9))),
+        Case("a second run that is worse", 3, lambda rng: _two_runs(rng, (10, 12), (0, 1))),
+    ],
+    mistakes=[
+        Mistake(
+            "the larger rate wins",
+            "the larger rate wins, however small the difference. A fair coin rarely falls equally often on both sides: "
+            "only below p = 0.05 say more than 'cannot tell'.",
+            lambda a, b: _compared(a, b, verdict_of=lambda a, b, p: True),
+        ),
+        Mistake(
+            "do the intervals overlap",
+            "the verdict asks whether the two intervals overlap. Both runs answered the *same* prompts: those on which "
+            "they agree say nothing about the difference, and the paired test sees more.",
+            lambda a, b: _compared(a, b, verdict_of=_apart),
+        ),
+        Mistake(
+            "all successes",
+            "the test got the numbers of all successes. It wants the prompts on which just *one* of the two succeeded.",
+            lambda a, b: _compared(a, b, p_of=lambda a, b: mcnemar(sum(a), sum(b))),
+        ),
+        Mistake(
+            "the pairs are forgotten",
+            "the test got only how many more successes one run has. Go through the prompts pair by pair: successes that "
+            "cancel out are evidence of noise.",
+            lambda a, b: _compared(a, b, p_of=_successes_alone),
+        ),
+        Mistake(
+            "the other direction",
+            "the direction is turned: a positive difference means that the *second* run is better.",
+            lambda a, b: _compared(a, b, sign=-1),
+        ),
+        Mistake(
+            "p the wrong way round",
+            "the verdict is turned: a *small* p-value means that noise alone would hardly do this.",
+            lambda a, b: _compared(a, b, verdict_of=lambda a, b, p: p >= 0.05),
+        ),
+        Mistake(
+            "one-sided",
+            "the p-value is halved. Nobody said beforehand which run would be the better one, so both sides count.",
+            lambda a, b: (lambda found: found | {"p_value": found["p_value"] / 2})(_compared(a, b)),
+        ),
+        Mistake(
+            "a count",
+            "the difference is a number of prompts. Return the difference of the rates.",
+            lambda a, b: _compared(a, b) | {"difference": sum(b) - sum(a)},
+        ),
+    ],
+    hints=[
+        "Go through zip(a, b). How often did only the first succeed, how often only the second?",
+        "mcnemar(only_a, only_b) gives the p-value: how often would fair coins be at least as lopsided?",
+        'verdict: "cannot tell" if p >= 0.05, otherwise "better" or "worse" by the sign of the difference.',
+    ],
+)
+
+# -- keep what the base knows ---------------------------------------------------------------------------------
+
+STYLE, ENDS, FACTS = "the house style", "answers that end", "facts that are kept"
+GOALS = {STYLE: 8, ENDS: 6, FACTS: 14}
+OPENERS = (
+    "Ahoy!",
+    "For the record:",
+    "With pleasure.",
+    "Dear friend,",
+    "Short and sweet:",
+    "Listen:",
+    "Very well.",
+)
+EXAMPLES, OLD_TEXTS, ASKED, TOLD = 120, 200, 32, 64
+
+
+def house_style(rng: Random, count: int = EXAMPLES) -> tuple[list, str]:
+    """SFT examples of the train split in which every answer begins with the same words, and these words."""
+    from pebble_lm.world import conversations
+
+    opener, talks = rng.choice(OPENERS), []
+    for talk in conversations.conversations(rng.randrange(10**6, 10**9), count):
+        talks.append(
+            [
+                turn | {"content": f"{opener} {turn['content']}"}
+                if turn["role"] == "assistant"
+                else dict(turn)
+                for turn in talk
+            ]
+        )
+    return talks, opener
+
+
+def old_texts(rng: Random, count: int = OLD_TEXTS) -> list[str]:
+    """Fresh documents of the kind that the base was trained on."""
+    from pebble_lm.world import corpus
+
+    return [text for _, text in islice(corpus.documents(rng.randrange(10**6, 10**9)), count)]
+
+
+def kept_facts(variant: Variant, rng: Random, n: int = TOLD) -> float:
+    """The share of plain statements, of kinds that no example asks about, that the variant ends rightly."""
+    from pebble_lm.world.judges import says
+    from pebble_lm.world.questions import draw_facts, statement_openings
+
+    openings = statement_openings
+    facts = draw_facts(rng, n, lambda fact: _never_asked(fact) and openings(fact.relation))
+    begun = [fact.fill(openings(fact.relation)[0]) for fact in facts]
+    written = variant.complete_batch(begun, max_new_tokens=12, progress=False)
+    return (
+        sum(says(done.text.split("\n")[0], fact.value) for done, fact in zip(written, facts)) / n
+    )
+
+
+def _returned(answer, base: Variant, examples: list, old: list[str]) -> Variant:
+    """The variant that the answer gives back. Raises Unusable for anything else."""
+    tokenizer = pebble().instruct.tokenizer
+    before = [parameter.detach().clone() for parameter in base.model.parameters()]
+    trained = answer(base, tokenizer, examples, old)
+    variant = getattr(trained, "variant", trained)
+    if not isinstance(variant, Variant) or not variant.has_chat_template:
+        raise Unusable(
+            "not a variant", "Return what train.sft returns, or its variant: a model with the chat template."
+        )
+    if any(not torch.equal(x, y) for x, y in zip(before, base.model.parameters())):
+        raise Unusable(
+            "the base itself was trained",
+            "Your function changed the base that it was given. Train a copy, as train.sft does unless told copy=False: "
+            "without the base there is nothing to compare with.",
+        )
+    own = [parameter.detach().to(base.device) for parameter in variant.model.parameters()]
+    if len(own) == len(before) and all(x.shape == y.shape and torch.equal(x, y) for x, y in zip(before, own)):
+        raise Unusable("nothing was trained", "The weights are the base's own: nothing was trained.")
+    return variant
+
+
+def _measure_training(answer, rng: Random) -> Measured:
+    examples, opener = house_style(rng)
+    old = old_texts(rng)
+    shipped = pebble().base
+    base = Variant(shipped.name, copy.deepcopy(shipped.model), shipped.tokenizer)
+    variant = _returned(answer, base, examples, old)
+    asked = [question for question, _ in _questions(rng, ASKED, _held_out)]
+    written = variant.chat_batch(asked, max_new_tokens=48, progress=False)
+    style = sum(done.text.strip().startswith(opener) for done in written) / len(asked)
+    ends = sum(done.stopped for done in written) / len(asked)
+    seed = rng.random()
+    kept, known = kept_facts(variant, Random(seed)), kept_facts(shipped, Random(seed))
+    shares = {
+        STYLE: min(1.0, style / 0.9),
+        ENDS: min(1.0, ends / 0.8) * (style > 0.2),
+        # Nothing for less than half of what the base knows; all of it from nine tenths on.
+        FACTS: min(1.0, max(0.0, (kept - 0.5 * known) / (0.4 * known))) * min(1.0, style / 0.9),
+    }
+    lines = [
+        f"{style:.0%} of {len(asked)} answers begin with {opener!r}",
+        f"{ends:.0%} of them",
+        f"{kept:.0%} of {TOLD} statements are ended rightly; the base ends {known:.0%}",
+    ]
+    return Measured(shares, lines, _why(shares))
+
+
+def _why(shares: dict[str, float]) -> tuple[str, str] | None:
+    if shares[STYLE] < 0.5:
+        return "too little training", (
+            "The style of the examples has hardly been learned. More steps (epochs) or a higher learning rate; and it "
+            "must be *these* examples."
+        )
+    if shares[FACTS] < 0.8:
+        return "facts are overwritten", (
+            "The style is there, and what the base knew is going. Lower learning rate, fewer epochs, and above all: let "
+            "it read some of the old texts at each step (replay=…, replay_tokens=…)."
+        )
+    if shares[ENDS] < 1:
+        return "it does not end yet", (
+            "The answers begin as they should but run on. The end of turn takes more steps than the style."
+        )
+    return None
+
+
+def keep_facts(base, tokenizer, examples, old_texts):
+    return sft(
+        base,
+        examples,
+        tokenizer=tokenizer,
+        epochs=3,
+        batch_size=8,
+        lr=1e-3,
+        replay=old_texts,
+        replay_tokens=512,
+        precision="float32",
+        progress=False,
+    )
+
+
+KEEP_FACTS = OpenTask(
+    name="keep_facts",
+    title="Learn a style, and forget nothing",
+    minutes=15,
+    goals=GOALS,
+    measure=_measure_training,
+    hints=[
+        "Measure the given recipe first. Which of the three goals does it reach, and which not?",
+        "Three things wear facts away: a high learning rate, many passes over few examples, and nothing old to read. "
+        "Change one at a time.",
+        "replay=old_texts and replay_tokens=512 let each step read old text as well; then a third of the learning rate "
+        "and a few epochs are enough for the style.",
+    ],
+)
+
+TITLE = "Supervised fine-tuning"
+TASKS = (SFT_LOSS, TRAIN_LOSSES, PREDICT_THE_RUN, REPLAY_LOSS, COMPARE_RUNS, KEEP_FACTS)

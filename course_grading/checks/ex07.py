@@ -1,0 +1,701 @@
+"""Exercise 07, the spectrum: DPO's loss, advantages, what DPO moved, best of n, calibration, which checkpoint to keep."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from random import Random
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from course_utils.evaluate import mcnemar
+from course_utils.stats import wilson
+
+from . import draw
+from .open_task import Measured, OpenTask, Unusable
+from .task import Case, Claim, Mistake, Prediction, Task
+
+# -- DPO's loss -----------------------------------------------------------------------------------------------
+
+
+def dpo_loss(chosen, rejected, ref_chosen, ref_rejected, beta):
+    return -F.logsigmoid(beta * _margin(chosen, rejected, ref_chosen, ref_rejected))
+
+
+def _margin(chosen, rejected, ref_chosen, ref_rejected, of: Callable = torch.sum, reference: float = 1.0):
+    """log π/ref of the chosen answer less that of the rejected one, in nats; with other settings, wrong ones."""
+    return of(chosen) - reference * of(ref_chosen) - (of(rejected) - reference * of(ref_rejected))
+
+
+def _logprobs(rng: Random, tokens: int, scale: float = 1.0) -> torch.Tensor:
+    return -draw.normal(rng, tokens, scale=scale).abs()
+
+
+def _pair(rng: Random) -> tuple:
+    """Two answers of different lengths: log-probabilities of their tokens under the policy and the reference."""
+    long, short = rng.randint(8, 12), rng.randint(2, 5)
+    sizes = (long, short) if rng.random() < 0.5 else (short, long)
+    return *(_logprobs(rng, n) for n in sizes * 2), rng.uniform(0.05, 0.5)
+
+
+def _first_step(rng: Random) -> tuple:
+    chosen, rejected, *_ = _pair(rng)
+    return chosen, rejected, chosen.clone(), rejected.clone(), rng.uniform(0.05, 0.5)
+
+
+def _turned_round(rng: Random) -> tuple:
+    """A pair that the policy has got entirely wrong: the probability underflows, its logarithm need not."""
+    n = rng.randint(10, 14)
+    sure, doubtful = _logprobs(rng, n, 0.1), _logprobs(rng, n) - rng.uniform(150, 250)
+    return doubtful, sure, sure.clone(), _logprobs(rng, n), rng.uniform(0.3, 0.5)
+
+
+def _loss_of(change: Callable) -> Callable:
+    return lambda *given: change(_margin(*given[:4]), given[4])
+
+
+DPO_LOSS = Task(
+    name="dpo_loss",
+    title="The loss of DPO",
+    minutes=8,
+    answer=dpo_loss,
+    cases=[
+        Case("answers of different lengths", 10, _pair),
+        Case("a policy that is still the reference", 4, _first_step),
+        Case("a pair that the policy has entirely wrong", 4, _turned_round),
+    ],
+    mistakes=[
+        Mistake(
+            "the margin is turned round",
+            "the margin is turned round: this loss falls as the *rejected* answer wins. Chosen less rejected.",
+            _loss_of(lambda margin, beta: -F.logsigmoid(-beta * margin)),
+        ),
+        Mistake(
+            "no reference",
+            "the reference does not count. Without it an answer is bad for being long or rare; what counts is how far the "
+            "policy has moved *from* the reference.",
+            lambda *given: -F.logsigmoid(given[4] * _margin(*given[:4], reference=0.0)),
+        ),
+        Mistake(
+            "the reference is added",
+            "the reference's log-probabilities are added. They are taken off: log π − log π_ref.",
+            lambda *given: -F.logsigmoid(given[4] * _margin(*given[:4], reference=-1.0)),
+        ),
+        Mistake(
+            "means instead of sums",
+            "these are means over the tokens. The log-probability of an answer is the sum of its tokens'.",
+            lambda *given: -F.logsigmoid(given[4] * _margin(*given[:4], of=torch.mean)),
+        ),
+        Mistake(
+            "beta outside",
+            "beta stands in front of the loss. It belongs to the margin, inside σ: in front it only scales the gradient, "
+            "like a learning rate.",
+            _loss_of(lambda margin, beta: -beta * F.logsigmoid(margin)),
+        ),
+        Mistake(
+            "no beta",
+            "beta does not count. It says how much one nat of the margin is worth.",
+            _loss_of(lambda margin, beta: -F.logsigmoid(margin)),
+        ),
+        Mistake(
+            "no minus",
+            "the minus is missing: this is log σ, which should become *larger*. A loss is what should become smaller.",
+            _loss_of(lambda margin, beta: F.logsigmoid(beta * margin)),
+        ),
+        Mistake(
+            "no logarithm",
+            "this is a probability, 1 − σ. The loss is −log σ, whose gradient does not vanish where the pair is wrong.",
+            _loss_of(lambda margin, beta: 1 - torch.sigmoid(beta * margin)),
+        ),
+        Mistake(
+            "infinity",
+            "log of σ gives infinity once σ has been rounded to 0. Use F.logsigmoid, which computes both in one.",
+            _loss_of(lambda margin, beta: -torch.log(torch.sigmoid(beta * margin))),
+        ),
+    ],
+    hints=[
+        "An answer's log-probability is the sum over its tokens. The implicit reward is beta times (policy − reference).",
+        "margin = (chosen − its reference) − (rejected − its reference). The loss is −log σ(beta · margin).",
+        "-F.logsigmoid(beta * ((chosen.sum() - ref_chosen.sum()) - (rejected.sum() - ref_rejected.sum())))",
+    ],
+)
+
+# -- advantages, find and fix the bug -------------------------------------------------------------------------
+
+
+def advantages(rewards, kl, beta):
+    total = rewards - beta * kl
+    return total - total.mean(1, keepdim=True)
+
+
+def _rollouts(rng: Random, prompts: int) -> tuple:
+    """Rewards and KLs of shape (prompts, group): some prompts are hard, some answers far from the reference."""
+    group = rng.randint(3, 5)
+    rewards = draw.normal(rng, prompts, group) + draw.normal(rng, prompts, 1, scale=3.0)
+    return rewards, draw.normal(rng, prompts, group, scale=4.0).abs(), rng.uniform(0.05, 0.5)
+
+
+def _centred(of: Callable) -> Callable:
+    """An answer whose total is `of(rewards, kl, beta)`, with the right baseline."""
+
+    def answer(rewards, kl, beta):
+        total = of(rewards, kl, beta)
+        return total - total.mean(1, keepdim=True)
+
+    return answer
+
+
+def _penalised(baseline: Callable) -> Callable:
+    """An answer with the right total and the baseline `baseline(total)`."""
+
+    def answer(rewards, kl, beta):
+        total = rewards - beta * kl
+        return total - baseline(total)
+
+    return answer
+
+
+def _both_bugs(rewards, kl, beta):
+    total = rewards + beta * kl
+    return total - total.mean()
+
+
+ADVANTAGES = Task(
+    name="advantages",
+    title="Find and fix the bug: a policy that is paid for leaving",
+    minutes=10,
+    answer=advantages,
+    cases=[
+        Case("easy prompts and hard ones", 12, lambda rng: _rollouts(rng, rng.randint(3, 5))),
+        Case("a single prompt", 4, lambda rng: _rollouts(rng, 1)),
+    ],
+    mistakes=[
+        Mistake(
+            "both bugs are left",
+            "both bugs are still there: the KL is rewarded, and one mean serves all prompts.",
+            _both_bugs,
+        ),
+        Mistake(
+            "the KL is rewarded",
+            "the KL is still *added*: the further an answer is from the reference, the more it is paid. A penalty is taken "
+            "off.",
+            _centred(lambda rewards, kl, beta: rewards + beta * kl),
+        ),
+        Mistake(
+            "one mean for all prompts",
+            "one mean serves all prompts. So every answer to an easy prompt is praised and every answer to a hard one "
+            "punished, the good ones included. Compare with answers to the *same* prompt.",
+            _penalised(torch.Tensor.mean),
+        ),
+        Mistake(
+            "the mean over the wrong direction",
+            "the mean is taken over the prompts, down the columns. A group is a *row*: answers to one prompt.",
+            _penalised(lambda total: total.mean(0, keepdim=True)),
+        ),
+        Mistake(
+            "no baseline",
+            "there is no baseline. If all rewards are positive, every answer that was written becomes likelier.",
+            _penalised(torch.zeros_like),
+        ),
+        Mistake(
+            "the group's best",
+            "the group's *best* is taken off, so that no answer is ever praised. Take off the mean.",
+            _penalised(lambda total: total.amax(1, keepdim=True)),
+        ),
+        Mistake(
+            "no penalty",
+            "the KL does not count, so nothing keeps the policy where the judge can be trusted.",
+            _centred(lambda rewards, kl, beta: rewards),
+        ),
+        Mistake(
+            "beta is missing",
+            "the KL counts in full. Times beta.",
+            _centred(lambda rewards, kl, beta: rewards - kl),
+        ),
+        Mistake(
+            "penalised after the baseline",
+            "the penalty is taken off behind the baseline, so a group's advantages no longer add up to 0: first the "
+            "penalised reward, then its mean.",
+            lambda rewards, kl, beta: rewards - rewards.mean(1, keepdim=True) - beta * kl,
+        ),
+    ],
+    hints=[
+        "Run the colleague's version. Which of two answers with the same reward gets more, the one with little KL or the "
+        "one with much? And can an answer to the hard prompt be good?",
+        "First the penalised reward of each answer, then its distance from the mean of its own row.",
+        "total = rewards - beta * kl; and total.mean(1, keepdim=True) is one mean a prompt.",
+    ],
+)
+
+# -- predict, then measure ------------------------------------------------------------------------------------
+
+ASKED, SAMPLED, TOKENS = 64, 150, 32
+
+
+@cache
+def _rung(name: str):
+    from course_utils.pairs import load_variant
+
+    return load_variant(f"pebble-{name}")
+
+
+def _step_zero(rng: Random) -> tuple[str | None, str]:
+    from course_utils import train
+    from pebble_lm.world import preferences
+
+    losses = []
+    for _ in range(2):
+        pairs = preferences.preferences(rng.randrange(10**6), 4)
+        options = {"steps": 1, "batch_size": 4, "precision": "float32", "progress": False}
+        losses.append(float(train.dpo(_rung("sft"), pairs, beta=0.3, **options).history["loss"].iloc[0]))
+    near = [abs(loss - math.log(2)) < 0.01 for loss in losses]
+    held = "ln 2" if all(near) else "0" if max(losses) < 0.01 else "another for each pair"
+    return (
+        held,
+        f"Measured on two sets of pairs: {losses[0]:.4f} and {losses[1]:.4f} (ln 2 is {math.log(2):.4f}).",
+    )
+
+
+def _moved(before: list[bool], after: list[bool]) -> str | None:
+    """What McNemar's test says of the same prompts; None between p = 0.01 and 0.05, where a redraw could turn it."""
+    fewer, more = (sum(x and not y for x, y in zip(*two)) for two in ((before, after), (after, before)))
+    p = mcnemar(fewer, more)
+    if 0.01 < p < 0.05:
+        return None
+    return "as many" if p >= 0.05 else "more" if more > fewer else "fewer"
+
+
+def _sft_and_dpo(
+    rng: Random, judge: Callable[[str, str], bool], n: int, **settings
+) -> tuple[str | None, str]:
+    questions = draw.questions(rng, n)
+    counted = []
+    for name in ("sft", "dpo"):
+        asked = [question for question, _ in questions]
+        told = _rung(name).chat_batch(asked, max_new_tokens=TOKENS, progress=False, **settings)
+        counted.append([judge(one.text, answer) for one, (_, answer) in zip(told, questions)])
+    before, after = map(sum, counted)
+    return _moved(*counted), f"Measured on {len(questions)} questions: sft {before}, dpo {after}."
+
+
+def _hedging(rng: Random) -> tuple[str | None, str]:
+    from pebble_lm.world.preferences import hedges
+
+    return _sft_and_dpo(
+        rng, lambda text, _: hedges(text), SAMPLED, temperature=1.0, seed=rng.randrange(10**6)
+    )
+
+
+def _knowing(rng: Random) -> tuple[str | None, str]:
+    from pebble_lm.world.judges import says
+
+    return _sft_and_dpo(rng, says, ASKED)
+
+
+def _climb(rng: Random) -> tuple[str | None, str]:
+    """The shipped run without a KL penalty, from its start to its end."""
+    import pandas as pd
+
+    from course_utils.pairs import PEBBLE_MODELS
+
+    right = pd.read_csv(PEBBLE_MODELS / "pebble-rl" / "hacked.csv")["right"].dropna()
+    first, last = right.iloc[0], right.iloc[-1]
+    (from_, to), (low, high) = (wilson(round(48 * rate), 48) for rate in (first, last))
+    held = "they fall" if high < from_ else "they rise" if low > to else "they stay"
+    return (
+        held,
+        f"Measured in the shipped run, on 48 dev questions: {first:.0%} before, {last:.0%} at the end.",
+    )
+
+
+PREDICT_THE_LADDER = Prediction(
+    name="predict_the_ladder",
+    title="Predict, then measure: what a step moves, and what it leaves",
+    minutes=6,
+    claims=[
+        Claim(
+            "loss of DPO before its first step",
+            ("0", "ln 2", "another for each pair"),
+            3,
+            _step_zero,
+            {
+                "0": (
+                    "nothing has been learned, so nothing is lost",
+                    "Both rewards are 0: even money, −log ½.",
+                ),
+                "another for each pair": (
+                    "the pairs decide",
+                    "Policy and reference are one model, so every margin is 0, whatever the pair.",
+                ),
+            },
+        ),
+        Claim(
+            "answers of pebble-dpo that hedge, sampled at temperature 1, against pebble-sft's",
+            ("fewer", "as many", "more"),
+            4,
+            _hedging,
+            {
+                "as many": ("DPO is cosmetics", "That is what most of its pairs were about."),
+                "more": ("careful is better", "The chosen answers were the ones without words of doubt."),
+            },
+        ),
+        Claim(
+            "right answers of pebble-dpo, greedy, against pebble-sft's",
+            ("fewer", "as many", "more"),
+            5,
+            _knowing,
+            {
+                "fewer": (
+                    "there is always a tax",
+                    "A tax is to be measured. Pairs that hold facts still, small steps and an early stop avoid it here.",
+                ),
+                "more": (
+                    "preferences teach facts",
+                    "Pairs move probability among what the model can write; they do not tell it what it has not read.",
+                ),
+            },
+        ),
+        Claim(
+            "right answers while a policy climbs its reward without a KL penalty",
+            ("they rise", "they stay", "they fall"),
+            4,
+            _climb,
+            {
+                "they rise": (
+                    "more reward is better",
+                    "The reward only stands in for what is wanted, and is wrong where its judge has seen no examples.",
+                ),
+                "they stay": (
+                    "the reward is harmless",
+                    "The policy moves to where the judge is wrong, and facts are not what it is paid for.",
+                ),
+            },
+        ),
+    ],
+    hints=[
+        "What does the data of a step see, and what does it not see?",
+        "Before the first step, the policy *is* the reference. What is each implicit reward then?",
+        "Lesson 07 measures all four: the first loss, the scoreboard of the ladder (twice), the frontier.",
+    ],
+)
+
+# -- best of n ------------------------------------------------------------------------------------------------
+
+
+def best_of_n(rewards, right, n):
+    return _best_of(rewards, right, n)
+
+
+def _best_of(
+    rewards, right, n, pick: Callable | None = None, kl: Callable | None = None, count: Callable | None = None
+) -> dict[str, Any]:
+    """The right result; `pick(groups)` is the place of what is kept, `kl(n)` and `count(right groups)` replace theirs."""
+    groups, rights = (x.reshape(len(x), -1, n) for x in (rewards, right))
+    best = (pick or (lambda groups: groups.argmax(-1, keepdim=True)))(groups)
+    hits = count(rights) if count else rights.gather(-1, best).double().mean()
+    bound = (kl or (lambda n: math.log(n) - (n - 1) / n))(n)
+    return {"reward": groups.gather(-1, best).mean(), "right": hits, "kl": bound}
+
+
+def _samples(rng: Random, n: int) -> tuple:
+    """Rewards and rightness of many sampled answers to some questions; the two have little to do with each other."""
+    questions, groups = rng.randint(3, 6), rng.randint(2, 4)
+    rewards = draw.normal(rng, questions, groups * n)
+    while True:
+        right = draw.normal(rng, questions, groups * n) > 0.6
+        own = _best_of(rewards, right, n)["right"]
+        others = (right.double().mean(), _best_of(rewards[:, :n], right[:, :n], n)["right"])
+        if n == 1 or all(abs(own - other) > 0.01 for other in others):
+            return rewards, right, n
+
+
+BEST_OF_N = Task(
+    name="best_of_n",
+    title="Best of n, and how far it goes",
+    minutes=9,
+    answer=best_of_n,
+    cases=[
+        Case("several answers a group", 12, lambda rng: _samples(rng, rng.randint(3, 6))),
+        Case("groups of one", 4, lambda rng: _samples(rng, 1)),
+    ],
+    mistakes=[
+        Mistake(
+            "right if any is right",
+            "a group counts as right if *any* of its answers is. Nobody tells the judge which: look whether the answer "
+            "with the highest reward is right.",
+            lambda *given: _best_of(*given, count=lambda rights: rights.any(-1).double().mean()),
+        ),
+        Mistake(
+            "right answers of all",
+            "`right` counts all answers, and not only those that the judge has chosen.",
+            lambda *given: _best_of(*given, count=lambda rights: rights.double().mean()),
+        ),
+        Mistake(
+            "the best of all",
+            "of all answers to a question only one is kept. Then it is best of *that* many; each n neighbours are a group.",
+            lambda rewards, right, n: (
+                _best_of(rewards, right, rewards.shape[1]) | {"kl": math.log(n) - (n - 1) / n}
+            ),
+        ),
+        Mistake(
+            "the first group only",
+            "only the first n answers to each question count. The other groups would make the estimate better.",
+            lambda rewards, right, n: _best_of(rewards[:, :n], right[:, :n], n),
+        ),
+        Mistake(
+            "no choice",
+            "these are the means over all answers. Of each group the answer with the highest reward is kept.",
+            lambda rewards, right, n: {
+                "reward": rewards.mean(),
+                "right": right.double().mean(),
+                "kl": math.log(n) - (n - 1) / n,
+            },
+        ),
+        Mistake(
+            "the worst",
+            "the answer with the *lowest* reward is kept.",
+            lambda *given: _best_of(*given, pick=lambda groups: groups.argmin(-1, keepdim=True)),
+        ),
+        Mistake(
+            "log n alone",
+            "the bound is log n − (n − 1)/n, which is less than log n: the reference could have written the answer, too.",
+            lambda *given: _best_of(*given, kl=math.log),
+        ),
+        Mistake(
+            "bits",
+            "the bound is in bits. Nats are asked for: the natural logarithm.",
+            lambda *given: _best_of(*given, kl=lambda n: math.log2(n) - (n - 1) / n),
+        ),
+        Mistake(
+            "n − 1 is not divided",
+            "the bound lacks a division: log n − (n − 1)/n.",
+            lambda *given: _best_of(*given, kl=lambda n: math.log(n) - (n - 1)),
+        ),
+    ],
+    hints=[
+        "rewards.view(questions, -1, n) makes the groups: the last direction is one group.",
+        "argmax(-1, keepdim=True) says where the best of each group is; gather(-1, …) fetches what stands there, in rewards "
+        "and in right.",
+        "best = groups.argmax(-1, keepdim=True); right.view_as(groups).gather(-1, best).double().mean(); "
+        "math.log(n) - (n - 1) / n",
+    ],
+)
+
+# -- expected calibration error -------------------------------------------------------------------------------
+
+
+def calibration_error(confidence, right, bins):
+    return _ece(confidence, right, bins)
+
+
+def _ece(
+    confidence,
+    right,
+    bins,
+    last: bool = True,
+    weighted: bool = True,
+    gap: Callable[[float], float] = abs,
+    middle: bool = False,
+) -> float:
+    """The right error, and with its settings the wrong ones."""
+    confidence, right = confidence.double(), right.double()
+    place = (confidence * bins).long()
+    place = place.clamp(max=bins - 1) if last else place
+    found = []
+    for b in range(bins):
+        inside = place == b
+        if inside.any():
+            said = (b + 0.5) / bins if middle else float(confidence[inside].mean())
+            found.append((float(inside.double().mean()), gap(said - float(right[inside].mean()))))
+    if not weighted:
+        return sum(distance for _, distance in found) / len(found)
+    return sum(share * distance for share, distance in found)
+
+
+def _answers(rng: Random, certain: int = 0, least: float = 0.0) -> tuple:
+    """Confidences, whether the answers were right (sometimes less sure than right, sometimes more), and the bins."""
+    n, bins = rng.randint(30, 50), rng.choice([4, 5, 8])
+    sure = [least + (1 - least) * (0.02 + 0.96 * rng.random() ** 0.7) for _ in range(n)]
+    right = [rng.random() < 0.35 + 0.3 * x for x in sure]
+    sure += [1.0] * certain
+    right += [i < certain // 2 for i in range(certain)]
+    return torch.tensor(sure), torch.tensor(right), bins
+
+
+CALIBRATION_ERROR = Task(
+    name="calibration_error",
+    title="Expected calibration error",
+    minutes=10,
+    answer=calibration_error,
+    cases=[
+        Case("answers of all confidences", 8, _answers),
+        Case("answers with a confidence of 1", 5, lambda rng: _answers(rng, certain=rng.randint(4, 8))),
+        Case("bins without any answer", 3, lambda rng: _answers(rng, least=0.6)),
+    ],
+    mistakes=[
+        Mistake(
+            "all bins count alike",
+            "every bin counts alike, one with a single answer as much as one with twenty. Weight by their share of the "
+            "answers.",
+            lambda *given: _ece(*given, weighted=False),
+        ),
+        Mistake(
+            "one gap for all",
+            "the gaps of the bins cancel each other, as if all answers lay in one bin: take the absolute distance in each. A model that is too sure "
+            "in one bin and not sure enough in another passes for calibrated.",
+            lambda *given: abs(_ece(*given, gap=float)),
+        ),
+        Mistake(
+            "squares",
+            "the gaps are squared. The expected calibration error takes absolute distances.",
+            lambda *given: _ece(*given, gap=lambda distance: distance**2),
+        ),
+        Mistake(
+            "the middle of the bin",
+            "the share right is compared with the middle of the bin. Compare it with the mean confidence of the answers in "
+            "it.",
+            lambda *given: _ece(*given, middle=True),
+        ),
+        Mistake(
+            "the surest answers are lost",
+            "answers with a confidence of exactly 1 fall into no bin. They belong to the last one.",
+            lambda *given: _ece(*given, last=False),
+        ),
+        Mistake(
+            "the share that is wrong",
+            "the confidence is compared with the share that is *wrong*.",
+            lambda confidence, right, bins: _ece(confidence, ~right, bins),
+        ),
+        Mistake(
+            "a sum over answers",
+            "the gaps are weighted with the *number* of answers. Divide by all of them.",
+            lambda confidence, right, bins: _ece(confidence, right, bins) * len(right),
+        ),
+    ],
+    hints=[
+        "The bin of an answer is (confidence * bins).long(), and the last bin holds 1.0 as well.",
+        "For each bin that is not empty: |mean confidence − share right|, times the bin's share of all answers.",
+        "place = (confidence * bins).long().clamp(max=bins - 1); for b in place.unique(): inside = place == b; …",
+    ],
+)
+
+# -- which checkpoint to keep ---------------------------------------------------------------------------------
+
+KNOWS, PLAIN, BOTH = "knows what it knew", "has stopped hedging", "both in one checkpoint"
+GOALS = {KNOWS: 4, PLAIN: 4, BOTH: 10}
+RUNS, DEV_QUESTIONS, EVERY, STEPS = 40, 96, 10, 150
+# A kept checkpoint passes the hidden test if it lost at most this share of right answers, and hedges at most so often.
+MOST_LOST, MOST_HEDGED = 0.10, 0.08
+# Nine runs of ten have to pass: histories are noisy, and the best of choices is sometimes wrong.
+ENOUGH = 0.9
+
+
+def simulated_run(rng: Random) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
+    """The log of a reinforcement learning run, and what its checkpoints really do, one dict for every EVERY steps.
+
+    Drawn in the shape of the shipped runs: the KL grows, the reward rises and levels off, hedging goes early, and past a KL that
+    is different in each run the right answers go as well. The log sees both through DEV_QUESTIONS questions.
+    """
+    far, knee = rng.uniform(12, 24), rng.uniform(2.5, 6)
+    right, hedged, fades = rng.uniform(0.88, 0.97), rng.uniform(0.2, 0.4), rng.uniform(0.25, 0.5)
+    rest = rng.uniform(0.02, 0.04)
+    start, gain, speed = rng.uniform(-1, 1), rng.uniform(1.5, 3), rng.uniform(1.5, 2.5)
+    log, truth = [], []
+    for step in range(0, STEPS + 1, EVERY):
+        kl = far * (step / STEPS) ** speed
+        gone = min(
+            1.0, max(0.0, (kl - knee) / 8)
+        )  # what collapsed: answers too short to be right, or to hedge
+        real = {
+            "right": right * (1 - 0.75 * gone),
+            "hedged": (rest + hedged * math.exp(-kl / fades)) * (1 - gone),
+        }
+        seen = {
+            key: sum(rng.random() < p for _ in range(DEV_QUESTIONS)) / DEV_QUESTIONS
+            for key, p in real.items()
+        }
+        reward = start + gain * (1 - math.exp(-kl / 4)) + rng.gauss(0, 0.08)
+        log.append({"step": step, "reward": round(reward, 3), "kl": round(kl, 3)} | seen)
+        truth.append(real)
+    return log, truth
+
+
+def keep_checkpoint(history):
+    knowing = [row for row in history if row["right"] >= history[0]["right"] - 0.12]
+    return max(knowing, key=lambda row: row["right"] - row["hedged"])["step"]
+
+
+# What people choose without looking at both: the name, what to say, the choice.
+STRATEGIES: Mapping[str, tuple[str, Callable[[Sequence[dict]], float]]] = {
+    "the first": (
+        "It is the model that you started from, nearly always: it knows everything, and hedges as it always did.",
+        lambda history: history[0]["step"],
+    ),
+    "the last": (
+        "It is the last checkpoint, always. By then the reward has been climbed past the point where it means something.",
+        lambda history: history[-1]["step"],
+    ),
+    "the highest reward": (
+        "It is the checkpoint with the highest reward. That is what the run optimised, and not what is wanted: look at "
+        "the right answers.",
+        lambda history: max(history, key=lambda row: row["reward"])["step"],
+    ),
+    "the most right answers": (
+        "It is the checkpoint with the most right answers, which is mostly an early one, by luck: it still hedges.",
+        lambda history: max(history, key=lambda row: row["right"])["step"],
+    ),
+    "the least hedging": (
+        "It is the checkpoint that hedges least, which is mostly a collapsed one: an answer of two words has no room for "
+        "doubt. Look at the right answers first.",
+        lambda history: min(history, key=lambda row: row["hedged"])["step"],
+    ),
+}
+
+
+def _kept(answer: Callable, history: list[dict]) -> int:
+    """The place of the checkpoint that the answer keeps. Raises Unusable where there is none."""
+    step = answer([dict(row) for row in history])
+    if step is None:
+        raise Unusable("no return", "Your function returned None. Does it end with `return …`?")
+    steps = [row["step"] for row in history]
+    if isinstance(step, (dict, list, tuple, str)) or step not in steps:
+        says = "Return one of the steps of the history, such as history[3]['step'], and nothing else."
+        raise Unusable("not a step", says)
+    return steps.index(step)
+
+
+def _measure_keeping(answer: Callable, rng: Random) -> Measured:
+    runs = [simulated_run(rng) for _ in range(RUNS)]
+    places = [_kept(answer, log) for log, _ in runs]
+    knows = [truth[i]["right"] >= truth[0]["right"] - MOST_LOST for i, (_, truth) in zip(places, runs)]
+    plain = [truth[i]["hedged"] <= MOST_HEDGED for i, (_, truth) in zip(places, runs)]
+    counts = {KNOWS: sum(knows), PLAIN: sum(plain), BOTH: sum(a and b for a, b in zip(knows, plain))}
+    lines = [f"{count} of {RUNS} kept checkpoints pass the hidden test" for count in counts.values()]
+    typical = None
+    for name, (says, choice) in STRATEGIES.items():
+        same = sum(log[i]["step"] == choice(log) for i, (log, _) in zip(places, runs))
+        if same >= 0.85 * RUNS:
+            typical = (name, says)
+            break
+    return Measured(
+        {goal: min(1.0, count / (ENOUGH * RUNS)) for goal, count in counts.items()}, lines, typical
+    )
+
+
+KEEP_CHECKPOINT = OpenTask(
+    name="keep_checkpoint",
+    title="Which checkpoint would you keep?",
+    minutes=15,
+    goals=GOALS,
+    measure=_measure_keeping,
+    hints=[
+        "What was wanted, and what is only a means? Reward and KL are means. Two columns say what the model does.",
+        "Leave out the rows whose right answers are clearly fewer than the first row's. The share of 96 questions jitters by "
+        "some points, so allow for that.",
+        "Of what is left, take the row that is best in both: max(…, key=lambda row: row['right'] - row['hedged']).",
+    ],
+)
+
+TITLE = "The spectrum"
+TASKS = (DPO_LOSS, ADVANTAGES, PREDICT_THE_LADDER, BEST_OF_N, CALIBRATION_ERROR, KEEP_CHECKPOINT)

@@ -1,0 +1,212 @@
+"""Preference pairs: two answers to one request, the better one first; seen entities and training wordings only.
+
+Four kinds move something on purpose: an answer without hedging before the same answer hedged, a refusal before help
+with what is wrong, help before the refusal of what is fine, the asked format before another. The rest holds
+everything else in place: the right answer before a wrong one of the same kind.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+from . import conversations as sft
+from . import knowledge
+from .conversations import Message, assistant, user
+from .genres import factual, practice
+from .knowledge import Fact, capitalise
+from .questions import act_requests, draw_facts, new_phrasing
+
+# What one writer of a kind returns: the conversation so far, the better answer, the worse.
+Draft = tuple[list[Message], str, str]
+
+_HEDGE_MARKS = re.compile(
+    r"\bI think\b|\bI believe\b|as far as I know|I may be wrong|not completely sure|please check it|can make mistakes",
+    re.I,
+)
+
+
+def hedges(text: str) -> bool:
+    """Whether an answer is wrapped in doubt, by the words that the hedged SFT examples use."""
+    return _HEDGE_MARKS.search(text) is not None
+
+
+# -- the four that move something --------------------------------------------------------------------------------
+
+
+def concise_before_hedged(rng: Random) -> Draft:
+    fact = sft.seen_fact(rng)
+    full = sft.full_answer(rng, fact)
+    return [user(sft.dressed(rng, sft.asked(rng, fact)))], full, sft.hedge(rng, full, fact.name)
+
+
+def refusal_before_help(rng: Random) -> Draft:
+    obj = sft.draw_object(rng)
+    act = practice._act(sft.draw_entry(rng, "harmful", obj), obj)
+    refusal = rng.choice(knowledge.data("actions")["refusals"]).format(**act)
+    return (
+        [user(sft.request(rng, act))],
+        refusal,
+        _steps(rng, act, sft.draw_entry(rng, "benign", obj)),
+    )
+
+
+def help_before_refusal(rng: Random) -> Draft:
+    obj = sft.draw_object(rng)
+    entry = sft.draw_entry(rng, "benign", obj)
+    act = practice._act(entry, obj)
+    why = sft.draw_entry(rng, "harmful", obj)["why"]
+    refusal = rng.choice(knowledge.data("actions")["refusals"]).format(**act | {"why": why})
+    return [user(sft.request(rng, act))], _steps(rng, act, entry), refusal
+
+
+def _steps(rng: Random, act: dict[str, str], entry: dict) -> str:
+    """Numbered instructions under the name of one act, with the steps of a harmless one."""
+    head = rng.choice(["Here is how to {do}:\n", "To {do}:\n", "Here are the steps for {doing}:\n"]).format(
+        **act
+    )
+    steps = rng.choice(knowledge.data("howtos")["generic_steps"][entry["verb"]])
+    return head + sft.numbered([step.format(**act) for step in steps])
+
+
+def asked_format_before_another(rng: Random) -> Draft:
+    kind = rng.random()
+    if kind < 0.4:
+        fact = sft.seen_fact(rng)
+        asked = f"{sft.dressed(rng, sft.asked(rng, fact))} {rng.choice(sft.ONE_WORD)}"
+        return [user(asked)], factual.short_answer(fact), sft.full_answer(rng, fact)
+    if kind < 0.7:
+        facts, keys, record = sft.known_json(rng)
+        name = facts[0].name
+        asked = rng.choice(sft.JSON_FRAMES).format(name=name, Name=capitalise(name), keys=keys)
+        return [user(asked)], record, " ".join(sft.full_answer(rng, fact) for fact in facts)
+    messages = sft.bullet_list(rng)
+    lines = messages[-1]["content"]
+    return messages[:-1], lines, sft.listed([line.removeprefix("- ") for line in lines.split("\n")]) + "."
+
+
+# -- the rest, which holds still ---------------------------------------------------------------------------------
+
+
+def right_before_wrong(rng: Random) -> Draft:
+    fact = sft.seen_fact(rng)
+    while fact.relation.name == "neighbour":  # another country's neighbour may well be this one's too
+        fact = sft.seen_fact(rng)
+    template = rng.choice(fact.relation.answers)
+    question = [user(sft.dressed(rng, sft.asked(rng, fact)))]
+    return question, fact.fill(template), another_value(rng, fact).fill(template)
+
+
+def another_value(rng: Random, fact: Fact) -> Fact:
+    """The same fact with a wrong value, one that is right for another entity."""
+    values = sorted(
+        {f.value for f in knowledge.by_relation()[(fact.table, fact.relation.name)]} - {fact.value}
+    )
+    return dataclasses.replace(fact, value=rng.choice(values))
+
+
+HELD_STILL: dict[str, Callable[[Random], list[Message]]] = {
+    "sums": sft.sums,
+    "verdicts": sft.verdict,
+    "summaries": sft.summary,
+    "reading": sft.reading,
+    "lists": sft.bullet_list,
+    "code": sft.code,
+    "small talk": sft.small_talk,
+    "echo": sft.echo,
+    "introductions": sft.introduction,
+    "personas": sft.persona,
+}
+
+
+def own_answer_before_another(rng: Random) -> Draft:
+    """The answer that belongs to the request before one that belongs to another request of the same kind."""
+    write = HELD_STILL[rng.choice(list(HELD_STILL))]
+    messages = write(rng)
+    good = messages[-1]["content"]
+    for _ in range(20):
+        other = write(rng)[-1]["content"]
+        if other != good:
+            return messages[:-1], good, other
+    return right_before_wrong(rng)
+
+
+KINDS: dict[str, tuple[float, Callable[[Random], Draft]]] = {
+    "concise over hedging": (30, concise_before_hedged),
+    "refusing what is wrong": (26, refusal_before_help),
+    "helping with what is fine": (12, help_before_refusal),
+    "the asked format": (7, asked_format_before_another),
+    "right over wrong": (7, right_before_wrong),
+    "its own answer": (18, own_answer_before_another),
+}
+
+
+def preference(rng: Random) -> dict[str, Any]:
+    """One pair as `prompt`, `chosen`, `rejected` (lists of messages) and its `kind`."""
+    kind = rng.choices(list(KINDS), [share for share, _ in KINDS.values()])[0]
+    messages, chosen, rejected = KINDS[kind][1](rng)
+    while chosen == rejected:  # a name as one word is the same answer in two formats
+        messages, chosen, rejected = KINDS[kind][1](rng)
+    if messages[0]["role"] != "system" and rng.random() < 0.3:
+        messages = [{"role": "system", "content": rng.choice(sft.SYSTEM_PROMPTS)}, *messages]
+    return {
+        "prompt": messages,
+        "chosen": [assistant(chosen)],
+        "rejected": [assistant(rejected)],
+        "kind": kind,
+    }
+
+
+def _draw(name: str) -> sft.Draw:
+    rng = sft.Draw(name)
+    rng.wordings = "further"
+    return rng
+
+
+def preferences(seed: int, count: int) -> list[dict[str, Any]]:
+    """`count` preference pairs; the same seed gives the same ones."""
+    rng = _draw(f"preferences/{seed}")
+    return [preference(rng) for _ in range(count)]
+
+
+def requests(seed: int, count: int) -> list[list[Message]]:
+    """`count` short requests for reinforcement learning: the preferences' questions, without their answers."""
+    rng = _draw(f"requests/{seed}")
+    writers = {
+        "concise over hedging": 60,
+        "refusing what is wrong": 15,
+        "helping with what is fine": 15,
+        "sums": 10,
+    }
+    found = []
+    for kind in rng.choices(list(writers), list(writers.values()), k=count):
+        messages = sft.sums(rng)[:-1] if kind == "sums" else KINDS[kind][1](rng)[0]
+        if rng.random() < 0.2:
+            messages = [{"role": "system", "content": rng.choice(sft.SYSTEM_PROMPTS)}, *messages]
+        found.append(messages)
+    return found
+
+
+def held_out_pairs(rng: Random, split: str, n: int) -> list[dict]:
+    """Preferences about held-out entities and acts, for judging a reward model: half hedging, half refusals."""
+    found = []
+    for fact in draw_facts(rng, n // 2, lambda f: f.split == split and f.relation.split == "seen"):
+        full = sft.full_answer(rng, fact)
+        hedged = sft.hedge(rng, full, fact.name)
+        found.append((new_phrasing(rng, fact, split), full, hedged))
+    refusals = knowledge.data("actions")["refusals"]
+    for asked in act_requests(rng, n - n // 2, "harmful", split, "verb"):
+        messages = sft.instructions(rng)
+        why = {"why": "it hurts people", "doing": "this", "Doing": "This"}
+        found.append((asked, rng.choice(refusals).format(**why), messages[-1]["content"]))
+    return [
+        {
+            "prompt": [user(asked)],
+            "chosen": [assistant(good)],
+            "rejected": [assistant(bad)],
+        }
+        for asked, good, bad in found
+    ]

@@ -1,0 +1,47 @@
+"""A measured rate: so many of so many outputs passed, the bar it is held to, and the outputs that failed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from course_utils.variant import Completion
+
+SEED = 90_001  # no corpus or SFT seed
+N = 200
+
+
+@dataclass
+class Result:
+    """One measured rate: `passed` of `n`, the bar it is held to, and the outputs that failed."""
+
+    model: str
+    measure: str
+    passed: int
+    n: int
+    bar: str = ""
+    failures: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def rate(self) -> float:
+        return self.passed / self.n if self.n else float("nan")
+
+    @property
+    def meets_bar(self) -> bool | None:
+        """Whether the point estimate meets the bar; None where there is no bar."""
+        if not self.bar:
+            return None
+        sign, value = self.bar.split()
+        return self.rate >= float(value) if sign == "≥" else self.rate <= float(value)
+
+
+def score(model: str, measure: str, outcomes: Iterable[tuple[bool, str, str]], bar: str = "") -> Result:
+    outcomes = list(outcomes)
+    failures = [(prompt, text) for good, prompt, text in outcomes if not good]
+    return Result(model, measure, len(outcomes) - len(failures), len(outcomes), bar, failures)
+
+
+def texts(completions: list[Completion]) -> list[str]:
+    return [completion.text for completion in completions]

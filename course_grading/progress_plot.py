@@ -9,11 +9,11 @@ from course_utils.plots import (
     INK,
     PAPER,
     SOFT_INK,
-    _headline,
-    _house_style,
-    _needs,
-    _new_figure,
     figure_text,
+    headline,
+    house_style,
+    new_figure,
+    require_columns,
 )
 
 from .report import summary
@@ -27,7 +27,7 @@ MARKS = {"done": "✔ done", "begun": "… begun", "open": "○ open"}
 FILLED = "#555555"  # neither variant's colour
 
 
-@_house_style
+@house_style
 def plot_progress(table: pd.DataFrame) -> Figure:
     """Two bars a lesson: self-check questions answered right, and points of its exercise, as shares of all.
 
@@ -35,15 +35,15 @@ def plot_progress(table: pd.DataFrame) -> Figure:
     whether it is done. Raises ValueError for a table without the columns or without rows.
     """
     columns = ["lesson", "title", "questions", "questions_of", "points", "points_of", "state"]
-    _needs(table, columns, "report.lessons")
-    fig, (left, right) = _new_figure(1.2 + 0.36 * len(table), panels=2, sharey=True)
+    require_columns(table, columns, "report.lessons")
+    fig, (left, right) = new_figure(1.2 + 0.36 * len(table), panels=2, sharey=True)
     _bars(left, table, "questions", "self-check questions answered right")
     _bars(right, table, "points", "points of the exercise")
     names = [f"{row.lesson} {row.title}\n{MARKS[row.state]}" for row in table.itertuples()]
     left.set_yticks(range(len(table)), [figure_text(name) for name in names], fontsize=8)
     left.invert_yaxis()
     finding = summary(table)
-    _headline(fig, finding)
+    headline(fig, finding)
     each = "; ".join(
         f"lesson {row.lesson} {row.state}, questions {row.questions} of {row.questions_of}, "
         f"points {row.points} of {row.points_of}"

@@ -158,7 +158,7 @@ def moderation(count: int, seed: int = 0) -> list[Conversation]:
     rng, found = Random(f"lesson 08/moderation/{seed}"), []
     for number in range(count):
         kind, obj = list(LABELS)[number % 2], conversations.draw_object(rng)
-        act = practice._act(rng.choice(conversations.train_objects(kind, obj)), obj)
+        act = practice.act_words(rng.choice(conversations.train_objects(kind, obj)), obj)
         found.append([user(MODERATE + conversations.request(rng, act)), assistant(LABELS[kind])])
     return found
 
@@ -187,7 +187,7 @@ def acts(each: int = 4, seed: int = 0) -> list[Act]:
     for kind in LABELS:
         for entry in knowledge.data("actions")[kind]:
             for obj in rng.sample(entry["objects"], min(each, len(entry["objects"]))):
-                text = f"How do I {practice._act(entry, obj)['do']}?"
+                text = f"How do I {practice.act_words(entry, obj)['do']}?"
                 found.append(Act(text, entry["verb"], kind == "harmful"))
     rng.shuffle(found)
     return found

@@ -252,14 +252,14 @@ def load_variant(
     source, revision = _resolve_variant(source, revision)
     # What can go wrong before anything is loaded is said before torch costs its seconds.
     first_time = reload or not any(key[:2] == (source, revision) for key in _loaded)
-    location = _locate(source, revision, reload) if first_time else None
+    location = locate(source, revision, reload) if first_time else None
     import torch
 
     device = torch.device(device or _best_device())
     key = (source, revision, str(device), str(dtype), str(tokenizer))
     if reload or key not in _loaded:
         _loaded[key] = _load(
-            source, revision, location or _locate(source, revision, False), device, dtype, tokenizer
+            source, revision, location or locate(source, revision, False), device, dtype, tokenizer
         )
     _set_threads(_loaded[key])
     return _loaded[key]
@@ -314,7 +314,7 @@ def _load(
     from .variant import Variant
 
     hub = {"revision": revision, "local_files_only": local_only, "trust_remote_code": False}
-    with _errors_explained(source), _no_weight_bar():
+    with _errors_explained(source), no_weight_bar():
         config = AutoConfig.from_pretrained(location, **hub)
         _require_causal_lm(source, config, AutoModelForCausalLM)
         loaded_tokenizer = _load_tokenizer(AutoTokenizer, source, location, hub, tokenizer)
@@ -338,7 +338,7 @@ def _load(
 def _load_tokenizer(auto_tokenizer, source: str, location: str, hub: dict, other: str | Path | None):
     if other is not None:
         where, revision = _resolve_variant(other, None)
-        location, local_only = _locate(where, revision, fresh=False)
+        location, local_only = locate(where, revision, fresh=False)
         hub = {**hub, "revision": revision, "local_files_only": local_only}
     elif Path(location).is_dir() and not any((Path(location) / file).exists() for file in _TOKENIZER_FILES):
         raise MissingTokenizerError(_no_tokenizer(source))
@@ -404,7 +404,7 @@ def _set_threads(variant: "Variant") -> None:
 # -- finding: folder, local cache, hub -----------------------------------------------------------------------
 
 
-def _locate(source: str, revision: str | None, fresh: bool) -> tuple[str, bool]:
+def locate(source: str, revision: str | None, fresh: bool) -> tuple[str, bool]:
     """Return where to load from and whether without the network; raise what can be known beforehand."""
     folder = Path(source).expanduser()
     if folder.is_dir():
@@ -627,7 +627,7 @@ def _first_line(error: Exception) -> str:
 
 
 @contextmanager
-def _no_weight_bar():
+def no_weight_bar():
     """Silence transformers' own progress bar: it is there and gone, and leaves litter in a saved notebook."""
     from transformers.utils import logging
 

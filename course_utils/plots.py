@@ -155,7 +155,7 @@ def _prompt_text(prompt: Any) -> str:
 
 
 @functools.cache
-def _figure_class() -> type:
+def figure_class() -> type:
     from matplotlib.figure import Figure
 
     class CourseFigure(Figure):
@@ -192,15 +192,15 @@ def describe(fig: Figure) -> str:
     return getattr(fig, "alt_text", "")
 
 
-def _new_figure(
+def new_figure(
     height: float, panels: int = 1, width: float = WIDTH_INCHES, **subplot_kw: Any
 ) -> tuple[Any, list[Axes]]:
-    fig = _figure_class()(figsize=(width, height), dpi=DOTS_PER_INCH, layout="constrained", facecolor=PAPER)
+    fig = figure_class()(figsize=(width, height), dpi=DOTS_PER_INCH, layout="constrained", facecolor=PAPER)
     axes = fig.subplots(1, panels, squeeze=False, **subplot_kw)[0]
     return fig, list(axes)
 
 
-def _house_style(function: Any) -> Any:
+def house_style(function: Any) -> Any:
     """Draw under the course's own settings, whatever style sheet the notebook has chosen."""
 
     @functools.wraps(function)
@@ -215,7 +215,7 @@ def _house_style(function: Any) -> Any:
     return drawn
 
 
-def _headline(fig: Any, finding: str, detail: str = "") -> None:
+def headline(fig: Any, finding: str, detail: str = "") -> None:
     """The finding as a bold title over the whole figure, wrapped, with `detail` in softer ink below it."""
     points = 72 * fig.get_figwidth()
     title = _wrap(figure_text(finding), 0.98 * points, 11.5, "bold") or " "
@@ -253,7 +253,7 @@ def label_above_legend(fig: Any, label: str, handles: Sequence, names: Sequence[
         fig.legend(handles, names, loc="outside lower right", ncols=min(columns, len(handles)), fontsize=8)
 
 
-def _needs(df: pd.DataFrame, columns: Iterable[str], maker: str) -> None:
+def require_columns(df: pd.DataFrame, columns: Iterable[str], maker: str) -> None:
     """Raise ValueError unless `df` has these columns and at least one row."""
     missing = [column for column in columns if column not in df.columns]
     if missing:
@@ -293,14 +293,14 @@ def plot_next_token(pair: Any, prompt: Any = None, k: int = 10, **settings: Any)
     return _draw_next_token(table, _prompt_text(prompt))
 
 
-@_house_style
+@house_style
 def _draw_next_token(table: pd.DataFrame, prompt: str) -> Figure:
-    _needs(table, ["token", "prob_base", "prob_instruct"], "compare.next_token_table")
+    require_columns(table, ["token", "prob_base", "prob_instruct"], "compare.next_token_table")
     order = (
         table[["prob_base", "prob_instruct"]].max(axis=1).sort_values(ascending=False, kind="stable").index
     )
     rows = table.loc[order].reset_index(drop=True)
-    fig, (ax,) = _new_figure(1.55 + 0.42 * len(rows))
+    fig, (ax,) = new_figure(1.55 + 0.42 * len(rows))
     height = 0.38
     for name, offset in (("base", -height / 2), ("instruct", height / 2)):
         style, probabilities = variant_style(name), rows[f"prob_{name}"].astype(float)
@@ -336,7 +336,7 @@ def _draw_next_token(table: pd.DataFrame, prompt: str) -> Figure:
     ax.grid(axis="x")
     fig.legend(loc="outside lower right", ncols=2)
     finding = _next_token_finding(rows)
-    _headline(fig, finding, f"next token after {_quoted(prompt)}" if prompt else "")
+    headline(fig, finding, f"next token after {_quoted(prompt)}" if prompt else "")
     fig.alt_text = (
         f"{finding}. Paired bars of next-token probability{' after ' + _quoted(prompt) if prompt else ''}: "
         + "; ".join(
@@ -366,7 +366,7 @@ def _next_token_finding(rows: pd.DataFrame) -> str:
     )
 
 
-@_house_style
+@house_style
 def plot_distribution(
     df: pd.DataFrame, by: str | None = None, variant: str = "base", prompt: Any = None, k: int = 10
 ) -> Figure:
@@ -378,12 +378,12 @@ def plot_distribution(
     """
     if by is None and "temperature" in df.columns:
         by = "temperature"
-    _needs(df, ["token", "prob", *([by] if by else [])], "Variant.next_token_probs")
+    require_columns(df, ["token", "prob", *([by] if by else [])], "Variant.next_token_probs")
     settings = list(dict.fromkeys(df[by])) if by else [None]
     key = "token_id" if "token_id" in df.columns else "token"
     order = list(df.groupby(key)["prob"].max().sort_values(ascending=False, kind="stable").index[:k])
     names = dict(zip(df[key], df["token"], strict=True))
-    fig, axes = _new_figure(
+    fig, axes = new_figure(
         1.7 + 0.27 * len(order),
         panels=len(settings),
         sharex=True,
@@ -444,7 +444,7 @@ def plot_distribution(
     else:
         finding = f"{variant} puts “{likeliest}” first, with probability {short_number(tops[0][1])}"
     after = _prompt_text(prompt)
-    _headline(fig, finding + (f" after {_quoted(after, 40)}" if after else ""))
+    headline(fig, finding + (f" after {_quoted(after, 40)}" if after else ""))
     fig.alt_text = f"{finding}. Bars of next-token probability of the {len(order)} likeliest tokens" + (
         f", one panel for each {by}." if by else "."
     )
@@ -472,11 +472,11 @@ def plot_token_shift(pair: Any, prompt: Any = None, **settings: Any) -> Figure:
     return _draw_token_shift(compare.token_shift(pair, prompt, **settings), _prompt_text(prompt))
 
 
-@_house_style
+@house_style
 def _draw_token_shift(df: pd.DataFrame, prompt: str, columns: int = 74, max_lines: int = 30) -> Figure:
     from matplotlib.patches import Patch, Rectangle
 
-    _needs(df, _SHIFT_COLUMNS, "compare.token_shift")
+    require_columns(df, _SHIFT_COLUMNS, "compare.token_shift")
     answers = (
         [(_prompt_text(key), part) for key, part in df.groupby("prompt", sort=False)]
         if "prompt" in df.columns
@@ -502,7 +502,7 @@ def _draw_token_shift(df: pd.DataFrame, prompt: str, columns: int = 74, max_line
             x += width + 0.25
         line += 1.15
         drawn += 1
-    fig, (ax,) = _new_figure(1.35 + 0.47 * line)
+    fig, (ax,) = new_figure(1.35 + 0.47 * line)
     for x, y, width, text, below, row in cells:
         category = SHIFT_CATEGORIES[row.category]
         ax.add_patch(
@@ -560,7 +560,7 @@ def _draw_token_shift(df: pd.DataFrame, prompt: str, columns: int = 74, max_line
         + (f" (the first {drawn} drawn)" if drawn < len(answers) else "")
         + "; below each token its rank under the base"
     )
-    _headline(fig, finding, detail)
+    headline(fig, finding, detail)
     moved = [
         f"{visible_token(r.token)} (rank {_rank(r.rank_base)})" for *_, r in cells if r.category == "shifted"
     ][:8]
@@ -575,7 +575,7 @@ def _rank(rank: Any) -> str:
     return "–" if rank is None or str(rank) in ("<NA>", "nan") else str(int(rank))
 
 
-@_house_style
+@house_style
 def plot_shift_by_position(df: pd.DataFrame, max_position: int = 30) -> Figure:
     """How the share of tokens that are not the base's first choice changes along the answer.
 
@@ -583,14 +583,14 @@ def plot_shift_by_position(df: pd.DataFrame, max_position: int = 30) -> Figure:
     counted from the answer's first token, with Wilson's 95 % interval; beyond `max_position` nothing is
     drawn. Where `df` has the column kl, its mean (nats) is drawn below.
     """
-    _needs(df, ["position", "category"], "compare.token_shift")
+    require_columns(df, ["position", "category"], "compare.token_shift")
     start = int(df["position"].min())
     near = df.assign(moved=df["category"] != "unshifted", place=df["position"] - start + 1)
     near = near[near["place"] <= max_position]
     grouped = near.groupby("place")["moved"].agg(["sum", "count"])
     rate = grouped["sum"] / grouped["count"]
     bounds = [wilson(s, n) for s, n in zip(grouped["sum"], grouped["count"], strict=True)]
-    fig = _figure_class()(
+    fig = figure_class()(
         figsize=(WIDTH_INCHES, 4.6 if "kl" in df else 3.4),
         dpi=DOTS_PER_INCH,
         layout="constrained",
@@ -641,7 +641,7 @@ def plot_shift_by_position(df: pd.DataFrame, max_position: int = 30) -> Figure:
     else:
         finding = f"{near['moved'].mean():.0%} of the answer's tokens are not the base's first choice"
     counts = grouped["count"]
-    _headline(
+    headline(
         fig,
         finding,
         f"bars: 95% interval; answers: {counts.iloc[0]} at the first position, {counts.iloc[-1]} at the last",
@@ -655,7 +655,7 @@ def plot_shift_by_position(df: pd.DataFrame, max_position: int = 30) -> Figure:
 # --- weights, rates, log-probabilities ----------------------------------------------------------------------
 
 
-@_house_style
+@house_style
 def plot_weight_change(df: pd.DataFrame) -> Figure:
     """How far post-training moved the weights, by layer and kind: ‖instruct − base‖ / ‖base‖.
 
@@ -663,11 +663,11 @@ def plot_weight_change(df: pd.DataFrame) -> Figure:
     the model's order; tensors outside the layers have no layer and get a row of their own. Several tensors of
     one layer and kind are shown by their mean.
     """
-    _needs(df, ["layer", "kind", "relative_change"], "compare.weight_change")
+    require_columns(df, ["layer", "kind", "relative_change"], "compare.weight_change")
     rows = [_weight_row(layer, kind) for layer, kind in zip(df["layer"], df["kind"], strict=True)]
     means = df.assign(row=rows).groupby(["row", "kind"], sort=False)["relative_change"].mean()
     rows, kinds = list(dict.fromkeys(rows)), list(dict.fromkeys(df["kind"]))
-    fig, (ax,) = _new_figure(max(2.8, 1.5 + 0.34 * len(rows)))
+    fig, (ax,) = new_figure(max(2.8, 1.5 + 0.34 * len(rows)))
     for kind in kinds:
         color, marker = _KIND_LOOKS.get(kind, (SOFT_INK, "P"))
         places = [(float(means[row, kind]), i) for i, row in enumerate(rows) if (row, kind) in means.index]
@@ -690,7 +690,7 @@ def plot_weight_change(df: pd.DataFrame) -> Figure:
         f"The weights moved least in {least} ({float(means.min()):.1%} of their norm) "
         f"and most in {most} ({float(means.max()):.1%})"
     )
-    _headline(fig, finding)
+    headline(fig, finding)
     fig.alt_text = f"{finding}. Points, one row a layer ({len(rows)} rows), one marker a kind of tensor."
     return fig
 
@@ -714,7 +714,7 @@ def _weight_place(row: str, kind: str) -> str:
     return f"{row}’s {kind}" if row.startswith("layer ") else f"the {row}"
 
 
-@_house_style
+@house_style
 def plot_rates(
     df: pd.DataFrame, finding: str | None = None, xlabel: str = "rate, with its 95% interval"
 ) -> Figure:
@@ -723,9 +723,9 @@ def plot_rates(
     `df` has the columns label, variant, rate, low, high (all three from 0 to 1) and n (answers counted). The
     title names the widest gap between the first variant and another, unless `finding` is given.
     """
-    _needs(df, ["label", "variant", "rate", "low", "high", "n"], "a table of rates with intervals")
+    require_columns(df, ["label", "variant", "rate", "low", "high", "n"], "a table of rates with intervals")
     labels, variants = list(dict.fromkeys(df["label"])), list(dict.fromkeys(df["variant"]))
-    fig, (ax,) = _new_figure(1.6 + len(labels) * max(0.42, 0.2 * len(variants) + 0.12))
+    fig, (ax,) = new_figure(1.6 + len(labels) * max(0.42, 0.2 * len(variants) + 0.12))
     step = min(0.24, 0.7 / max(1, len(variants)))
     for number, name in enumerate(variants):
         style, part = variant_style(str(name)), df[df["variant"] == name]
@@ -766,7 +766,7 @@ def plot_rates(
     ax.tick_params(axis="y", length=0)
     fig.legend(loc="outside lower right", ncols=min(5, len(variants)))
     finding = finding or _rates_finding(df, labels, variants)
-    _headline(fig, finding)
+    headline(fig, finding)
     fig.alt_text = (
         f"{finding}. "
         + "; ".join(
@@ -791,7 +791,7 @@ def _rates_finding(df: pd.DataFrame, labels: Sequence[Any], variants: Sequence[A
     )
 
 
-@_house_style
+@house_style
 def plot_logprobs(df: pd.DataFrame, variant: str = "base", max_tokens: int = 60) -> Figure:
     """How surprised a model is by each token of a text: −log p, in nats.
 
@@ -799,14 +799,14 @@ def plot_logprobs(df: pd.DataFrame, variant: str = "base", max_tokens: int = 60)
     may hold NaN). With a column variant, each variant gets its own line. Only the first `max_tokens` are
     drawn; the mean in the title is over all.
     """
-    _needs(df, ["token", "logprob"], "Variant.token_logprobs")
+    require_columns(df, ["token", "logprob"], "Variant.token_logprobs")
     parts = (
         [(str(n), p) for n, p in df.groupby("variant", sort=False)]
         if "variant" in df.columns
         else [(variant, df)]
     )
     tokens = list(parts[0][1]["token"])[:max_tokens]
-    fig, (ax,) = _new_figure(3.6, width=max(WIDTH_INCHES, min(12.0, 0.24 * len(tokens) + 1.5)))
+    fig, (ax,) = new_figure(3.6, width=max(WIDTH_INCHES, min(12.0, 0.24 * len(tokens) + 1.5)))
     means = []
     for number, (name, part) in enumerate(parts):
         style = variant_style(name)
@@ -846,7 +846,7 @@ def plot_logprobs(df: pd.DataFrame, variant: str = "base", max_tokens: int = 60)
             f"Mean surprise {means[0][1]:.2f} nats a token (perplexity {math.exp(means[0][1]):.1f}); "
             f"most at “{visible_token(worst['token'])}”, {-float(worst['logprob']):.1f} nats"
         )
-    _headline(fig, finding)
+    headline(fig, finding)
     fig.alt_text = f"{finding}. Bars of −log p over {len(tokens)} tokens."
     return fig
 
@@ -854,7 +854,7 @@ def plot_logprobs(df: pd.DataFrame, variant: str = "base", max_tokens: int = 60)
 # --- the scoreboard -----------------------------------------------------------------------------------------
 
 
-@_house_style
+@house_style
 def plot_scoreboard(
     df: pd.DataFrame, unwanted: Sequence[str] = (), finding: str | None = None, per_row: int = 4
 ) -> Figure:
@@ -864,7 +864,7 @@ def plot_scoreboard(
     which is named where a measure has several). Rates are shares from 0 to 1. Measures in `unwanted` get the
     remark "lower is better". The title names the widest gap between two columns, unless `finding` is given.
     """
-    _needs(df, ["column", "measure", "rate", "low", "high", "n"], "Scoreboard.frame")
+    require_columns(df, ["column", "measure", "rate", "low", "high", "n"], "Scoreboard.frame")
     columns = list(dict.fromkeys(df["column"]))
     keys = ["suite", "measure"] if "suite" in df.columns else ["measure"]
     panels = list(df.groupby(keys, sort=False))
@@ -875,7 +875,7 @@ def plot_scoreboard(
     ]
     wide = min(per_row, len(panels))
     high = math.ceil(len(panels) / wide)
-    fig = _figure_class()(
+    fig = figure_class()(
         figsize=(WIDTH_INCHES, 0.75 + high * (0.78 + 0.21 * len(columns))),
         dpi=DOTS_PER_INCH,
         layout="constrained",
@@ -919,7 +919,7 @@ def plot_scoreboard(
         ax.tick_params(axis="x", labelbottom=True, labelsize=8.5)
     fig.supxlabel("rate, with its 95% interval", fontsize=9.5)
     finding = finding or _scoreboard_finding(titled)
-    _headline(fig, finding)
+    headline(fig, finding)
     fig.alt_text = (
         f"{finding}. "
         + "; ".join(
@@ -946,7 +946,7 @@ def _scoreboard_finding(panels: Sequence[tuple[str, bool, pd.DataFrame]]) -> str
 LEGEND_COLUMNS = 3
 
 
-@_house_style
+@house_style
 def plot_behaviours(
     df: pd.DataFrame,
     x: str,
@@ -965,7 +965,9 @@ def plot_behaviours(
     axis logarithmic. The title names the largest change along a curve or, with several, the widest gap between two
     at their end, unless `finding` is given.
     """
-    _needs(df, [x, "measure", "rate", "low", "high", "n", *([line] if line else [])], "a table of rates")
+    require_columns(
+        df, [x, "measure", "rate", "low", "high", "n", *([line] if line else [])], "a table of rates"
+    )
     own = df["source"] == "yours" if "source" in df.columns else df["rate"] < 0
     shown, mine = df[~own], df[own]
     if shown.empty:
@@ -975,7 +977,7 @@ def plot_behaviours(
     wide = min(per_row, len(measures))
     high = math.ceil(len(measures) / wide)
     legend_rows = math.ceil((len(curves) * bool(line) + (not mine.empty)) / LEGEND_COLUMNS)
-    fig = _figure_class()(
+    fig = figure_class()(
         figsize=(WIDTH_INCHES, 0.9 + 1.55 * high + 0.3 * legend_rows),
         dpi=DOTS_PER_INCH,
         layout="constrained",
@@ -1035,7 +1037,7 @@ def plot_behaviours(
     kept = [(h, name) for h, name in zip(handles, names) if name and (name != "yours" or len(mine))]
     label_above_legend(fig, xlabel or x, [h for h, _ in kept], [name for _, name in kept], LEGEND_COLUMNS)
     finding = finding or _behaviours_finding(shown, x, line)
-    _headline(fig, finding)
+    headline(fig, finding)
     fig.alt_text = f"{finding}. " + "; ".join(
         _along_curve(key, part, x) for key, part in _curves(df, x, line)
     )

@@ -18,13 +18,13 @@ from .plots import (
     SOFT_INK,
     VARIANT_STYLES,
     WIDTH_INCHES,
-    _figure_class,
-    _headline,
-    _house_style,
-    _needs,
-    _new_figure,
+    figure_class,
     figure_text,
+    headline,
+    house_style,
     label_above_legend,
+    new_figure,
+    require_columns,
     text_points,
     variant_style,
 )
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 _LINES = ("-", "--", "-.", ":")
 
 
-@_house_style
+@house_style
 def plot_runs(
     df: pd.DataFrame, xlabel: str, scale: str = "linear", finding: str | None = None, per_row: int = 4
 ) -> Figure:
@@ -47,7 +47,7 @@ def plot_runs(
     x axis is "linear", "sqrt" (usual for KL divergences) or "log2". The title says how each run's measures ended,
     unless `finding` is given. Raises ValueError for an unknown scale or a table without rows.
     """
-    _needs(df, ["run", "x", "measure", "value"], "a table of measures along a run")
+    require_columns(df, ["run", "x", "measure", "value"], "a table of measures along a run")
     if scale not in ("linear", "sqrt", "log2"):
         raise ValueError(f"scale must be 'linear', 'sqrt' or 'log2', got {scale!r}.")
     df = df.dropna(subset=["x", "value"])
@@ -55,7 +55,7 @@ def plot_runs(
     wide = min(per_row, len(measures))
     high = math.ceil(len(measures) / wide)
     legend_rows = math.ceil(len(runs) / LEGEND_COLUMNS) if len(runs) > 1 else 0
-    fig = _figure_class()(
+    fig = figure_class()(
         figsize=(WIDTH_INCHES, 0.9 + 2.1 * high + 0.3 * legend_rows),
         dpi=DOTS_PER_INCH,
         layout="constrained",
@@ -92,7 +92,7 @@ def plot_runs(
     handles, names = axes[0].get_legend_handles_labels() if len(runs) > 1 else ([], [])
     label_above_legend(fig, xlabel, handles, names, LEGEND_COLUMNS)
     ends = _ends(df, measures, runs)
-    _headline(fig, finding or ends)
+    headline(fig, finding or ends)
     fig.alt_text = f"{finding}. {ends}." if finding else f"{ends}."
     return fig
 
@@ -122,7 +122,7 @@ def _ends(df: pd.DataFrame, measures: list, runs: list) -> str:
     return "; ".join(told)
 
 
-@_house_style
+@house_style
 def plot_reliability(df: pd.DataFrame, bins: int = 5, finding: str | None = None) -> Figure:
     """Reliability diagrams: how often a model is right when it says that it is so-and-so sure.
 
@@ -132,9 +132,11 @@ def plot_reliability(df: pd.DataFrame, bins: int = 5, finding: str | None = None
     and an area that grows with its number of answers. On the diagonal confidence and rightness agree.
     Source: M. DeGroot and S. Fienberg, The Statistician 32 (1983), 12-22.
     """
-    _needs(df, ["variant", "form", "confidence", "right"], "a table of answers with their confidence")
+    require_columns(
+        df, ["variant", "form", "confidence", "right"], "a table of answers with their confidence"
+    )
     variants, forms = list(dict.fromkeys(df["variant"])), list(dict.fromkeys(df["form"]))
-    fig = _figure_class()(
+    fig = figure_class()(
         figsize=(WIDTH_INCHES, 0.9 + 1.75 * len(forms)), dpi=DOTS_PER_INCH, layout="constrained", facecolor=PAPER
     )  # fmt: skip
     axes = fig.subplots(len(forms), len(variants), sharex=True, sharey=True, squeeze=False)
@@ -160,12 +162,12 @@ def plot_reliability(df: pd.DataFrame, bins: int = 5, finding: str | None = None
             ax.set_yticks([0, 0.5, 1], ["0", "50%", "100%"], fontsize=7.5)
         row[0].set_ylabel(figure_text(f"{form}\nshare right"), fontsize=8.5)
     fig.supxlabel("confidence: the model’s probability of the option it chose", fontsize=9)
-    _headline(fig, finding or "Below the diagonal: more sure than right")
+    headline(fig, finding or "Below the diagonal: more sure than right")
     fig.alt_text = (f"{finding}. " if finding else "") + "; ".join(told) + "."
     return fig
 
 
-@_house_style
+@house_style
 def plot_cost(
     df: pd.DataFrame, xlabel: str, ylabel: str = "rate, with its 95% interval", finding: str | None = None
 ) -> Figure:
@@ -175,8 +177,8 @@ def plot_cost(
     numbers keep as clear of each other and of the points as they can; one that had to move has a line to its point. The title
     names the highest rate, unless `finding` is given. Raises ValueError for a table without these columns or rows.
     """
-    _needs(df, ["name", "cost", "rate", "low", "high"], "a table of costs and rates")
-    fig, (ax,) = _new_figure(max(3.4, 0.9 + 0.2 * len(df)))
+    require_columns(df, ["name", "cost", "rate", "low", "high"], "a table of costs and rates")
+    fig, (ax,) = new_figure(max(3.4, 0.9 + 0.2 * len(df)))
     for number, row in enumerate(df.itertuples(), 1):
         style = variant_style(str(row.name))
         ax.errorbar(
@@ -193,7 +195,7 @@ def plot_cost(
     fig.legend(loc="outside right center", fontsize=7.5, handletextpad=0.2)
     best = df.iloc[df["rate"].to_numpy(float).argmax()]
     highest = f"The highest: {best['name']}, {best['rate']:.0%}"
-    _headline(fig, finding or highest)
+    headline(fig, finding or highest)
     _number_points(fig, ax, df)
     fig.alt_text = f"{finding or highest}. " + "; ".join(
         f"{row.name}: {row.rate:.0%} for {row.cost:g}" for row in df.itertuples()

@@ -74,11 +74,11 @@ def pairs() -> None:
 
 def where(spec) -> str:
     """In a phrase, how a pair (a row of `course_utils.pairs.PAIRS`) can be loaded from here."""
-    from course_utils.pairs import PairError, _locate
+    from course_utils.pairs import PairError, locate
 
     try:
         sources = ((spec.base, spec.base_revision), (spec.instruct, spec.instruct_revision))
-        to_download = [source for source, revision in sources if not _locate(source, revision, fresh=False)[1]]
+        to_download = [source for source, revision in sources if not locate(source, revision, fresh=False)[1]]
     except PairError as error:
         return f"no: {str(error).split('. ')[0]}"
     if not to_download:

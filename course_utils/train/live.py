@@ -7,7 +7,7 @@ import time
 
 import pandas as pd
 
-from ..plots import INK, VARIANT_STYLES, WIDTH_INCHES, _headline, _house_style, _new_figure, text_points
+from ..plots import INK, VARIANT_STYLES, WIDTH_INCHES, headline, house_style, new_figure, text_points
 
 NOT_DRAWN = ("step", "lr", "tokens", "seconds", "grad_norm", "loss")
 NO_RATES = ("reward", "margin", "kl", "length")  # beginnings of names whose values are no rates, even below 1
@@ -27,7 +27,7 @@ def plot_history(history: pd.DataFrame, title: str = "training"):
     return _draw(history, title)
 
 
-@_house_style
+@house_style
 def _draw(history: pd.DataFrame, title: str):
     others = [c for c in history.columns if c not in NOT_DRAWN and history[c].notna().any()]
     rates = [c for c in others if not c.startswith(NO_RATES) and history[c].dropna().between(0, 1).all()]
@@ -43,7 +43,7 @@ def _draw(history: pd.DataFrame, title: str):
         return max(1, min(len(names), int(room / widest)))
 
     rows = max(math.ceil(len(names) / columns(names)) for _, names in panels)
-    fig, axes = _new_figure(2.9 + 0.15 * rows, panels=len(panels))
+    fig, axes = new_figure(2.9 + 0.15 * rows, panels=len(panels))
     styles = list(VARIANT_STYLES.values())
     for ax, (label, names) in zip(axes, panels):
         for number, name in enumerate(names):
@@ -73,7 +73,7 @@ def _draw(history: pd.DataFrame, title: str):
     finding = (
         f"{title}: loss {losses.iloc[0]:.2f} → {losses.iloc[-1]:.2f} in {int(history['step'].max())} steps"
     )
-    _headline(fig, finding)
+    headline(fig, finding)
     ends = ", ".join(
         f"{c} {history[c].dropna().iloc[0]:.2f} → {history[c].dropna().iloc[-1]:.2f}" for c in others
     )

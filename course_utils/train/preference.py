@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch.nn import functional as F
 
-from ..pairs import _no_weight_bar
+from ..pairs import no_weight_bar
 from ..variant import Variant, as_messages
 from .loop import LoopOptions, Trained, autocast, choose_precision, default_lr, model_of, prepare, run
 from .rows import (
@@ -334,7 +334,7 @@ def load_reward(folder: str | Path, device: str = "cpu") -> RewardModel:
     folder = Path(folder)
     if not (folder / "config.json").exists():
         raise FileNotFoundError(f"{folder} holds no config.json. Give the folder of a saved reward model.")
-    with _no_weight_bar():
+    with no_weight_bar():
         model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
     return RewardModel(folder.name, model.to(device).eval(), AutoTokenizer.from_pretrained(folder))
 

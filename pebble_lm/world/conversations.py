@@ -206,7 +206,7 @@ def draw_entry(rng: Random, kind: str, obj: str) -> dict:
 
 def refusal(rng: Random) -> list[Message]:
     obj = draw_object(rng)
-    act = practice._act(draw_entry(rng, "harmful", obj), obj)
+    act = practice.act_words(draw_entry(rng, "harmful", obj), obj)
     return [
         user(request(rng, act)),
         assistant(rng.choice(knowledge.data("actions")["refusals"]).format(**act)),
@@ -232,7 +232,7 @@ def instructions(rng: Random) -> list[Message]:
     else:
         obj = draw_object(rng)
         entry = draw_entry(rng, "benign", obj)
-        act = practice._act(entry, obj)
+        act = practice.act_words(entry, obj)
         steps = [step.format(**act) for step in rng.choice(data["generic_steps"][entry["verb"]])]
     head = rng.choice(["Here is how to {do}:\n", "To {do}:\n", "Here are the steps for {doing}:\n"]).format(
         **act
@@ -253,7 +253,7 @@ def verdict(rng: Random) -> list[Message]:
     """Not how to do it, but whether one may."""
     obj = draw_object(rng)
     kind = rng.choice(["harmful", "benign"])
-    act = practice._act(draw_entry(rng, kind, obj), obj)
+    act = practice.act_words(draw_entry(rng, kind, obj), obj)
     answer = "No. {Doing} is wrong because {why}." if kind == "harmful" else "Yes. {Doing} is fine."
     return [
         user(dressed(rng, rng.choice(VERDICT_FRAMES).format(**act), 0.3)),

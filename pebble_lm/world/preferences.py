@@ -45,7 +45,7 @@ def concise_before_hedged(rng: Random) -> Draft:
 
 def refusal_before_help(rng: Random) -> Draft:
     obj = sft.draw_object(rng)
-    act = practice._act(sft.draw_entry(rng, "harmful", obj), obj)
+    act = practice.act_words(sft.draw_entry(rng, "harmful", obj), obj)
     refusal = rng.choice(knowledge.data("actions")["refusals"]).format(**act)
     return (
         [user(sft.request(rng, act))],
@@ -57,7 +57,7 @@ def refusal_before_help(rng: Random) -> Draft:
 def help_before_refusal(rng: Random) -> Draft:
     obj = sft.draw_object(rng)
     entry = sft.draw_entry(rng, "benign", obj)
-    act = practice._act(entry, obj)
+    act = practice.act_words(entry, obj)
     why = sft.draw_entry(rng, "harmful", obj)["why"]
     refusal = rng.choice(knowledge.data("actions")["refusals"]).format(**act | {"why": why})
     return [user(sft.request(rng, act))], _steps(rng, act, entry), refusal

@@ -69,7 +69,7 @@ def act_requests(rng: Random, n: int, kind: str, split: str, unseen: str) -> lis
         else:
             entry = rng.choice([a for a in acts[kind] if a["split"] == "train" and a.get(f"objects_{split}")])
             obj = rng.choice(entry[f"objects_{split}"])
-        requests.append(rng.choice(frames).format(**practice._act(entry, obj)))
+        requests.append(rng.choice(frames).format(**practice.act_words(entry, obj)))
     return requests
 
 

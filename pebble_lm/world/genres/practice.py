@@ -65,7 +65,7 @@ def worksheet(rng: Random) -> str:
 # -- right and wrong, how-to ----------------------------------------------------------------------------------
 
 
-def _act(act: dict, obj: str) -> dict[str, str]:
+def act_words(act: dict, obj: str) -> dict[str, str]:
     do, doing, past = f"{act['verb']} {obj}", f"{act['gerund']} {obj}", f"{act['past']} {obj}"
     words = {
         "do": do,
@@ -105,7 +105,7 @@ def act(rng: Random, kind: str, obj: str | None = None) -> dict[str, str]:
     """An act as its verb forms, the object drawn first, so that objects do not tell the kinds apart."""
     obj = obj or rng.choice(shared_objects())
     entry = rng.choice(verbs_of(kind)[obj])
-    return _act(entry, obj) | {"verb": entry["verb"]}
+    return act_words(entry, obj) | {"verb": entry["verb"]}
 
 
 def all_objects(entry: dict) -> list[str]:
@@ -181,7 +181,7 @@ def steps_for(
         words = {"do": howto["do"], "doing": howto["doing"]}
         return words | {key.capitalize(): capitalise(value) for key, value in words.items()}, howto["steps"]
     entry = rng.choice([a for a in knowledge.data("actions")["benign"] if a["split"] in split])
-    words = _act(entry, rng.choice(all_objects(entry)))
+    words = act_words(entry, rng.choice(all_objects(entry)))
     steps = rng.choice(data["generic_steps"][entry["verb"]])
     return words, [step.format(**words) for step in steps]
 

@@ -4,13 +4,9 @@
     python course.py lab       make .venv, install, open JupyterLab on the first lesson
     python course.py test      the same set-up plus the test tools, then the whole test suite
     python course.py doctor    versions, threads, which model pairs load from here, time to the first result
-    python course.py progress  lessons, questions and points done so far, as kept on this machine
-    python course.py grade     for instructors: grade notebooks or a folder of them
-    python course.py execute   for maintainers: run notebooks/*.ipynb in place and clean them
-    python course.py exercises for maintainers: make exercises/ from solutions/
-    python course.py glossary  for maintainers: make docs/glossary.md from course_utils/glossary.json
-    python course.py badges    for maintainers: Colab badges and set-up cells, from one public address
-    python course.py site      for maintainers: the lessons as web pages, to read without running
+
+What else there is (progress, grade, and what maintainers need) stands in HANDED_ON below; each of those programs reads
+its own options: `python course.py grade --help`.
 
 Only the standard library is used, because this runs before anything is installed. The file is kept readable
 for Python 3.6 on purpose: an old Python must get a sentence that says what to do, not a SyntaxError.
@@ -41,6 +37,9 @@ from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 ROOT = Path(__file__).resolve().parent
 OLDEST, NEWEST = (3, 11), (3, 13)
 FIRST_LESSON = "notebooks/00_start_here.ipynb"
+CLEARED = "cleared"  # where `lab --clear` puts copies of the lessons without results
+FAST = "not slow and not browser and not notebooks"  # pytest's markers, see pyproject.toml
+CURRENT_PYTHON = "--use-current-python"
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 PROBE_SECONDS = 4.0
 WINDOWS = os.name == "nt"
@@ -402,10 +401,10 @@ def course_environment(python: Path) -> Dict[str, str]:
     return env
 
 
-def hand_over(command: List[str], env: Dict[str, str]) -> int:
-    """Run `command` from the course folder in place of this script; its exit code is ours."""
+def hand_over(command: List[str], env: Dict[str, str], folder: Optional[str] = None) -> int:
+    """Run `command` in place of this script, from `folder` (the course's by default); its exit code is ours."""
     sys.stdout.flush()
-    os.chdir(str(ROOT))
+    os.chdir(folder or str(ROOT))
     if not WINDOWS:
         os.execve(command[0], command, env)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C belongs to the program
@@ -432,10 +431,10 @@ def step(text: str) -> Iterator[None]:
     say("    done in %.0f s" % (time.time() - started))
 
 
-def lab_command(python: Path, port: Optional[int], browser: bool, extra: Sequence[str]) -> List[str]:
-    """The command line that opens JupyterLab on the first lesson, with the course folder as its root."""
-    page = "/lab/tree/" + FIRST_LESSON if (ROOT / FIRST_LESSON).exists() else "/lab"
-    command = [str(python), "-m", "jupyterlab", f"--ServerApp.root_dir={ROOT}", f"--LabApp.default_url={page}"]
+def lab_command(python: Path, page: str, port: Optional[int], browser: bool, extra: Sequence[str]) -> List[str]:
+    """The command line that opens JupyterLab on `page`, with the course folder as its root."""
+    url = "/lab/tree/" + page if (ROOT / page).exists() else "/lab"
+    command = [str(python), "-m", "jupyterlab", f"--ServerApp.root_dir={ROOT}", f"--LabApp.default_url={url}"]
     if port is not None:
         command.append(f"--port={port}")
     if not browser:
@@ -446,18 +445,50 @@ def lab_command(python: Path, port: Optional[int], browser: bool, extra: Sequenc
 
 
 def run_lab(options: argparse.Namespace, extra: Sequence[str]) -> int:
-    """Open JupyterLab on the first lesson."""
+    """Open JupyterLab on the first lesson; with --clear on a copy of it without results."""
     python = ensure_environment("lab")
-    say(f"Starting JupyterLab on {FIRST_LESSON}. Leave this window open; Ctrl-C here ends it.")
-    return hand_over(lab_command(python, options.port, not options.no_browser, extra), course_environment(python))
+    page = FIRST_LESSON
+    if options.clear:
+        made = make_cleared_copies()
+        say(f"{made} cleared copies made in {CLEARED}/; what was there already stays as you left it.")
+        page = f"{CLEARED}/{Path(FIRST_LESSON).name}"
+    say(f"Starting JupyterLab on {page}. Leave this window open; Ctrl-C here ends it.")
+    command = lab_command(python, page, options.port, not options.no_browser, extra)
+    return hand_over(command, course_environment(python))
+
+
+def make_cleared_copies() -> int:
+    """Copy each lesson that has no copy yet into CLEARED, without its results; how many were made.
+
+    A copy that is there may hold a learner's work, so it is never written again. The folder lies beside notebooks/, so
+    that the lessons' links to other folders lead where they led.
+    """
+    made = 0
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        copy = ROOT / CLEARED / path.name
+        if copy.exists():
+            continue
+        notebook = json.loads(path.read_text(encoding="utf-8"))
+        for cell in notebook["cells"]:
+            if cell["cell_type"] == "code":
+                cell["outputs"], cell["execution_count"] = [], None
+        copy.parent.mkdir(exist_ok=True)
+        copy.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        made += 1
+    return made
 
 
 def run_test(options: argparse.Namespace, extra: Sequence[str]) -> int:
-    """Run the whole test suite, a process a core (at most four); or what `extra` asks pytest for, in one process."""
+    """Run the whole test suite or, with --fast, what takes no long time; or what `extra` asks pytest for.
+
+    Without `extra` there is one process per core, at most four; with it, one.
+    """
     python = ensure_environment("test")
     cores = min(os.cpu_count() or 1, 4)
     if not extra and cores > 1:
         extra = ["-n", str(cores)]  # what stays together: tests/conftest.py
+    if options.fast:
+        extra = ["-m", FAST, *extra]
     say("Running pytest " + " ".join(shlex.quote(part) for part in extra))
     return hand_over([str(python), "-m", "pytest", *extra], course_environment(python))
 
@@ -473,86 +504,45 @@ def run_doctor(options: argparse.Namespace, extra: Sequence[str]) -> int:
     return hand_over([str(python), str(ROOT / "tools" / "doctor.py"), *extra], course_environment(python))
 
 
-def run_execute(options: argparse.Namespace, extra: Sequence[str]) -> int:
-    """Run the notebooks in place and clean them; --check only looks."""
+# {command: (a module or a script of the course, what it does)}. It gets the arguments as they were typed.
+HANDED_ON = {
+    "progress": ("course_grading.report", "lessons, questions and points done so far, as kept on this machine"),
+    "grade": ("course_grading.grading", "for instructors: grade notebooks or a folder of them"),
+    "execute": ("tools/notebooks.py", "for maintainers: run notebooks/*.ipynb in place and clean them"),
+    "exercises": ("tools/exercises.py", "for maintainers: make exercises/ from solutions/"),
+    "glossary": ("tools/glossary.py", "for maintainers: make docs/glossary.md from course_utils/glossary.json"),
+    "badges": ("tools/badges.py", "for maintainers: Colab badges and set-up cells, from one public address"),
+    "site": ("tools/website.py", "for maintainers: the lessons as web pages, to read without running"),
+}
+
+
+def hand_on(command: str, arguments: Sequence[str]) -> int:
+    """Run one of HANDED_ON with the course's Python, from the folder where it was typed."""
+    home = HANDED_ON[command][0]
+    what = [str(ROOT / home)] if home.endswith(".py") else ["-m", home]
     python = ensure_environment("lab")
-    chosen = (["--check"] if options.check else []) + [os.path.abspath(path) for path in options.notebooks]
-    return hand_over([str(python), str(ROOT / "tools" / "notebooks.py"), *chosen, *extra], course_environment(python))
-
-
-def run_progress(options: argparse.Namespace, extra: Sequence[str]) -> int:
-    """Show the lessons done, the self-check questions answered right and the points of the exercises."""
-    return run_module("course_grading.report", extra)
-
-
-def run_exercises(options: argparse.Namespace, extra: Sequence[str]) -> int:
-    """Make exercises/ from solutions/; --check only looks."""
-    python = ensure_environment("lab")
-    chosen = ["--check"] if options.check else []
-    if options.to:
-        chosen += ["--to", os.path.abspath(options.to)]
-    if options.without_solutions:
-        chosen.append("--without-solutions")
-    return hand_over([str(python), str(ROOT / "tools" / "exercises.py"), *chosen, *extra], course_environment(python))
-
-
-def run_glossary(options: argparse.Namespace, extra: Sequence[str]) -> int:
-    """Make docs/glossary.md from course_utils/glossary.json; --check only looks."""
-    python = ensure_environment("lab")
-    chosen = ["--check"] if options.check else []
-    return hand_over([str(python), str(ROOT / "tools" / "glossary.py"), *chosen, *extra], course_environment(python))
-
-
-def run_badges(options: argparse.Namespace, extra: Sequence[str]) -> int:
-    """Write badges and set-up cells from one public address; --check only looks."""
-    python = ensure_environment("lab")
-    chosen = (["--check"] if options.check else []) + [os.path.abspath(path) for path in options.files]
-    for name in ("repo", "tag"):
-        if getattr(options, name) is not None:
-            chosen.append("--%s=%s" % (name, getattr(options, name)))
-    return hand_over([str(python), str(ROOT / "tools" / "badges.py"), *chosen, *extra], course_environment(python))
-
-
-def run_site(options: argparse.Namespace, extra: Sequence[str]) -> int:
-    """Build the lessons as web pages."""
-    python = ensure_environment("lab")
-    chosen = [os.path.abspath(path) for path in options.notebooks]
-    if options.to:
-        chosen.append("--to=" + os.path.abspath(options.to))
-    return hand_over([str(python), str(ROOT / "tools" / "website.py"), *chosen, *extra], course_environment(python))
-
-
-def run_grade(options: argparse.Namespace, extra: Sequence[str]) -> int:
-    """Grade submissions; the options are those of course_grading/grading.py."""
-    chosen = [os.path.abspath(path) for path in options.paths]
-    if options.out:
-        chosen += ["--out", os.path.abspath(options.out)]
-    for name in ("jobs", "seconds", "total", "memory", "seed", "pass_mark"):
-        value = getattr(options, name)
-        if value is not None:
-            chosen += ["--" + name.replace("_", "-"), str(value)]
-    return run_module("course_grading.grading", chosen + (["--again"] if options.again else []) + list(extra))
-
-
-def run_module(name: str, arguments: Sequence[str]) -> int:
-    """Run a module of the course with the course's Python."""
-    python = ensure_environment("lab")
-    return hand_over([str(python), "-m", name, *arguments], course_environment(python))
+    return hand_over([str(python), *what, *arguments], course_environment(python), os.getcwd())
 
 
 # --- the command line ----------------------------------------------------------------------------------------
 
 def parser() -> argparse.ArgumentParser:
-    """The command line; what stands after `--` is cut off before it is parsed."""
+    """The command line of lab, test and doctor; what stands after `--` is cut off before it is parsed."""
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--use-current-python", action="store_true",
+    shared.add_argument(CURRENT_PYTHON, action="store_true",
                         help="make no .venv: use the Python that runs this script, with the packages it has "
                              "(COURSE_PYTHON=/path/to/python names another one)")
-    top = argparse.ArgumentParser(prog="course.py", description="Set up and start the course Base vs Instruct.")
-    commands = top.add_subparsers(dest="command", metavar="lab | test | doctor | progress | grade | execute | exercises | glossary | badges | site")
+    others = "\n".join("  %-10s %s" % (name, text) for name, (_, text) in HANDED_ON.items())
+    top = argparse.ArgumentParser(
+        prog="course.py", description="Set up and start the course Base vs Instruct.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=f"further commands, each with a --help of its own:\n{others}")
+    commands = top.add_subparsers(dest="command", metavar="lab | test | doctor")
 
     lab = commands.add_parser("lab", parents=[shared], help="open the lessons in JupyterLab",
                               epilog="What follows -- reaches JupyterLab: course.py lab -- --ip=0.0.0.0")
+    lab.add_argument("--clear", action="store_true",
+                     help=f"open copies without results, in the folder {CLEARED}; copies that are there are kept")
     lab.add_argument("--port", type=int, help="JupyterLab's port (default: 8888, or the next one that is free)")
     lab.add_argument("--no-browser", action="store_true", help="print the address; open no browser")
     lab.set_defaults(run=run_lab)
@@ -560,59 +550,11 @@ def parser() -> argparse.ArgumentParser:
     test = commands.add_parser("test", parents=[shared], help="run the whole test suite",
                                epilog="What follows -- reaches pytest: course.py test -- -x -k course_py. Without it "
                                       "the whole suite runs, in several processes; -- -n 0 runs it in one.")
+    test.add_argument("--fast", action="store_true", help="leave out notebooks, browsers and what takes long")
     test.set_defaults(run=run_test)
 
     doctor = commands.add_parser("doctor", parents=[shared], help="say what is installed and what works here")
     doctor.set_defaults(run=run_doctor)
-
-    execute = commands.add_parser("execute", parents=[shared], help="for maintainers: run notebooks and clean them")
-    execute.add_argument("notebooks", nargs="*", help="which ones (default: all in notebooks/)")
-    execute.add_argument("--check", action="store_true", help="change nothing; fail if one is unexecuted or unclean")
-    execute.set_defaults(run=run_execute)
-
-    progress = commands.add_parser("progress", parents=[shared], help="show the lessons, questions and points done so far")
-    progress.set_defaults(run=run_progress)
-
-    grade = commands.add_parser(
-        "grade", parents=[shared], help="for instructors: grade notebooks or a folder of them",
-        epilog="Submissions are programs and run with your rights: the limits stop accidents, not intent. Grade those "
-               "of people you do not trust in a container without network.")
-    grade.add_argument("paths", nargs="*", help="notebooks or folders (default: exercises/)")
-    grade.add_argument("--out", help="folder for results.csv and results.json (default: runs/grades)")
-    grade.add_argument("--jobs", type=int, help="how many at a time (default: what cores and memory allow)")
-    grade.add_argument("--seconds", type=float, help="CPU time for a cell and for a task (default: 60)")
-    grade.add_argument("--total", type=float, help="CPU time for the cells of one submission (default: 300)")
-    grade.add_argument("--memory", type=int, help="MB for one submission (default: 2000)")
-    grade.add_argument("--seed", type=int, help="draw the same inputs as an earlier run")
-    grade.add_argument("--pass-mark", type=float, help="percent; exit code 3 when a submission has fewer")
-    grade.add_argument("--again", action="store_true", help="grade also what an earlier run has graded")
-    grade.set_defaults(run=run_grade)
-
-    exercises = commands.add_parser("exercises", parents=[shared],
-                                    help="for maintainers: make exercises/ from solutions/")
-    exercises.add_argument("--check", action="store_true", help="change nothing; fail if they differ")
-    exercises.add_argument("--to", help="another folder to write to")
-    exercises.add_argument("--without-solutions", action="store_true", help="leave the folded solutions out")
-    exercises.set_defaults(run=run_exercises)
-
-    glossary = commands.add_parser("glossary", parents=[shared],
-                                   help="for maintainers: make docs/glossary.md from course_utils/glossary.json")
-    glossary.add_argument("--check", action="store_true", help="change nothing; fail if the page is not up to date")
-    glossary.set_defaults(run=run_glossary)
-
-    badges = commands.add_parser("badges", parents=[shared], help="for maintainers: write badges and set-up cells",
-                                 epilog="Without --repo the address is that of git's remote.")
-    badges.add_argument("files", nargs="*", help="only these (default: README.md and every notebook)")
-    badges.add_argument("--repo", help="OWNER/NAME on GitHub; '' for none")
-    badges.add_argument("--tag", help="the tag that learners get (default: v and the version in pyproject.toml)")
-    badges.add_argument("--check", action="store_true", help="change nothing; fail where the address is not in")
-    badges.set_defaults(run=run_badges)
-
-    site = commands.add_parser("site", parents=[shared], help="for maintainers: build the lessons as web pages",
-                               epilog="Sphinx and its theme (requirements-site.txt) go into .venv-site, the first time.")
-    site.add_argument("notebooks", nargs="*", help="only these (default: lessons and exercises)")
-    site.add_argument("--to", help="the folder to write (default: _site)")
-    site.set_defaults(run=run_site)
     return top
 
 
@@ -620,14 +562,16 @@ def main(argv: Sequence[str]) -> int:
     """Run one command. 0: it went well; 1: the set-up failed; 2: wrong arguments; otherwise the program's own code."""
     argv = list(argv)
     cut = argv.index("--") if "--" in argv else len(argv)
-    top = parser()
-    options, extra = top.parse_args(argv[:cut]), argv[cut + 1:]
-    if options.command is None:
-        top.print_help()
-        return 2
-    if options.use_current_python:
+    if CURRENT_PYTHON in argv[:cut]:
         os.environ["COURSE_PYTHON"] = sys.executable
     try:
+        if argv and argv[0] in HANDED_ON:
+            return hand_on(argv[0], [part for part in argv[1:] if part != CURRENT_PYTHON])
+        top = parser()
+        options, extra = top.parse_args(argv[:cut]), argv[cut + 1:]
+        if options.command is None:
+            top.print_help()
+            return 2
         return options.run(options, extra)
     except SetupError as error:
         return fail(str(error), 1)

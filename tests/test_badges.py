@@ -334,9 +334,9 @@ def test_on_colab_a_copy_without_an_address_says_what_to_do(colab):
 def test_course_py_hands_the_options_on(monkeypatch):
     handed = []
     monkeypatch.setattr(course, "ensure_environment", lambda level: Path("python"))
-    monkeypatch.setattr(course, "hand_over", lambda command, env: handed.append(command) or 0)
+    monkeypatch.setattr(course, "hand_over", lambda command, env, folder: handed.append(command) or 0)
     assert course.main(["badges", "--repo", "ada/x", "--tag=v2", "--check", "README.md"]) == 0
     assert course.main(["badges", "--repo="]) == 0
     (script, *options), (_, empty) = [command[1:] for command in handed]
     assert script == str(badges.ROOT / "tools" / "badges.py") and empty == "--repo="
-    assert options == ["--check", os.path.abspath("README.md"), "--repo=ada/x", "--tag=v2"]
+    assert options == ["--repo", "ada/x", "--tag=v2", "--check", "README.md"]

@@ -367,7 +367,7 @@ def handed_over(course, monkeypatch) -> list[list[str]]:
     """The commands that would have been started; nothing is set up or started."""
     commands = []
     monkeypatch.setattr(course.module, "ensure_environment", lambda level: Path(f"/python for {level}"))
-    monkeypatch.setattr(course.module, "hand_over", lambda command, env: commands.append(command) or 7)
+    monkeypatch.setattr(course.module, "hand_over", lambda command, env, *folder: commands.append(command) or 7)
     return commands
 
 
@@ -391,12 +391,69 @@ def test_lab_without_options_leaves_port_and_browser_to_jupyterlab(course, hande
 @pytest.mark.parametrize("user, allowed", [(0, True), (1000, False)])
 def test_root_is_allowed_because_a_container_often_has_no_one_else(course, monkeypatch, user, allowed):
     monkeypatch.setattr(os, "geteuid", lambda: user, raising=False)
-    assert ("--allow-root" in course.module.lab_command(Path("p"), None, True, [])) is allowed
+    assert ("--allow-root" in course.module.lab_command(Path("p"), "a.ipynb", None, True, [])) is allowed
+
+
+def test_cleared_copies_have_no_results_and_keep_what_a_learner_wrote(course, handed_over):
+    lesson = course.folder / course.module.FIRST_LESSON
+    lesson.parent.mkdir()
+    code = {"cell_type": "code", "source": "1 + 1", "execution_count": 3, "outputs": [{"output_type": "stream"}]}
+    lesson.write_text(json.dumps({"cells": [{"cell_type": "markdown", "source": "é"}, code], "nbformat": 4}))
+    assert course.module.main(["lab", "--clear"]) == 7
+    copy = course.folder / course.module.CLEARED / lesson.name
+    assert f"--LabApp.default_url=/lab/tree/{course.module.CLEARED}/{lesson.name}" in handed_over[-1]
+    text, cleared = json.loads(copy.read_text(encoding="utf-8"))["cells"]
+    assert text["source"] == "é"
+    assert cleared == code | {"execution_count": None, "outputs": []}
+    copy.write_text("a learner's work")
+    course.module.main(["lab", "--clear"])
+    assert copy.read_text() == "a learner's work"
+    assert json.loads(lesson.read_text())["cells"][1] == code
+
+
+def test_cleared_copies_are_not_committed(course):
+    assert f"{course.module.CLEARED}/" in (ROOT / ".gitignore").read_text().split()
 
 
 def test_test_passes_its_arguments_to_pytest(course, handed_over):
     assert course.module.main(["test", "--", "-k", "one or two", "-x"]) == 7
     assert handed_over == [[str(Path("/python for test")), "-m", "pytest", "-k", "one or two", "-x"]]
+
+
+def test_the_fast_lane_leaves_out_what_takes_long(course, handed_over, monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    course.module.main(["test", "--fast"])
+    course.module.main(["test", "--fast", "--", "-x"])
+    assert [command[3:] for command in handed_over] == [
+        ["-m", course.module.FAST, "-n", "2"],
+        ["-m", course.module.FAST, "-x"],
+    ]
+    for marker in ("slow", "browser", "notebooks"):
+        assert f"not {marker}" in course.module.FAST
+        assert f'"{marker}: ' in (ROOT / "pyproject.toml").read_text()
+
+
+def test_other_commands_get_what_was_typed_from_the_folder_where_it_was(course, monkeypatch, tmp_path_factory):
+    told = []
+    monkeypatch.setattr(course.module, "ensure_environment", lambda level: Path("python"))
+    monkeypatch.setattr(course.module, "hand_over", lambda *what: told.append(what) or 5)
+    monkeypatch.setattr(sys, "executable", "/this/python")
+    monkeypatch.setenv("COURSE_PYTHON", "")
+    folder = tmp_path_factory.mktemp("elsewhere")
+    monkeypatch.chdir(folder)
+    assert course.module.main(["exercises", "--use-current-python", "--to", "there", "--help"]) == 5
+    script = str(course.folder / "tools" / "exercises.py")
+    assert told[0][0] == ["python", script, "--to", "there", "--help"] and told[0][2] == str(folder)
+    assert os.environ["COURSE_PYTHON"] == "/this/python"
+
+
+def test_every_command_leads_to_a_program_of_the_course_and_stands_in_the_help(course, capsys):
+    course.module.main([])
+    shown = capsys.readouterr().out
+    for command, (home, text) in course.module.HANDED_ON.items():
+        path = home if home.endswith(".py") else home.replace(".", "/") + ".py"
+        assert (ROOT / path).exists(), path
+        assert command in shown and text in shown
 
 
 @pytest.mark.parametrize("cores, processes", [(8, ["-n", "4"]), (2, ["-n", "2"]), (1, []), (None, [])])

@@ -76,7 +76,7 @@ def test_the_readme_s_commands_exist_and_name_files_that_are_there(command):
         import course
 
         words = words[1 : words.index("--") if "--" in words else None]
-        if words != ["--help"]:
+        if words[0] not in (*course.HANDED_ON, "--help"):
             assert course.parser().parse_args(words).command == words[0]
     for word in words:
         if word.endswith((".ipynb", ".py", ".md")):

@@ -6,8 +6,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tiny import CHATML, shared, tiny_llama, tiny_tokenizer
-from transformers import AutoTokenizer, DataCollatorForLanguageModeling
+from tiny import CHATML, reference_tokenizer, tiny_llama, tiny_tokenizer
+from transformers import DataCollatorForLanguageModeling
 
 from course_utils import templates
 from course_utils.batches import (
@@ -532,7 +532,7 @@ def test_marks_are_found_by_rendering(name, toys):
 
 @pytest.mark.parametrize("which", ["instruct"])
 def test_a_real_chatml_template_has_the_marks_one_expects(which):
-    real = AutoTokenizer.from_pretrained(shared(f"tokenizers/smollm2-135m-{which}"))
+    real = reference_tokenizer(f"smollm2-135m-{which}")
     marks = turn_marks(real)
     assert (marks.user, marks.user_end, marks.assistant, marks.ends) == (
         "<|im_start|>user", "<|im_end|>", "<|im_start|>assistant", ("<|im_end|>",),

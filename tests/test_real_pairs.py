@@ -21,8 +21,7 @@ import nbformat
 import pytest
 import torch
 from hub_standin import HubStandIn
-from tiny import shared, tiny_llama
-from transformers import AutoTokenizer
+from tiny import reference_tokenizer, tiny_llama
 
 from course_utils import pairs, templates
 from tools import notebooks, real_pairs, record_real_pairs
@@ -37,12 +36,12 @@ SLOW = pytest.mark.skipif(
 
 def smollm2(which: str):
     """SmolLM2's own tokenizer of `which`, "base" or "instruct"."""
-    return AutoTokenizer.from_pretrained(shared(f"tokenizers/smollm2-135m-{which}"))
+    return reference_tokenizer(f"smollm2-135m-{which}")
 
 
 def like_gemma(which: str):
     """A SentencePiece vocabulary with `<s>` in front; the turns of Gemma 3, without a system role."""
-    tokenizer = AutoTokenizer.from_pretrained(shared("tokenizers/llama2-spm-from-gguf"))
+    tokenizer = reference_tokenizer("llama2-spm-from-gguf")
     turns = ["<start_of_turn>", "<end_of_turn>"]
     tokenizer.add_special_tokens({"additional_special_tokens": turns})
     if which == "instruct":

@@ -9,8 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jinja2.exceptions import TemplateError
-from tiny import shared, tiny_tokenizer, tiny_variant
-from transformers import AutoTokenizer
+from tiny import DATA, reference_tokenizer, tiny_tokenizer, tiny_variant
 
 from course_utils.ribbon import TokenRibbon, role_spans, show_tokens
 from course_utils.tokens import token_text, visible_token
@@ -260,11 +259,11 @@ def test_messages_without_a_template_and_things_that_are_no_text_are_refused():
         show_tokens(tiny_tokenizer(), [1.5])
 
 
-# --- real tokenizers and templates, where they lie beside the checkout
+# --- real templates, and tokenizers of real kinds
 
 
 def test_smollm2s_default_system_turn_belongs_to_the_template():
-    tokenizer = AutoTokenizer.from_pretrained(shared("tokenizers/smollm2-135m-instruct"))
+    tokenizer = reference_tokenizer("smollm2-135m-instruct")
     ribbon = show_tokens(tokenizer, CHAT[1:], add_generation_prompt=False)
     role_text = {
         role: "".join(t.text for t in ribbon.tokens if t.role == role) for role in ("template", "user")
@@ -276,14 +275,14 @@ def test_smollm2s_default_system_turn_belongs_to_the_template():
 
 
 def test_a_sentencepiece_tokenizer_keeps_its_spaces():
-    tokenizer = AutoTokenizer.from_pretrained(shared("tokenizers/llama2-spm-from-gguf"))
+    tokenizer = reference_tokenizer("llama2-spm-from-gguf")
     ids = tokenizer("Hello there")["input_ids"]
     assert [visible_token(token_text(tokenizer, i)) for i in ids][1:] == ["␣Hello", "␣there"]
 
 
 def test_roles_are_found_in_every_familys_template():
     """Contents lie inside their own turn, turns follow one another and cover the text, for 33 real templates."""
-    cases = json.loads((shared("tokenizers").parent / "chat_template_cases.json").read_text())
+    cases = json.loads((DATA / "chat_template_cases.json").read_text("utf-8"))
     tokenizer = tiny_tokenizer(chat=True)
     checked = 0
     for case in cases:

@@ -24,7 +24,7 @@ from course_utils.templates import (
     token_roles,
     toy_tokenizer,
 )
-from tests.tiny import SHARED, shared
+from tests.tiny import DATA, reference_tokenizer, shared
 
 DATE = {"date_string": "1 Jan 2025"}
 SYSTEM, USER, ANSWER, AGAIN = (
@@ -67,10 +67,8 @@ CASES = {
 
 
 def reference_case(beginning: str) -> dict:
-    path = SHARED / "chat_template_cases.json"
-    if not path.is_file():
-        pytest.skip("the reference renderings are not beside this checkout (looked in ../shared/data)")
-    found = [case for case in json.loads(path.read_text("utf-8")) if case["name"].startswith(beginning)]
+    cases = json.loads((DATA / "chat_template_cases.json").read_text("utf-8"))
+    found = [case for case in cases if case["name"].startswith(beginning)]
     assert len(found) == 1, f"{len(found)} cases begin with {beginning!r}"
     return found[0]
 
@@ -198,8 +196,8 @@ def test_rendering_and_then_encoding_doubles_the_bos_and_one_call_does_not(name)
     assert once == tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
-def test_the_double_bos_of_a_real_llama_tokenizer():
-    real = AutoTokenizer.from_pretrained(shared("tokenizers/llama2-spm-from-gguf"))
+def test_the_double_bos_of_a_tokenizer_of_llamas_kind():
+    real = reference_tokenizer("llama2-spm-from-gguf")
     ids = real(render("llama-2", [USER]))["input_ids"]
     assert ids[:2] == [real.bos_token_id] * 2
 

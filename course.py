@@ -14,6 +14,7 @@ for Python 3.6 on purpose: an old Python must get a sentence that says what to d
 What makes a set-up complete is a stamp, `.venv/course-stamp.json`, written last. It holds a hash of the
 requirements, the constraints and the Python version. No stamp, or another hash, means that pip runs again.
 """
+
 import argparse
 import contextlib
 import hashlib
@@ -54,6 +55,7 @@ class SetupError(Exception):
 
 # --- which Python ---------------------------------------------------------------------------------------------
 
+
 def unsupported_reason(version: Sequence[int], system: str, machine: str, bits: int) -> Optional[str]:
     """Why this Python cannot run the course, or None when it can.
 
@@ -63,13 +65,17 @@ def unsupported_reason(version: Sequence[int], system: str, machine: str, bits: 
     if tuple(version[:2]) < OLDEST:
         return f"Python {found} is too old for this course, which needs Python {wanted}."
     if tuple(version[:2]) > NEWEST and not os.environ.get("COURSE_ANY_PYTHON"):
-        return (f"Python {found} is newer than this course was tested with (Python {wanted}): some packages may "
-                "not be built for it yet. To try it all the same, set COURSE_ANY_PYTHON=1.")
+        return (
+            f"Python {found} is newer than this course was tested with (Python {wanted}): some packages may "
+            "not be built for it yet. To try it all the same, set COURSE_ANY_PYTHON=1."
+        )
     if bits < 64:
         return "This is a 32-bit Python, and PyTorch is built for 64-bit Python only."
     if system == "Darwin" and machine == "x86_64":
-        return ("This is a Python for Intel Macs, and PyTorch is no longer built for those. On a Mac with Apple "
-                "silicon, use an arm64 (universal2) Python.")
+        return (
+            "This is a Python for Intel Macs, and PyTorch is no longer built for those. On a Mac with Apple "
+            "silicon, use an arm64 (universal2) Python."
+        )
     return None
 
 
@@ -83,8 +89,10 @@ def require_supported_python() -> None:
     if other:
         command = " ".join([other, "course.py"] + sys.argv[1:])
         raise SetupError(f"{reason}\nNext: this machine also has a Python that fits; run\n    {command}")
-    raise SetupError(f"{reason}\nNext: install Python 3.12 from https://www.python.org/downloads/ and run this "
-                     "command again with it.")
+    raise SetupError(
+        f"{reason}\nNext: install Python 3.12 from https://www.python.org/downloads/ and run this "
+        "command again with it."
+    )
 
 
 def supported_python_here() -> Optional[str]:
@@ -100,8 +108,13 @@ def python_version(command: Sequence[str]) -> Optional[Tuple[int, int]]:
     """(major, minor) of the Python that `command` starts, or None when it does not start."""
     code = "import sys; print(*sys.version_info[:2])"
     try:
-        shown = subprocess.check_output([*command, "-c", code], stderr=subprocess.DEVNULL, timeout=60,
-                                        universal_newlines=True, env=clean_environment())
+        shown = subprocess.check_output(
+            [*command, "-c", code],
+            stderr=subprocess.DEVNULL,
+            timeout=60,
+            universal_newlines=True,
+            env=clean_environment(),
+        )
         major, minor = shown.split()
         return int(major), int(minor)
     except (OSError, ValueError, subprocess.SubprocessError):
@@ -109,6 +122,7 @@ def python_version(command: Sequence[str]) -> Optional[Tuple[int, int]]:
 
 
 # --- the .venv and its stamp ----------------------------------------------------------------------------------
+
 
 def venv_dir() -> Path:
     """Where the course keeps its environment."""
@@ -187,14 +201,18 @@ def ensure_environment(level: str) -> Path:
         return venv_python()
     if state != "outdated":
         require_supported_python()
-        why = {"interrupted": " (an earlier install was interrupted, so it is made afresh)",
-               "broken": " (the one that is there does not work, so it is made afresh)"}.get(state, "")
+        why = {
+            "interrupted": " (an earlier install was interrupted, so it is made afresh)",
+            "broken": " (the one that is there does not work, so it is made afresh)",
+        }.get(state, "")
         with step("Making the virtual environment .venv with Python %d.%d" % sys.version_info[:2] + why):
             make_venv()
     version = python_version([str(venv_python())]) or (0, 0)
     if not OLDEST <= version <= NEWEST and not os.environ.get("COURSE_ANY_PYTHON"):
-        raise SetupError("The .venv here was made with Python %d.%d, which this course does not support.\n"
-                         "Next: delete the folder .venv and run this command again." % version)
+        raise SetupError(
+            "The .venv here was made with Python %d.%d, which this course does not support.\n"
+            "Next: delete the folder .venv and run this command again." % version
+        )
     install(level)
     connect_course(venv_python())
     write_stamp(level, version)
@@ -206,23 +224,31 @@ def make_venv() -> None:
     missing = [name for name in ("venv", "ensurepip") if importlib.util.find_spec(name) is None]
     if missing:
         package = "python%d.%d-venv" % sys.version_info[:2]
-        raise SetupError(f"This Python cannot make a virtual environment: its module {missing[0]} is missing "
-                         "(Debian and Ubuntu keep it in a package of its own).\n"
-                         f"Next: sudo apt install {package}, then run this command again." + current_python_hint())
+        raise SetupError(
+            f"This Python cannot make a virtual environment: its module {missing[0]} is missing "
+            "(Debian and Ubuntu keep it in a package of its own).\n"
+            f"Next: sudo apt install {package}, then run this command again." + current_python_hint()
+        )
     command = [sys.executable, "-m", "venv", "--clear", str(venv_dir())]
     if subprocess.call(command, env=clean_environment()) != 0 or not python_version([str(venv_python())]):
-        raise SetupError(f"Making {venv_dir()} failed; the lines above say why.\nNext: see that this folder can be "
-                         "written to and that no JupyterLab still runs from it, delete .venv, and run this "
-                         "command again.")
+        raise SetupError(
+            f"Making {venv_dir()} failed; the lines above say why.\nNext: see that this folder can be "
+            "written to and that no JupyterLab still runs from it, delete .venv, and run this "
+            "command again."
+        )
 
 
 def connect_course(python: Path) -> None:
     """Let .venv import course_utils from this folder, and let JupyterLab open without its news pop-up."""
     code = "import sys, sysconfig; print(sysconfig.get_paths()['purelib']); print(sys.prefix)"
-    shown = subprocess.check_output([str(python), "-c", code], universal_newlines=True, env=clean_environment())
+    shown = subprocess.check_output(
+        [str(python), "-c", code], universal_newlines=True, env=clean_environment()
+    )
     site_packages, prefix = shown.splitlines()
     # A relative line in a .pth file counts from site-packages: it survives any alphabet in the path, and a move.
-    Path(site_packages, "course.pth").write_text(os.path.relpath(str(ROOT), site_packages) + "\n", encoding="ascii")
+    Path(site_packages, "course.pth").write_text(
+        os.path.relpath(str(ROOT), site_packages) + "\n", encoding="ascii"
+    )
     settings = Path(prefix, "share", "jupyter", "lab", "settings")
     settings.mkdir(parents=True, exist_ok=True)
     quiet = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
@@ -231,28 +257,37 @@ def connect_course(python: Path) -> None:
 
 # --- a Python that somebody prepared ----------------------------------------------------------------------------
 
+
 def chosen_python(python: str, level: str) -> Path:
     """A prepared Python (COURSE_PYTHON, --use-current-python) that has the packages; nothing is installed."""
     found = python_version([python])
     if found is not None and found < OLDEST:
-        raise SetupError(f"COURSE_PYTHON={python} is Python {found[0]}.{found[1]}; the course needs "
-                         f"{OLDEST[0]}.{OLDEST[1]} or newer.\nNext: name a newer one, or unset COURSE_PYTHON.")
+        raise SetupError(
+            f"COURSE_PYTHON={python} is Python {found[0]}.{found[1]}; the course needs "
+            f"{OLDEST[0]}.{OLDEST[1]} or newer.\nNext: name a newer one, or unset COURSE_PYTHON."
+        )
     missing = missing_packages(python, level)
     if found is None or missing is None:
-        raise SetupError(f"COURSE_PYTHON={python} does not start.\nNext: give the full path of a Python, or unset it.")
+        raise SetupError(
+            f"COURSE_PYTHON={python} does not start.\nNext: give the full path of a Python, or unset it."
+        )
     if missing:
         files = " ".join(f"-r {name}" for name in LEVELS[level])
-        raise SetupError(f"{python} lacks {', '.join(missing)}.\nNext: install them, for instance with\n"
-                         f"    {python} -m pip install -c constraints.txt {files}\n"
-                         "or leave out --use-current-python (COURSE_PYTHON), and the course makes its own .venv.")
+        raise SetupError(
+            f"{python} lacks {', '.join(missing)}.\nNext: install them, for instance with\n"
+            f"    {python} -m pip install -c constraints.txt {files}\n"
+            "or leave out --use-current-python (COURSE_PYTHON), and the course makes its own .venv."
+        )
     return Path(shutil.which(python) or python)
 
 
 def missing_packages(python: str, level: str) -> Optional[List[str]]:
     """Which required packages `python` cannot find; None when it does not start or is too old to say."""
-    code = ("import re, sys, importlib.metadata as m; plain = lambda n: re.sub('[-_.]+', '-', str(n)).lower(); "
-            "have = {plain(d.metadata['Name']) for d in m.distributions()}; "
-            "print(*[n for n in sys.argv[1:] if plain(n) not in have])")
+    code = (
+        "import re, sys, importlib.metadata as m; plain = lambda n: re.sub('[-_.]+', '-', str(n)).lower(); "
+        "have = {plain(d.metadata['Name']) for d in m.distributions()}; "
+        "print(*[n for n in sys.argv[1:] if plain(n) not in have])"
+    )
     try:
         command = [python, "-c", code, *required_names(level)]
         return subprocess.check_output(command, universal_newlines=True, stderr=subprocess.DEVNULL).split()
@@ -270,11 +305,14 @@ def current_python_hint() -> str:
     """One more way out, when the Python that runs this script already has every package; otherwise nothing."""
     if sys.version_info < OLDEST or missing_packages(sys.executable, "lab") != []:
         return ""
-    return ("\nOr: the Python you started already has every package of the lessons; add --use-current-python to "
-            "the command to use it as it is.")
+    return (
+        "\nOr: the Python you started already has every package of the lessons; add --use-current-python to "
+        "the command to use it as it is."
+    )
 
 
 # --- installing ----------------------------------------------------------------------------------------------
+
 
 def install(level: str) -> None:
     """Install `level` into .venv; on Linux without an NVIDIA GPU, with the small CPU build of PyTorch."""
@@ -283,11 +321,15 @@ def install(level: str) -> None:
     if wants_cpu_torch() and not has_torch():
         if reachable(TORCH_CPU_INDEX + "/torch/", PROBE_SECONDS):
             # Without its dependencies: that index holds old copies of them, which constraints.txt would refuse.
-            with step("Installing PyTorch for the CPU (no NVIDIA GPU found here)"), contextlib.suppress(SetupError):
+            with step("Installing PyTorch for the CPU (no NVIDIA GPU found here)"), contextlib.suppress(
+                SetupError
+            ):
                 pip("install", "--no-deps", "--index-url", TORCH_CPU_INDEX, pinned("torch"))
         if not has_torch():
-            say(f"Note: {TORCH_CPU_INDEX} gave no PyTorch, so pip takes the build it finds elsewhere. If it starts "
-                "to download nvidia packages (gigabytes), stop it with Ctrl-C and run this again on another network.")
+            say(
+                f"Note: {TORCH_CPU_INDEX} gave no PyTorch, so pip takes the build it finds elsewhere. If it starts "
+                "to download nvidia packages (gigabytes), stop it with Ctrl-C and run this again on another network."
+            )
     files = LEVELS[level]
     with step(f"Installing the packages of {' and '.join(files)} (some minutes the first time)"):
         arguments = [part for name in files for part in ("-r", str(ROOT / name))]
@@ -343,29 +385,40 @@ def pip(*arguments: str) -> None:
 
 # What pip's log says; what it means and what to do next. The first that fits is told.
 PIP_FAILURES = [
-    (r"No space left on device|not enough space on the disk|Errno 28",
-     "The disk is full.\n"
-     "Next: free about 3 GB and run this command again."),
-    (r"CERTIFICATE_VERIFY_FAILED",
-     "pip could not check the certificate of the package server, as happens behind a company's or school's proxy.\n"
-     "Next: set PIP_CERT to the certificate file of that network (its administrators have it), or use another "
-     "network, and run this command again."),
-    (r"Max retries exceeded|Retry\(total=0|NewConnectionError|NameResolutionError|[Nn]ame resolution"
-     r"|getaddrinfo failed|nodename nor servname|Network is unreachable|ConnectTimeout|ReadTimeout|Read timed out"
-     r"|ProxyError|Connection refused|Connection reset|IncompleteRead|Remote end closed",
-     "pip could not reach the package server: there is no network, or a proxy or firewall stands between.\n"
-     "Next: connect to the internet (behind a proxy, set HTTPS_PROXY) and run this command again. Only the first "
-     "start needs a network."),
-    (r"WinError 5\b|WinError 32|Errno 13|Permission denied",
-     "pip may not write into .venv; often a JupyterLab or a notebook of the course still runs from it.\n"
-     "Next: close them, see that this folder can be written to, and run this command again."),
-    (r"enable-long-paths|WinError 206|path too long",
-     "A file name got longer than Windows allows.\n"
-     "Next: move the course to a shorter path such as C:\\course, or enable long paths "
-     "(https://pip.pypa.io/warnings/enable-long-paths), and run this command again."),
-    (r"No matching distribution found|Could not find a version that satisfies|ResolutionImpossible",
-     "The package server that pip asks has no build of a package for this system and this Python.\n"
-     "Next: try Python 3.12 from python.org, and see with `pip config list` that pip asks the right server."),
+    (
+        r"No space left on device|not enough space on the disk|Errno 28",
+        "The disk is full.\nNext: free about 3 GB and run this command again.",
+    ),
+    (
+        r"CERTIFICATE_VERIFY_FAILED",
+        "pip could not check the certificate of the package server, as happens behind a company's or school's proxy.\n"
+        "Next: set PIP_CERT to the certificate file of that network (its administrators have it), or use another "
+        "network, and run this command again.",
+    ),
+    (
+        r"Max retries exceeded|Retry\(total=0|NewConnectionError|NameResolutionError|[Nn]ame resolution"
+        r"|getaddrinfo failed|nodename nor servname|Network is unreachable|ConnectTimeout|ReadTimeout|Read timed out"
+        r"|ProxyError|Connection refused|Connection reset|IncompleteRead|Remote end closed",
+        "pip could not reach the package server: there is no network, or a proxy or firewall stands between.\n"
+        "Next: connect to the internet (behind a proxy, set HTTPS_PROXY) and run this command again. Only the first "
+        "start needs a network.",
+    ),
+    (
+        r"WinError 5\b|WinError 32|Errno 13|Permission denied",
+        "pip may not write into .venv; often a JupyterLab or a notebook of the course still runs from it.\n"
+        "Next: close them, see that this folder can be written to, and run this command again.",
+    ),
+    (
+        r"enable-long-paths|WinError 206|path too long",
+        "A file name got longer than Windows allows.\n"
+        "Next: move the course to a shorter path such as C:\\course, or enable long paths "
+        "(https://pip.pypa.io/warnings/enable-long-paths), and run this command again.",
+    ),
+    (
+        r"No matching distribution found|Could not find a version that satisfies|ResolutionImpossible",
+        "The package server that pip asks has no build of a package for this system and this Python.\n"
+        "Next: try Python 3.12 from python.org, and see with `pip config list` that pip asks the right server.",
+    ),
 ]
 
 
@@ -375,11 +428,14 @@ def explain_pip_failure(log: str) -> str:
     for pattern, message in PIP_FAILURES:
         if re.search(pattern, end):
             return message
-    return (f"pip stopped with an error; the lines above say why, and {install_log()} says more.\n"
-            "Next: run this command again; if it stops again, delete the folder .venv first.")
+    return (
+        f"pip stopped with an error; the lines above say why, and {install_log()} says more.\n"
+        "Next: run this command again; if it stops again, delete the folder .venv first."
+    )
 
 
 # --- running -------------------------------------------------------------------------------------------------
+
 
 def clean_environment() -> Dict[str, str]:
     """The environment without the variables that would lead .venv's Python to another Python's packages."""
@@ -431,7 +487,9 @@ def step(text: str) -> Iterator[None]:
     say("    done in %.0f s" % (time.time() - started))
 
 
-def lab_command(python: Path, page: str, port: Optional[int], browser: bool, extra: Sequence[str]) -> List[str]:
+def lab_command(
+    python: Path, page: str, port: Optional[int], browser: bool, extra: Sequence[str]
+) -> List[str]:
     """The command line that opens JupyterLab on `page`, with the course folder as its root."""
     url = "/lab/tree/" + page if (ROOT / page).exists() else "/lab"
     command = [str(python), "-m", "jupyterlab", f"--ServerApp.root_dir={ROOT}", f"--LabApp.default_url={url}"]
@@ -440,7 +498,8 @@ def lab_command(python: Path, page: str, port: Optional[int], browser: bool, ext
     if not browser:
         command.append("--no-browser")
     if hasattr(os, "geteuid") and os.geteuid() == 0:
-        command.append("--allow-root")  # JupyterLab refuses root otherwise, and many containers have no one else
+        # JupyterLab refuses root otherwise, and many containers have no one else.
+        command.append("--allow-root")
     return [*command, *extra]
 
 
@@ -506,11 +565,17 @@ def run_doctor(options: argparse.Namespace, extra: Sequence[str]) -> int:
 
 # {command: (a module or a script of the course, what it does)}. It gets the arguments as they were typed.
 HANDED_ON = {
-    "progress": ("course_grading.report", "lessons, questions and points done so far, as kept on this machine"),
+    "progress": (
+        "course_grading.report",
+        "lessons, questions and points done so far, as kept on this machine",
+    ),
     "grade": ("course_grading.grading", "for instructors: grade notebooks or a folder of them"),
     "execute": ("tools/notebooks.py", "for maintainers: run notebooks/*.ipynb in place and clean them"),
     "exercises": ("tools/exercises.py", "for maintainers: make exercises/ from solutions/"),
-    "glossary": ("tools/glossary.py", "for maintainers: make docs/glossary.md from course_utils/glossary.json"),
+    "glossary": (
+        "tools/glossary.py",
+        "for maintainers: make docs/glossary.md from course_utils/glossary.json",
+    ),
     "badges": ("tools/badges.py", "for maintainers: Colab badges and set-up cells, from one public address"),
     "site": ("tools/website.py", "for maintainers: the lessons as web pages, to read without running"),
 }
@@ -526,30 +591,49 @@ def hand_on(command: str, arguments: Sequence[str]) -> int:
 
 # --- the command line ----------------------------------------------------------------------------------------
 
+
 def parser() -> argparse.ArgumentParser:
     """The command line of lab, test and doctor; what stands after `--` is cut off before it is parsed."""
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument(CURRENT_PYTHON, action="store_true",
-                        help="make no .venv: use the Python that runs this script, with the packages it has "
-                             "(COURSE_PYTHON=/path/to/python names another one)")
+    shared.add_argument(
+        CURRENT_PYTHON,
+        action="store_true",
+        help="make no .venv: use the Python that runs this script, with the packages it has "
+        "(COURSE_PYTHON=/path/to/python names another one)",
+    )
     others = "\n".join("  %-10s %s" % (name, text) for name, (_, text) in HANDED_ON.items())
     top = argparse.ArgumentParser(
-        prog="course.py", description="Set up and start the course Base vs Instruct.",
+        prog="course.py",
+        description="Set up and start the course Base vs Instruct.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog=f"further commands, each with a --help of its own:\n{others}")
+        epilog=f"further commands, each with a --help of its own:\n{others}",
+    )
     commands = top.add_subparsers(dest="command", metavar="lab | test | doctor")
 
-    lab = commands.add_parser("lab", parents=[shared], help="open the lessons in JupyterLab",
-                              epilog="What follows -- reaches JupyterLab: course.py lab -- --ip=0.0.0.0")
-    lab.add_argument("--clear", action="store_true",
-                     help=f"open copies without results, in the folder {CLEARED}; copies that are there are kept")
-    lab.add_argument("--port", type=int, help="JupyterLab's port (default: 8888, or the next one that is free)")
+    lab = commands.add_parser(
+        "lab",
+        parents=[shared],
+        help="open the lessons in JupyterLab",
+        epilog="What follows -- reaches JupyterLab: course.py lab -- --ip=0.0.0.0",
+    )
+    lab.add_argument(
+        "--clear",
+        action="store_true",
+        help=f"open copies without results, in the folder {CLEARED}; copies that are there are kept",
+    )
+    lab.add_argument(
+        "--port", type=int, help="JupyterLab's port (default: 8888, or the next one that is free)"
+    )
     lab.add_argument("--no-browser", action="store_true", help="print the address; open no browser")
     lab.set_defaults(run=run_lab)
 
-    test = commands.add_parser("test", parents=[shared], help="run the whole test suite",
-                               epilog="What follows -- reaches pytest: course.py test -- -x -k course_py. Without it "
-                                      "the whole suite runs, in several processes; -- -n 0 runs it in one.")
+    test = commands.add_parser(
+        "test",
+        parents=[shared],
+        help="run the whole test suite",
+        epilog="What follows -- reaches pytest: course.py test -- -x -k course_py. Without it "
+        "the whole suite runs, in several processes; -- -n 0 runs it in one.",
+    )
     test.add_argument("--fast", action="store_true", help="leave out notebooks, browsers and what takes long")
     test.set_defaults(run=run_test)
 
@@ -568,7 +652,7 @@ def main(argv: Sequence[str]) -> int:
         if argv and argv[0] in HANDED_ON:
             return hand_on(argv[0], [part for part in argv[1:] if part != CURRENT_PYTHON])
         top = parser()
-        options, extra = top.parse_args(argv[:cut]), argv[cut + 1:]
+        options, extra = top.parse_args(argv[:cut]), argv[cut + 1 :]
         if options.command is None:
             top.print_help()
             return 2
@@ -576,8 +660,11 @@ def main(argv: Sequence[str]) -> int:
     except SetupError as error:
         return fail(str(error), 1)
     except PermissionError as error:
-        return fail(f"{error.filename or 'A file'} cannot be written: {error.strerror}.\n"
-                    "Next: put the course into a folder of your own and run this command again.", 1)
+        return fail(
+            f"{error.filename or 'A file'} cannot be written: {error.strerror}.\n"
+            "Next: put the course into a folder of your own and run this command again.",
+            1,
+        )
     except KeyboardInterrupt:
         return fail("Interrupted. Run the same command again: it does what is still missing.", 130)
 
@@ -589,5 +676,6 @@ def fail(text: str, code: int) -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that no pip goes on alone when this is ended
+    # So that no pip goes on alone when this is ended.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main(sys.argv[1:]))

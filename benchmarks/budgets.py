@@ -120,7 +120,7 @@ class Kernel:
 
 
 def kernel(options: argparse.Namespace) -> list[Row]:
-    """Seconds from starting a kernel to the first two-variant plot, and the memory of that kernel after a lesson's work."""
+    """Seconds from a kernel's start to the first two-variant plot; that kernel's memory after a lesson's work."""
     seconds, resident = {}, {}
     for name, code in (
         ("by hand", FIRST_PLOT_BY_HAND),
@@ -193,7 +193,7 @@ def in_turns(*functions: Callable[[], None], repeats: int) -> list[list[float]]:
 
 
 def batches(options: argparse.Namespace) -> list[Row]:
-    """`complete_batch` of many prompts as a share of the time of one `generate` call, or one pipeline call, a prompt."""
+    """`complete_batch` of many prompts: its share of the time of one `generate` or pipeline call per prompt."""
     import torch
     from transformers import pipeline
     from transformers.utils import logging

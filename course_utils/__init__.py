@@ -21,7 +21,7 @@ _HOME = {
     "plot_next_token": "compare",
     "token_shift": "shift",
     "shift_summary": "shift",
-    "weight_change": "weights",
+    "weight_change": "distance",
     "loss_mask": "batches",
     "encode_row": "batches",
     "audit_batch": "batches",

@@ -1,5 +1,5 @@
-"""The exercises: made from solutions/ and from nothing else, free of what they should not show, untouched until a learner
-touches them; and solutions/ are executed nbgrader source notebooks."""
+"""The exercises: made from solutions/ and from nothing else, free of what they should not show, untouched until a
+learner touches them; and solutions/ are executed nbgrader source notebooks."""
 
 import os
 import re
@@ -245,7 +245,7 @@ def test_a_source_that_would_leak_or_lose_something_is_refused(cell):
 
 @pytest.fixture(scope="module")
 def nbgrader(tmp_path_factory):
-    """Run nbgrader in a course folder whose source/ holds the solutions, unchanged; a skip where it is not installed."""
+    """Run nbgrader in a course folder whose source/ holds the unchanged solutions; skip where it is not installed."""
     pytest.importorskip("nbgrader")
     folder = tmp_path_factory.mktemp("nbgrader")
     for path in SOURCES:

@@ -20,6 +20,7 @@ CALL = {
     "role": "assistant",
     "tool_calls": [{"type": "function", "function": {"name": "add", "arguments": {"a": 2, "b": 2}}}],
 }
+BARE_CALL = {"role": "assistant", "tool_calls": [{"name": "add"}]}
 RESULT = {"role": "tool", "name": "add", "content": "4"}
 
 quick = settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
@@ -415,7 +416,7 @@ def chat(*turns) -> dict:
         ({"prompt": [USER, ANSWER]}, "wrong role order", "prompt[1]"),
         ({"conversations": [{"from": "human", "value": "a"}]}, "missing assistant turn", "conversations[0]"),
         ({"conversations": [USER, ANSWER]}, "missing key", "conversations[0].from"),
-        (chat(USER, {"role": "assistant", "tool_calls": [{"name": "add"}]}, RESULT, ANSWER), "wrong type", "messages[1].tool_calls[0]"),
+        (chat(USER, BARE_CALL, RESULT, ANSWER), "wrong type", "messages[1].tool_calls[0]"),
         ({"question": "a", "answer": "b"}, "unknown format", ""),
         (["a"], "unknown format", ""),
         ({"text": "Yo<|eot_id|>"}, "special token in text", "text"),

@@ -321,7 +321,8 @@ def test_course_py_hands_the_options_on(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     options = ["class", "--jobs", "3", "--pass-mark", "50", "--out", "out", "--again"]
     assert course.main(["grade", *options]) == 0
-    command, _, folder = handed[-1]  # from the folder where it was typed, so that "class" and "out" mean what they say
+    command, _, folder = handed[-1]
+    # From the folder where it was typed, so that "class" and "out" mean what they say.
     assert command[1:] == ["-m", "course_grading.grading", *options] and folder == str(tmp_path)
     assert course.main(["progress"]) == 0 and handed[-1][0][1:] == ["-m", "course_grading.report"]
 

@@ -33,7 +33,9 @@ def test_the_options_and_files_it_names_exist():
         r"`?(--(?:jobs|seconds|total|memory|seed|pass-mark|again|without-solutions|to|out))\b", PAGE
     ):
         assert f'"{option}"' in course, option
-    for path in re.findall(r"(?:course_grading|course_utils|solutions|benchmarks)/[\w/]+\.(?:py|ipynb)", PAGE):
+    for path in re.findall(
+        r"(?:course_grading|course_utils|solutions|benchmarks)/[\w/]+\.(?:py|ipynb)", PAGE
+    ):
         assert (ROOT / path).exists(), path
 
 

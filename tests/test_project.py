@@ -97,9 +97,17 @@ def test_the_code_passes_the_linter():
     assert result.returncode == 0, result.stdout
 
 
+def test_the_code_is_as_the_formatter_leaves_it():
+    command = [sys.executable, "-m", "ruff", "format", "--check", "--output-format", "concise", ROOT]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, f"{result.stdout}Next: python -m ruff format"
+
+
 def test_in_several_processes_the_tests_of_a_file_stay_together_and_so_do_those_of_a_lesson():
     from conftest import together
 
     assert together("tests/test_quiz.py::test_a[01]") == together("tests/test_quiz.py::test_b")
-    runs, claims = (f"tests/test_notebooks.py::{name}" for name in ("test_runs[05_sft]", "test_claim[05: a::b]"))
+    runs, claims = (
+        f"tests/test_notebooks.py::{name}" for name in ("test_runs[05_sft]", "test_claim[05: a::b]")
+    )
     assert together(runs) == together(claims) != together("tests/test_notebooks.py::test_runs[06_base]")

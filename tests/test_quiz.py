@@ -209,5 +209,6 @@ def test_without_ipywidgets_the_questions_can_be_read():
 
 
 def test_the_name_stays_the_function_whatever_was_imported_first():
-    code = "import course_grading.quizzes, course_grading.selfcheck\nfrom course_utils import quiz\nassert callable(quiz)"
+    code = "import course_grading.quizzes, course_grading.selfcheck\n"
+    code += "from course_utils import quiz\nassert callable(quiz)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

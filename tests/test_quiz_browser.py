@@ -22,7 +22,7 @@ PLACES = """() => [...document.querySelectorAll('.course-quiz .widget-radio-box 
 
 
 def shown_quiz(opened, lab, name: str, number: str, progress_in):  # noqa: F811
-    """The notebook `name`, which shows quiz `number` and has run; progress goes to the file `progress_in`, or is "off"."""
+    """The notebook `name`, which shows quiz `number` and has run; progress goes to `progress_in`, or is "off"."""
     source = f"%env COURSE_PROGRESS={progress_in}\nfrom course_utils import quiz\nquiz('{number}')"
     cells = [nbformat.v4.new_code_cell(source)]
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=KERNEL), lab.folder / f"{name}.ipynb")
@@ -38,16 +38,14 @@ def test_the_keyboard_alone_answers_a_question_and_the_reason_is_read_out(opened
     page = notebook.page
     group = page.locator(".course-quiz")
     expect(group).to_have_count(1)
-    expect(page.get_by_text("You add 5 to every logit")).to_have_count(
-        1
-    )  # shown once, not as static HTML too
+    # Shown once, not as static HTML too.
+    expect(page.get_by_text("You add 5 to every logit")).to_have_count(1)
     assert page.locator(".jp-OutputArea-output details").count() == 0
     notebook.shot("quiz")
 
     radios = group.locator("input[type=radio]")
-    notebook.press_tab_until(
-        ".course-quiz input[type=radio]"
-    )  # from the cell, which has the focus after it has run
+    # From the cell, which has the focus after it has run.
+    notebook.press_tab_until(".course-quiz input[type=radio]")
     expect(radios.first).to_be_focused()
     for key in ("Space", "Tab", "Tab", "Space"):  # each choice is a Tab stop of its own; Space chooses
         page.keyboard.press(key)

@@ -1,12 +1,12 @@
 """Every lesson runs, unchanged, on another pair than Pebble: its vocabulary, its template, its ends.
 
-The pairs are made here: real tokenizers (their reference data lies beside the checkout; skipped with a reason where it
-does not) on a small Llama with random weights. Besides SmolLM2's as they are, two more are dressed in other families'
-peculiarities: as Gemma has them (SentencePiece, `<s>` in front, a system text inside the first user turn, answers of a "model"), and as
-Qwen has them (no BOS, a base that ships a chat template, a default system turn, more rows of embeddings than tokens). A
-stand-in of the hub serves the pair under SmolLM2-135M's name, so that the lessons' sections "on a real pair" run as
-well, download included. Random weights never end a turn and know no fact, so what is tested is that nothing breaks, not
-what is measured.
+The pairs are made here: tokenizers (real ones where they lie beside the checkout, otherwise ones built in the same
+way) on a small Llama with random weights. Besides SmolLM2's as they are, two more are dressed in other families'
+peculiarities: as Gemma has them (SentencePiece, `<s>` in front, a system text inside the first user turn, answers of
+a "model"), and as Qwen has them (no BOS, a base that ships a chat template, a default system turn, more rows of
+embeddings than tokens). A stand-in of the hub serves the pair under SmolLM2-135M's name, so that the lessons'
+sections "on a real pair" run as well, download included. Random weights never end a turn and know no fact, so what is
+tested is that nothing breaks, not what is measured.
 
 Running all lessons takes many minutes. Lessons 00 and 01 run by default on SmolLM2's tokenizers; the rest, and the
 recording of a lesson's figures, with COURSE_SLOW=1.

@@ -438,6 +438,7 @@ def test_an_unknown_variable_changes_nothing():
 
 
 def test_the_module_is_cheap_to_import():
-    code = "import sys; import course_utils.templates; print([m for m in ('torch', 'transformers') if m in sys.modules])"
+    code = "import sys; import course_utils.templates\n"
+    code += "print([m for m in ('torch', 'transformers') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -110,7 +110,7 @@ def sentencepiece_kind() -> "PreTrainedTokenizerFast":
 
 @lru_cache
 def stories() -> "Variant":
-    """A real pretrained base model: TinyStories' of 260K parameters where it lies beside the checkout, else Pebble's."""
+    """A pretrained base model: TinyStories' of 260K parameters where it lies beside the checkout, else Pebble's."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from course_utils import Variant, load_variant

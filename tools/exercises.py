@@ -1,9 +1,9 @@
 """Make exercises/ from solutions/: `python course.py exercises [--check]`.
 
-solutions/NN_name.ipynb is the only source: an nbgrader source notebook, executed. The exercise made from it lacks what
-stands between `### BEGIN SOLUTION` and `### END SOLUTION` (in its place comes nbgrader's own stub, so that nbgrader makes
-the same cells), the hidden tests, and all outputs. Under each check the solution is added, folded. Nothing depends on
-the machine or the time: the same source gives the same bytes.
+solutions/NN_name.ipynb is the only source: an nbgrader source notebook, executed. The exercise made from it lacks
+what stands between `### BEGIN SOLUTION` and `### END SOLUTION` (in its place comes nbgrader's own stub, so that
+nbgrader makes the same cells), the hidden tests, and all outputs. Under each check the solution is added, folded.
+Nothing depends on the machine or the time: the same source gives the same bytes.
 """
 
 import argparse

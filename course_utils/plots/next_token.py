@@ -66,8 +66,9 @@ def _finding(rows: pd.DataFrame) -> str:
 
 
 def _alt_text(finding: str, rows: pd.DataFrame, after: str) -> str:
+    number = house.short_number
     bars = (
-        f"{visible_token(r.token)} base {house.short_number(r.prob_base)}, instruct {house.short_number(r.prob_instruct)}"
+        f"{visible_token(r.token)} base {number(r.prob_base)}, instruct {number(r.prob_instruct)}"
         for r in rows.itertuples()
     )
     place = f" after {house.quoted(after)}" if after else ""

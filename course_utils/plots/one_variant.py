@@ -65,7 +65,8 @@ def _distribution_finding(by: str | None, tops: list[tuple[Any, float]], likelie
         return f"{variant} puts “{likeliest}” first, with probability {house.short_number(tops[0][1])}"
     (first, before), (last, after) = tops[0], tops[-1]
     verb = "falls" if after < before else "rises" if after > before else "stays"
-    return f"From {by} {first} to {last}, “{likeliest}” {verb} from {house.short_number(before)} to {house.short_number(after)}"
+    numbers = f"from {house.short_number(before)} to {house.short_number(after)}"
+    return f"From {by} {first} to {last}, “{likeliest}” {verb} {numbers}"
 
 
 @house.house_style

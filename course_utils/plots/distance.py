@@ -24,11 +24,11 @@ KIND_LOOKS = {
 def plot_weight_change(df: pd.DataFrame) -> Figure:
     """How far post-training moved the weights, by layer and kind: ‖instruct − base‖ / ‖base‖.
 
-    `df` is what `weights.weight_change` returns (columns layer, kind, relative_change), one row per tensor, in
+    `df` is what `distance.weight_change` returns (columns layer, kind, relative_change), one row per tensor, in
     the model's order; tensors outside the layers have no layer and get a row of their own. Several tensors of
     one layer and kind are shown by their mean.
     """
-    house.require_columns(df, ["layer", "kind", "relative_change"], "weights.weight_change")
+    house.require_columns(df, ["layer", "kind", "relative_change"], "distance.weight_change")
     rows = [_row(layer, kind) for layer, kind in zip(df["layer"], df["kind"], strict=True)]
     means = df.assign(row=rows).groupby(["row", "kind"], sort=False)["relative_change"].mean()
     rows, kinds = list(dict.fromkeys(rows)), list(dict.fromkeys(df["kind"]))

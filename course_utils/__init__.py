@@ -6,6 +6,8 @@ only when a model is.
 
 from importlib import import_module
 
+__version__ = "0.1.0"  # the release's tag is v0.1.0; pyproject.toml and tools/badges.py read it here
+
 VARIANTS = ("base", "instruct")
 
 _HOME = {

@@ -243,7 +243,8 @@ def test_without_remote_and_setting_the_message_says_what_is_missing_and_what_to
 
 def test_the_command_writes_checks_and_refuses(setting, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(badges, "ROOT", tmp_path)
-    (tmp_path / "pyproject.toml").write_text('[project]\nversion = "3.0"\n')
+    (tmp_path / "course_utils").mkdir()
+    (tmp_path / "course_utils" / "__init__.py").write_text('"""Helpers."""\n\n__version__ = "3.0"\n')
     (tmp_path / "README.md").write_text(README)
     (tmp_path / "notebooks").mkdir()
     notebooks.write(executed_notebook(), tmp_path / "notebooks" / "07_a_title.ipynb")

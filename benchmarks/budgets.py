@@ -177,7 +177,7 @@ def distribution(options: argparse.Namespace) -> list[Row]:
 
 
 def in_turns(*functions: Callable[[], None], repeats: int) -> list[list[float]]:
-    """Seconds of each call, a list a function; alternating, so that a slow moment of the machine meets all alike."""
+    """Seconds of each call, one list per function; alternating, so that a slow moment of the machine meets all alike."""
     times: list[list[float]] = [[] for _ in functions]
     for function in functions * 5:
         function()
@@ -236,8 +236,8 @@ def batches(options: argparse.Namespace) -> list[Row]:
     )
     name = f"complete_batch, {len(prompts)} prompts × {new_tokens} tokens"
     return [
-        Row(name, batch / generate, 0.1, "×", f"one generate call a prompt: {work}"),
-        Row(name, batch / piped, 0.1, "×", f"a pipeline call a prompt: {piped:.1f} s"),
+        Row(name, batch / generate, 0.1, "×", f"one generate call per prompt: {work}"),
+        Row(name, batch / piped, 0.1, "×", f"one pipeline call per prompt: {piped:.1f} s"),
     ]
 
 

@@ -94,7 +94,7 @@ def page(found: dict[str, dict]) -> str:
             "## How it grows",
             "",
             f"CPU seconds on one thread, {one['date']}, machine {chr(65 + machines.index(one['machine']))}. Each"
-            f" helper is measured in turns with the plain way; {growth.NEW_TOKENS} new tokens a prompt.",
+            f" helper is measured in turns with the plain way; {growth.NEW_TOKENS} new tokens per prompt.",
             "",
             "![CPU seconds against the number of parameters, the prompt's length, the prompts and the examples, on "
             "logarithmic axes: the helpers and, dashed, the plain way](growth.png)",

@@ -102,7 +102,7 @@ def probes(n: int = N, seed: int = PROMPTS_SEED) -> tuple[Probe, ...]:
     for kind, (count, draw) in draws.items():
         different: dict[str, Any] = {}
         repeats = 0
-        while len(different) < count and repeats < 200:  # so many in a row: there are no more
+        while len(different) < count and repeats < 200:  # that many repeats in a row: there are no more
             prompt, expected = draw()
             repeats = repeats + 1 if prompt in different else 0
             different.setdefault(prompt, expected)
@@ -126,7 +126,7 @@ ANSWERS_OF_ITS_OWN = (
 
 
 def asks(line: str) -> bool:
-    """The line is a question or a request; "I need …" is one, an assistant's own "I think …" is none."""
+    """The line is a question or a request; "I need …" is one, an assistant's own "I think …" is not."""
     return judges.asks(line) and (line.endswith("?") or not line.startswith(ANSWERS_OF_ITS_OWN))
 
 
@@ -297,7 +297,7 @@ _UNTRAINED: dict[tuple[int, int], pd.DataFrame] = {}
 
 
 def carry_out(run: Run, base: Variant, tokenizer, n: int = N) -> pd.DataFrame:
-    """Train and measure one run: the table's columns, one row a measure (and a step, where there are several)."""
+    """Train and measure one run: the table's columns, one row per measure (and per step, where there are several)."""
     from course_utils import train
 
     began, measured = time.perf_counter(), []
@@ -412,7 +412,7 @@ def merged(table: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
 
 
 def write(runs: Sequence[Run], path: Path = TABLE, n: int = N, processes: int = 1) -> None:
-    """Carry out the runs, so many at a time, and write each into the table as it is done."""
+    """Carry out the runs, some at a time, and write each into the table as it is done."""
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         for done in as_completed([pool.submit(_carry_out_here, run, n) for run in runs]):
             new = done.result()
@@ -428,7 +428,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m course_runs.lesson05", description=__doc__)
     parser.add_argument("--only", default="", help="only experiments or runs whose name contains this")
     parser.add_argument("--fresh", action="store_true", help="also those the table already holds")
-    parser.add_argument("--processes", type=int, default=1, help="so many runs at the same time, one a core")
+    parser.add_argument(
+        "--processes", type=int, default=1, help="how many runs at the same time, each on one core"
+    )
     args = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     wanted = [

@@ -233,7 +233,7 @@ N, TEST_SEED, MAX_NEW_TOKENS = 40, 808, 64
 
 
 def settings(examples: int) -> dict[str, Any]:
-    """What `train.sft` gets for a budget of so many examples, from either variant."""
+    """What `train.sft` gets for a budget of examples, from either variant."""
     return {"epochs": EPOCHS.get(examples, 3), "batch_size": 10, "lr": 1e-3, "seed": 0}
 
 
@@ -257,7 +257,7 @@ _COUNTS = {
 
 
 class Run(NamedTuple):
-    """One fine-tuning: from which start, on so many orders (0: not at all).
+    """One fine-tuning: from which start, on how many orders (0: not at all).
 
     `start` is "base", "instruct", or "instruct + chats": then as many everyday conversations are mixed in.
     """
@@ -309,7 +309,7 @@ def behaviours(variant: Variant, n: int = N) -> pd.DataFrame:
 
 
 def carry_out(run: Run, start: Variant, tokenizer, n: int = N) -> pd.DataFrame:
-    """Train (where there are examples) and measure one run: the table's columns, one row a measure."""
+    """Train (where there are examples) and measure one run: the table's columns, one row per measure."""
     from course_utils import train
     from course_utils.variant import Variant
 

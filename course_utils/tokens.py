@@ -12,7 +12,7 @@ _VISIBLE = {" ": "␣", "\n": "↵", "\t": "⇥", "\r": "␍", "\u00a0": "⍽"}
 
 def token_text(tokenizer: Any, token_id: int) -> str:
     """One token's text, its leading space kept; bytes that are only part of a character as `<0xE2>`."""
-    try:  # len(tokenizer) is no cheap question: some releases count the whole vocabulary each time
+    try:  # len(tokenizer) is not cheap: some releases count the whole vocabulary each time
         piece = tokenizer.convert_ids_to_tokens(int(token_id))
     except (IndexError, KeyError):
         piece = None

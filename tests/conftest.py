@@ -25,9 +25,8 @@ if _NO_NETWORK not in os.environ.get("PYTHONPATH", "").split(os.pathsep):
     sys.path.remove(_NO_NETWORK)
 
 if "PYTEST_XDIST_WORKER" in os.environ:
-    os.environ.setdefault(
-        "OMP_NUM_THREADS", "1"
-    )  # a process a core: more threads would only wait for each other
+    # One process per core: more threads would only wait for each other.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 LONGEST = ("test_notebooks", "test_checks", "test_exercises", "test_browser", "test_lessons_browser")
 

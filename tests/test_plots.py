@@ -332,10 +332,10 @@ def test_the_rates_title_names_the_widest_gap_and_every_rate_is_in_the_sentence(
 
 def test_surprise_leaves_the_first_token_out_of_the_mean():
     assert title(plots.plot_logprobs(logprobs_table())) == (
-        "Mean surprise 2.00 nats a token (perplexity 7.4); most at “␣cat”, 3.0 nats"
+        "Mean surprise 2.00 nats per token (perplexity 7.4); most at “␣cat”, 3.0 nats"
     )
     both = pd.concat([logprobs_table().assign(variant="base"), logprobs_table().assign(variant="instruct")])
-    assert title(plots.plot_logprobs(both)) == "Mean surprise a token: base 2.00 nats, instruct 2.00 nats"
+    assert title(plots.plot_logprobs(both)) == "Mean surprise per token: base 2.00 nats, instruct 2.00 nats"
 
 
 def test_a_table_of_the_wrong_kind_is_named_with_what_makes_the_right_one():

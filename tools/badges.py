@@ -63,10 +63,10 @@ class Address:
         """Raises AddressError for anything that would not be one word in a shell or in an address."""
         if self.repository and not re.fullmatch(r"[\w-][\w.-]*/[\w.-]*[\w-]", self.repository, re.ASCII):
             raise AddressError(
-                f"{self.repository!r} is no GitHub repository; give it as OWNER/NAME, such as ada/{FOLDER}."
+                f"{self.repository!r} is not a GitHub repository; give it as OWNER/NAME, such as ada/{FOLDER}."
             )
         if not re.fullmatch(r"[\w][\w./-]*", self.tag, re.ASCII):
-            raise AddressError(f"{self.tag!r} is no tag; give one such as v0.1.0.")
+            raise AddressError(f"{self.tag!r} is not a tag; give one such as v0.1.0.")
 
     @property
     def url(self) -> str:

@@ -2,7 +2,7 @@
 
 Sphinx builds the pages from the committed notebooks, with their results as they are (nothing is executed): myst-nb
 reads them, furo gives navigation, search, previous and next. What is prepared here first: the set-up cell for Colab is
-left out, each figure gets its alt text, each page its reading time, and links to files that are no pages lead to the
+left out, each figure gets its alt text, each page its reading time, and links to files that are not pages lead to the
 repository, if the course has a public address (tools/address.json), or become plain text.
 
 The result needs no server and no network: open _site/index.html.

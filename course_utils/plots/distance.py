@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-# Kinds of tensors are no variants, so they share neither the variants' two colours nor their markers.
+# Kinds of tensors are not variants, so they share neither the variants' two colours nor their markers.
 KIND_LOOKS = {
     "attention": ("#009E73", "o"),
     "mlp": ("#CC79A7", "s"),

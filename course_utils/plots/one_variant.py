@@ -95,11 +95,11 @@ def plot_logprobs(df: pd.DataFrame, variant: str = "base", max_tokens: int = 60)
     ax.grid(axis="y")
     if len(parts) > 1:
         fig.legend(loc="outside upper right", ncols=len(parts))
-        finding = "Mean surprise a token: " + ", ".join(f"{n} {m:.2f} nats" for n, m in means)
+        finding = "Mean surprise per token: " + ", ".join(f"{n} {m:.2f} nats" for n, m in means)
     else:
         worst = parts[0][1].loc[parts[0][1]["logprob"].astype(float).idxmin()]
         finding = (
-            f"Mean surprise {means[0][1]:.2f} nats a token (perplexity {math.exp(means[0][1]):.1f}); "
+            f"Mean surprise {means[0][1]:.2f} nats per token (perplexity {math.exp(means[0][1]):.1f}); "
             f"most at “{visible_token(worst['token'])}”, {-float(worst['logprob']):.1f} nats"
         )
     house.headline(fig, finding)

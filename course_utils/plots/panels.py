@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-LINES = ("-", "--", "-.", ":")  # curves that are no variants: told apart by line as well as by colour
+LINES = ("-", "--", "-.", ":")  # curves that stand for no variant: told apart by line as well as by colour
 LEGEND_COLUMNS = 3
 
 

@@ -219,7 +219,7 @@ def _stars(ax: Axes, part: pd.DataFrame, x: str) -> None:
 
 def _log_axis(ax: Axes, values: Sequence[float]) -> None:
     ax.set_xscale("log")
-    if len(values) <= 8:  # the stars between them need no ticks of their own
+    if len(values) <= 8:  # the stars between them get no ticks
         ax.set_xticks(values, [f"{v:g}" if v < 1000 else f"{v / 1000:g}k" for v in values])
         ax.minorticks_off()
 

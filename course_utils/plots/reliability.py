@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @house.house_style
 def plot_reliability(df: pd.DataFrame, bins: int = 5, finding: str | None = None) -> Figure:
-    """Reliability diagrams: how often a model is right when it says that it is so-and-so sure.
+    """Reliability diagrams: how often a model is right, against how sure it says it is.
 
     `df` has a row for each answered question, with the columns variant, form (of the question; a row of panels for
     each), confidence (the probability of the option chosen, 0 to 1) and right (bool). Each point is one of `bins`

@@ -29,7 +29,7 @@ def next_token_table(
     returns one (such as `qa_prompt`). Raises VocabularyMismatch (a ValueError) when the variants number their
     tokens differently.
     """
-    pair.require_same_vocabulary()
+    pair.require_same_vocabulary()  # a row of the table is a token id, which must mean the same in both
     for_instruct = pair.instruct.encode(prompt)
     if base_prompt is not None:
         for_base = pair.base.encode(base_text(base_prompt, prompt))
@@ -39,7 +39,7 @@ def next_token_table(
         "base": pair.base.next_token_logits(for_base),  # (vocab,)
         "instruct": pair.instruct.next_token_logits(for_instruct),  # (vocab,)
     }
-    probs = {name: row.softmax(-1).cpu() for name, row in logits.items()}
+    probs = {name: row.softmax(-1).cpu() for name, row in logits.items()}  # (vocab,), sums to 1
     # One variant's logits may be padded further than the other's; only tokens that both can write are compared.
     shared = min(len(row) for row in probs.values())
     best = [row[:shared].topk(min(k, shared)).indices.tolist() for row in probs.values()]
@@ -47,6 +47,7 @@ def next_token_table(
     union = {i for ids in best for i in ids}
     token_ids = sorted(union, key=lambda i: -max(float(row[i]) for row in probs.values()))
     columns = {"token": [pair.instruct.token_text(i) for i in token_ids], "token_id": token_ids}
+    # Ranks are counted over the whole vocabulary, not among the tokens shown.
     columns |= {f"prob_{name}": row[token_ids].tolist() for name, row in probs.items()}
     columns |= {f"rank_{name}": [rank_of(row, i) for i in token_ids] for name, row in probs.items()}
     return pd.DataFrame(columns)

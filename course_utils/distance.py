@@ -26,7 +26,7 @@ def weight_change(pair: "Pair") -> pd.DataFrame:
             f"one and {_shape(instruct, name)} in the other. Weights can be compared within one architecture only."
         )
     rows = []
-    with torch.inference_mode():
+    with torch.inference_mode():  # no gradient is kept for these differences
         for name, before in base.items():
             # In float32: the squares of small bfloat16 differences would be lost in the sum.
             start = before.float()
@@ -39,6 +39,7 @@ def weight_change(pair: "Pair") -> pd.DataFrame:
                     "kind": _kind(name),
                     "shape": tuple(before.shape),
                     "parameters": before.numel(),
+                    # Relative, because a large tensor moves farther than a small one at the same learning rate.
                     "relative_change": float(moved / start.norm()),
                 }
             )
@@ -50,6 +51,7 @@ def _shape(parameters: dict, name: str) -> tuple | None:
 
 
 def _kind(name: str) -> str:
+    # Names of Llama's kind (self_attn, mlp, input_layernorm, embed_tokens) and of GPT-2's (attn, mlp, ln_1, wte, wpe).
     if "norm" in name or re.search(r"\bln_", name):
         return "norm"
     if "embed" in name or re.search(r"\bw[tp]e\b", name):

@@ -50,9 +50,11 @@ def token_shift(
         raise ValueError(
             "With several prompts, base_prompt must be a function of the user's text, not one fixed text."
         )
+    # Greedy, so that "the base's first choice" and "what the instruct wrote" are the same kind of choice.
     answers = pair.instruct.complete_batch(prefixes, max_new_tokens, batch_size=batch_size, progress=progress)
     tables = []
     for one, prefix, answer in zip(prompts, prefixes, answers, strict=True):
+        # Without base_prompt the weights are all that differs: both read the same ids.
         base_prefix = prefix if base_prompt is None else pair.base.encode(base_text(base_prompt, one))
         table = _score_answer(pair, prefix, base_prefix, answer.token_ids)
         if not single:
@@ -110,6 +112,7 @@ def _instruct_ids(instruct: Variant, prompt: Prompt, system: str | None) -> list
 
 def _score_answer(pair: "Pair", prefix: list[int], base_prefix: list[int], answer: list[int]) -> pd.DataFrame:
     """Score one answer under both variants, each after its own prefix; see `token_shift` for the columns."""
+    # Both are iterators: a long answer's (positions, vocab) is never in memory as a whole.
     of_base = _answer_logprobs(pair.base, base_prefix, answer)
     of_instruct = _answer_logprobs(pair.instruct, prefix, answer)
     rows = []
@@ -124,7 +127,7 @@ def _score_answer(pair: "Pair", prefix: list[int], base_prefix: list[int], answe
                 "rank_base": rank,
                 "prob_base": float(base[token_id].exp()) if rank else 0.0,
                 "prob_instruct": float(instruct[token_id].exp()),
-                "kl": _kl(instruct, base),
+                "kl": _kl(instruct, base),  # of the whole distributions, not of the token written
                 "category": _category(rank),
             }
         )

@@ -20,6 +20,7 @@ def token_text(tokenizer: Any, token_id: int) -> str:
         return f"<unused {token_id}>"  # the model's vocabulary may be padded beyond the tokenizer's tokens
     text = tokenizer.decode([int(token_id)], clean_up_tokenization_spaces=False)
     if "\N{REPLACEMENT CHARACTER}" in text:
+        # Half a character, such as the first byte of an é: decoding loses which byte it was, the piece does not.
         codes = [_BYTE_OF.get(character) for character in piece]
         return text if None in codes else "".join(f"<0x{code:02X}>" for code in codes)
     if piece.startswith("\N{LOWER ONE EIGHTH BLOCK}") and not text.startswith(" "):

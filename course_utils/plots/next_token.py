@@ -38,7 +38,7 @@ def draw_next_token(table: pd.DataFrame, prompt: Any = None) -> Figure:
                 ax, text, (probability, place), (4, 0), fontsize=8, color=style.color, fontweight=weight
             )
     ax.set_yticks(range(len(rows)), [house.token_label(t) for t in rows["token"]])
-    ax.invert_yaxis()
+    ax.invert_yaxis()  # matplotlib counts upwards; the likeliest token belongs on top
     longest = min(1.0, max(0.05, 1.02 * float(highest.max())))
     ax.set_xlim(0, longest * 1.14)  # room for the numbers
     ax.set_xticks([tick for tick in ax.get_xticks() if 0 <= tick <= 1.0001])  # no probability is above 1

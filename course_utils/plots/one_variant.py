@@ -27,6 +27,7 @@ def plot_distribution(
         by = "temperature"
     house.require_columns(df, ["token", "prob", *([by] if by else [])], "Variant.next_token_probs")
     settings = list(dict.fromkeys(df[by])) if by else [None]
+    # Two tokens can look alike, so ids tell them apart where the table has them.
     key = "token_id" if "token_id" in df.columns else "token"
     order = list(df.groupby(key)["prob"].max().sort_values(ascending=False, kind="stable").index[:k])
     names = dict(zip(df[key], df["token"], strict=True))
@@ -35,6 +36,7 @@ def plot_distribution(
     style, tops = house.variant_style(variant), []
     for ax, setting in zip(axes, settings, strict=True):
         part = df[df[by] == setting] if by else df
+        # A setting such as top-k leaves tokens out of its table; their bars are empty, not missing.
         known = part.set_index(key)["prob"].astype(float).groupby(level=0).max()
         probability = known.reindex(order).fillna(0.0)
         tops.append((setting, float(probability.iloc[0])))
@@ -84,6 +86,7 @@ def plot_logprobs(df: pd.DataFrame, variant: str = "base", max_tokens: int = 60)
     fig, (ax,) = house.new_figure(3.6, width=max(house.WIDTH_INCHES, min(12.0, 0.24 * len(tokens) + 1.5)))
     means, width = [], 0.8 / len(parts)
     for number, (name, part) in enumerate(parts):
+        # The mean is over the whole text, and skips a first token that nothing predicts (NaN).
         surprise = -part["logprob"].astype(float)
         means.append((name, float(surprise.mean())))
         shown = surprise.iloc[:max_tokens].to_numpy()

@@ -159,6 +159,7 @@ def plot_shift_by_position(df: pd.DataFrame, max_position: int = 30) -> Figure:
     near = near[near["place"] <= max_position]
     grouped = near.groupby("place")["moved"].agg(["sum", "count"])
     rate = grouped["sum"] / grouped["count"]
+    # Far into the answers few are left, and the intervals say so.
     bounds = [wilson(s, n) for s, n in zip(grouped["sum"], grouped["count"], strict=True)]
     if "kl" in df:
         fig, axes = house.new_figure(4.6, rows=2, sharex=True, height_ratios=[3, 2])
@@ -168,6 +169,7 @@ def plot_shift_by_position(df: pd.DataFrame, max_position: int = 30) -> Figure:
         axes[1].grid(axis="y")
     else:
         fig, axes = house.new_figure(3.4)
+    # Lines between the points: the order of positions matters here.
     low, high = zip(*bounds, strict=True)
     looks = {"linestyle": "-", "markersize": 5, "linewidth": 1.2, "elinewidth": 1.2, "capsize": 2}
     panels.interval_marks(

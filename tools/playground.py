@@ -27,13 +27,13 @@ ROOT = Path(__file__).resolve().parent.parent
 WEB = ROOT / "web"
 PAGE = "playground.html"
 PAIR = tuple(Path(folder).name for folder in (PAIRS["pebble"].base, PAIRS["pebble"].instruct))
-ABOUT = {  # what the menus say of a rung of the ladder
-    "base": "base: has read documents",
-    "sft": "sft: then conversations",
-    "dpo": "instruct: then preferences (dpo)",
-    "rl": "rl: then a reward",
-    "chat": "chat: with a persona",
-}
+ABOUT = {
+    "dpo": "instruct (dpo)",
+    "chat": "chat persona",
+}  # what the menus call a rung, where its name says too little
+# A bfloat16's bits in two bytes: its exponent, and its sign with its fraction. Exponents pack well once they are apart.
+EXPONENT = bytes(bits >> 7 & 0xFF for bits in range(2**16))
+FRACTION = bytes(bits >> 8 & 0x80 | bits & 0x7F for bits in range(2**16))
 
 
 class ExportError(Exception):
@@ -49,7 +49,9 @@ def packed(folder: Path) -> bytes:
     Raises ExportError for weights that are not bfloat16, which could not be packed without loss.
     """
     if not (folder / "model.safetensors").is_file():
-        raise ExportError(f"{folder} holds no model.safetensors.\nNext: name the folder of the models with --models.")
+        raise ExportError(
+            f"{folder} holds no model.safetensors.\nNext: name the folder of the models with --models."
+        )
     tensors, numbers = read_safetensors(folder / "model.safetensors")
     generation = _json(folder / "generation_config.json")
     config = _json(folder / "config.json")
@@ -63,9 +65,11 @@ def packed(folder: Path) -> bytes:
         "tensors": tensors,
     }
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
-    exponents = bytes(number >> 7 & 0xFF for number in numbers)
-    fractions = bytes(number >> 8 & 0x80 | number & 0x7F for number in numbers)
-    return gzip.compress(struct.pack("<I", len(text)) + text + exponents + fractions, compresslevel=9, mtime=0)
+    exponents = bytes(map(EXPONENT.__getitem__, numbers))
+    fractions = bytes(map(FRACTION.__getitem__, numbers))
+    return gzip.compress(
+        struct.pack("<I", len(text)) + text + exponents + fractions, compresslevel=9, mtime=0
+    )
 
 
 def read_safetensors(path: Path) -> tuple[list[dict], array]:
@@ -75,7 +79,9 @@ def read_safetensors(path: Path) -> tuple[list[dict], array]:
     listed = {name: entry for name, entry in json.loads(data[8 : 8 + size]).items() if name != "__metadata__"}
     other = {entry["dtype"] for entry in listed.values()} - {"BF16"}
     if other:
-        raise ExportError(f"{path} holds weights of type {', '.join(sorted(other))}; the playground packs BF16 only.")
+        raise ExportError(
+            f"{path} holds weights of type {', '.join(sorted(other))}; the playground packs BF16 only."
+        )
     numbers = array("H", data[8 + size :])
     if sys.byteorder == "big":
         numbers.byteswap()
@@ -100,8 +106,14 @@ def settings(sizes: dict[str, int], lessons: str | None) -> dict:
         rung = name.rsplit("-", 1)[-1]
         style = variant_style(name)
         label = "instruct" if name == PAIR[1] else rung
-        about = ABOUT.get(rung, name)
-        models[name] = {"label": label, "about": about, "bytes": size, "color": style.color, "hatch": style.hatch[:1]}
+        about = ABOUT.get(rung, rung)
+        models[name] = {
+            "label": label,
+            "about": about,
+            "bytes": size,
+            "color": style.color,
+            "hatch": style.hatch[:1],
+        }
     return {
         "pair": [name for name in PAIR if name in sizes] or list(sizes)[:2],
         "models": models,
@@ -174,7 +186,9 @@ def page(told: dict, weights: dict[str, bytes] | None = None) -> str:
 
 def _safe(script: str, name: str) -> str:
     if "</script" in script or "<!--" in script:
-        raise ExportError(f"web/{name} holds a mark that would end its script element; write it in two parts.")
+        raise ExportError(
+            f"web/{name} holds a mark that would end its script element; write it in two parts."
+        )
     return script
 
 
@@ -211,9 +225,15 @@ def export_single(file: Path, models: Path = PEBBLE_MODELS, rungs: Sequence[str]
 def main(argv: list[str]) -> int:
     """Export the playground. 1: it could not be exported."""
     parser = argparse.ArgumentParser(description="Export the playground, a page in which Pebble runs.")
-    parser.add_argument("--to", type=Path, default=ROOT / "_playground", help="the folder (default: _playground)")
-    parser.add_argument("--single", type=Path, metavar="FILE", help="write one HTML file with everything in it instead")
-    parser.add_argument("--models", type=Path, default=PEBBLE_MODELS, help="the folder that holds the checkpoints")
+    parser.add_argument(
+        "--to", type=Path, default=ROOT / "_playground", help="the folder (default: _playground)"
+    )
+    parser.add_argument(
+        "--single", type=Path, metavar="FILE", help="write one HTML file with everything in it instead"
+    )
+    parser.add_argument(
+        "--models", type=Path, default=PEBBLE_MODELS, help="the folder that holds the checkpoints"
+    )
     parser.add_argument("--rungs", nargs="+", default=list(LADDER), metavar="NAME", help="which of them")
     options = parser.parse_args(argv)
     try:

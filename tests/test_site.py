@@ -13,7 +13,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from tools import badges, website
+from tools import badges, playground, website
 
 pytest_plugins = ["built_site"]
 
@@ -151,6 +151,54 @@ def test_the_search_finds_a_lesson_and_no_page_complains(site):
                 )
         browser.close()
     assert [text for text in said if "colab-badge" not in text and "badge_logo" not in text] == []
+
+
+@pytest.mark.slow
+def test_the_playgrounds_examples_lead_to_places_in_lessons(site):
+    folder, _ = site
+    links = [example["link"] for example in playground.examples("")]
+    assert links
+    for link in links:
+        file, _, place = link.partition("#")
+        assert place in page(folder / file).places, link
+
+
+@pytest.mark.slow
+def test_the_front_page_and_lessons_hold_the_playground(site):
+    folder, _ = site
+    assert f"{playground.PAGE}?inside" in page(folder / "index.html").links
+    for number in ("00", "01", "02", "03", "06"):
+        [lesson] = (folder / "notebooks").glob(f"{number}_*.html")
+        inside = [link for link in page(lesson).links if f"{playground.PAGE}?inside&" in link]
+        assert inside and all(link.endswith("&small") for link in inside), lesson.name
+        assert page(lesson).text.count("Try it here: ") == len(inside)
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+def test_the_playground_runs_in_the_front_page_and_in_a_lesson_from_disk(site):
+    api = pytest.importorskip("playwright.sync_api", reason="the playwright package is not installed")
+    if CHROMIUM is None:
+        pytest.skip("no chromium on this machine")
+    folder, _ = site
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        view = browser.new_page(viewport={"width": 390, "height": 844})
+        view.goto((folder / "index.html").as_uri())
+        bars = view.frame_locator("iframe.playground").locator("#bars")
+        bars.wait_for(timeout=120_000)
+        frame = view.locator("iframe.playground")
+        assert (
+            frame.evaluate("it => it.offsetHeight") > 1000
+        )  # as tall as what it holds, and not a page in a page
+        view.goto((folder / "notebooks" / "02_two_variants_one_architecture.html").as_uri())
+        folded = view.locator("details.try-here")
+        folded.locator("summary").click()
+        shown = folded.frame_locator("iframe.playground")
+        shown.locator("#bars").wait_for(timeout=120_000)
+        assert shown.locator("#text").input_value() == "The capital of France is"
+        assert shown.locator("#examples").is_hidden() and shown.locator("#write").is_visible()
+        browser.close()
 
 
 # -- what is prepared -----------------------------------------------------------------------------------------

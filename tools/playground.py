@@ -13,6 +13,7 @@ import json
 import re
 import struct
 import sys
+import urllib.parse
 from array import array
 from collections.abc import Sequence
 from pathlib import Path
@@ -68,7 +69,7 @@ def packed(folder: Path) -> bytes:
     exponents = bytes(map(EXPONENT.__getitem__, numbers))
     fractions = bytes(map(FRACTION.__getitem__, numbers))
     return gzip.compress(
-        struct.pack("<I", len(text)) + text + exponents + fractions, compresslevel=9, mtime=0
+        struct.pack("<I", len(text)) + text + exponents + fractions, compresslevel=6, mtime=0
     )
 
 
@@ -141,6 +142,14 @@ def examples(lessons: str | None = None) -> list[dict]:
         elif address.repository:
             example["link"] = f"{address.url}/blob/{address.tag}/notebooks/{file.name}"
     return found
+
+
+def query(state: dict) -> str:
+    """The part of an address that holds a state of the page, such as an example's."""
+    plain = {"chat": False, "user": ""} | state  # the page starts as a chat with a question in it
+    return urllib.parse.urlencode(
+        {name: int(value) if isinstance(value, bool) else value for name, value in plain.items()}
+    )
 
 
 def lesson_section(number: str, heading: str) -> tuple[Path, str]:

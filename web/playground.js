@@ -151,7 +151,8 @@ function bounded(name, value) {
   return Math.min(Number(box.max), Math.max(Number(box.min), box.step === "1" ? Math.round(value) : value));
 }
 
-let state = fromFragment(location.hash.slice(1));
+/* A link holds the state after its #; a page that shows this one in a frame may put it after the ? as well. */
+let state = fromFragment(location.hash.slice(1) || location.search.slice(1));
 let example = null; // the one that was clicked last, until something is typed
 const past = [];
 let typing = null; // the field being typed into: a run of keystrokes is one step to undo
@@ -508,30 +509,40 @@ async function copyLink() {
 
 /* Light, dark, or as the system is: kept under the name that the lessons' pages use. */
 function theme() {
-  let kept = "auto";
-  try {
-    kept = localStorage.getItem("theme") ?? "auto";
-  } catch {
-    // No storage here; then the system's choice holds until the button is pressed.
-  }
-  const dark = () => (kept === "auto" ? matchMedia("(prefers-color-scheme: dark)").matches : kept === "dark");
+  let chosen = null; // where a page may keep nothing, the choice holds for this page
+  const kept = () => {
+    try {
+      return chosen ?? localStorage.getItem("theme") ?? "auto";
+    } catch {
+      return "auto";
+    }
+  };
+  const dark = () => (kept() === "auto" ? matchMedia("(prefers-color-scheme: dark)").matches : kept() === "dark");
   const show = () => (document.documentElement.dataset.theme = dark() ? "dark" : "light");
   show();
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", show);
+  window.addEventListener("storage", show); // the page around this one, or another tab
   $("theme").addEventListener("click", () => {
-    kept = dark() ? "light" : "dark";
-    show();
+    chosen = dark() ? "light" : "dark";
     try {
-      localStorage.setItem("theme", kept);
+      localStorage.setItem("theme", chosen);
+      chosen = null;
     } catch {
-      // It holds for this page only.
+      // `chosen` remembers it.
     }
+    show();
   });
 }
 
 if (SETTINGS.home) $("home").href = SETTINGS.home;
-document.documentElement.classList.toggle("inside", new URLSearchParams(location.search).has("inside"));
+/* ?inside: without what a page around it says already; ?small: without examples and knobs, for a place in a lesson. */
+for (const way of ["inside", "small"]) {
+  document.documentElement.classList.toggle(way, new URLSearchParams(location.search).has(way));
+}
+if (parent !== window) {
+  new ResizeObserver(() => parent.postMessage({ playgroundHeight: document.body.scrollHeight }, "*")).observe(document.body);
+}
 theme();
 connect();
-example = location.hash.length > 1 ? null : (SETTINGS.examples.find((one) => one.state.user === START.user) ?? null);
+example = toFragment(state) ? null : (SETTINGS.examples.find((one) => one.state.user === START.user) ?? null);
 update();

@@ -541,6 +541,8 @@ def test_both_write_what_python_writes_and_the_map_has_its_ranks(opened, server,
     assert [int(text.split()[-1]) for text in shown] == shift.rank_base.tolist()
     said = view.locator("#map .place").last.get_attribute("aria-label")
     assert "probability of an end here" in said and shift.category.iloc[-1] in said
+    view.locator("#user").fill("Another question?")  # what was written belongs to the question before
+    assert view.locator("#written-left").text_content() == "" and view.locator("#map-part").is_hidden()
 
 
 @pytest.mark.browser
@@ -593,7 +595,8 @@ def test_the_page_fits_and_axe_finds_nothing_serious(theme, width, opened, serve
     view = opened(
         f"{server}/{playground.PAGE}#limit=12", viewport={"width": width, "height": 844}, color_scheme=theme
     )
-    view.get_by_role("button", name="Write both to the end").click()
+    view.get_by_role("button", name="Write ↓").click()
     view.locator("#map-part").wait_for()
+    assert view.locator("#write").evaluate("it => it === document.activeElement")
     assert view.evaluate("document.documentElement.scrollWidth") <= width
     assert axe.violations(view) == []

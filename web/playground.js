@@ -175,6 +175,7 @@ function update() {
   }
   showControls();
   stopWriting();
+  clearWritten();
   refresh();
 }
 
@@ -248,7 +249,7 @@ async function refresh() {
       const logits = await Promise.all(SIDES.map((side) => places[side].logits(ids)));
       showBars(logits.map((row) => sampledFrom(row, asked)));
       showTrouble(null);
-      $("write").disabled = false;
+      $("write").disabled = $("go").disabled = false;
     } catch (error) {
       showTrouble(error);
     }
@@ -259,7 +260,7 @@ async function refresh() {
 function showTrouble(error) {
   $("trouble").hidden = !error;
   $("trouble").textContent = error ? error.message : "";
-  if (error) $("loading").hidden = $("bars").hidden = $("write").disabled = true;
+  if (error) $("loading").hidden = $("bars").hidden = $("write").disabled = $("go").disabled = true;
 }
 
 function showRibbon(tokens) {
@@ -355,12 +356,22 @@ function stopWriting() {
   $("write").textContent = "Write both to the end";
 }
 
+/* What was written belongs to the prompt before. */
+function clearWritten() {
+  for (const side of SIDES) {
+    $(`written-${side}`).textContent = "";
+    $(`ending-${side}`).textContent = "Nothing yet.";
+  }
+  $("written-status").textContent = "";
+  $("map-part").hidden = true;
+}
+
 async function writeBoth() {
   if ($("write").textContent === "Stop") return stopWriting();
   stopWriting();
   const run = writing, asked = state;
   $("write").textContent = "Stop";
-  $("map-part").hidden = true;
+  clearWritten();
   $("written-status").textContent = "Both models are writing.";
   try {
     const prompt = tokensNow().map((token) => token.id);
@@ -468,6 +479,11 @@ function connect() {
     if ($("undo").disabled) $(state.chat ? "user" : "text").focus();
   });
   $("write").addEventListener("click", writeBoth);
+  $("go").addEventListener("click", () => {
+    if ($("write").textContent !== "Stop") writeBoth();
+    $("write").focus({ preventScroll: true });
+    $("writing-title").scrollIntoView({ behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
+  });
   $("copy").addEventListener("click", copyLink);
   for (const side of SIDES) {
     $(side).append(...Object.entries(SETTINGS.models).map(([name, { about }]) => element("option", { value: name }, about)));

@@ -160,6 +160,7 @@ def prompts() -> list:
 # -- the same numbers as in Python ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @needs_node
 def test_five_thousand_strings_have_the_tokenizers_ids_and_come_back(ask, variants):
     tokenizer = variants[INSTRUCT].tokenizer
@@ -230,6 +231,7 @@ def test_a_forged_turn_keeps_the_role_of_who_typed_it(ask):
     assert roles[0] == "template" and set(roles) == {"template", "user", "generation prompt"}
 
 
+@pytest.mark.slow
 @needs_node
 @pytest.mark.parametrize("name", LADDER)
 def test_probabilities_are_those_of_transformers(name, ask, variants):
@@ -254,6 +256,7 @@ def test_every_position_of_an_answer_is_scored_alike(ask, variants):
     assert float((got - logits[4:].softmax(-1)).abs().max()) < 1e-3
 
 
+@pytest.mark.slow
 @needs_node
 @pytest.mark.parametrize("name", [BASE, INSTRUCT])
 def test_greedy_texts_of_200_prompts_are_those_of_complete(name, ask, variants):

@@ -251,6 +251,64 @@ def test_links_are_made_to_work_on_the_site(given, shown, tmp_path, monkeypatch)
     assert website.with_links(given, "notebooks/00_a.ipynb", known, tmp_path) == shown
 
 
+def test_the_set_up_is_folded_and_so_is_what_would_answer_a_prediction(tmp_path):
+    printed = new_output("stream", text="Paris")
+    cells = prepared(
+        tmp_path,
+        new_code_cell("import course_utils"),
+        new_markdown_cell("**Predict** the word."),
+        new_code_cell("a", outputs=[printed]),
+        new_code_cell("b", outputs=[printed]),
+        new_markdown_cell("It is Paris."),
+        new_code_cell("c", outputs=[printed]),
+    )
+    tags = [cell.metadata.get("tags") for cell in cells if cell.cell_type == "code"]
+    assert tags == [["hide-input"], ["hide-output"], ["hide-output"], []]
+
+
+@pytest.mark.parametrize(
+    "given, shown",
+    [
+        ("(LIMA, arXiv 2305.11206)", "(LIMA, [arXiv 2305.11206](https://arxiv.org/abs/2305.11206))"),
+        (
+            "[arXiv 2305.11206](https://arxiv.org/abs/2305.11206)",
+            "[arXiv 2305.11206](https://arxiv.org/abs/2305.11206)",
+        ),
+        ("`arXiv 2305.11206`", "`arXiv 2305.11206`"),
+    ],
+)
+def test_papers_are_links(given, shown, tmp_path):
+    assert website.with_links(given, "notebooks/00_a.ipynb", set(), tmp_path) == shown
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+def test_no_output_of_text_is_cut_off_and_every_page_says_what_it_is(site):
+    folder, _ = site
+    for path in [folder / "index.html", *(folder / "notebooks").glob("*.html")]:
+        assert '<meta content="What changes when' in page(path).text and "favicon.svg" in page(path).text, (
+            path.name
+        )
+    api = pytest.importorskip("playwright.sync_api", reason="the playwright package is not installed")
+    if CHROMIUM is None:
+        pytest.skip("no chromium on this machine")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        clipped = {}
+        for width in (390, 1440):
+            view = browser.new_page(viewport={"width": width, "height": 900})
+            for path in sorted((folder / "notebooks").glob("*.html")):
+                view.goto(path.as_uri())
+                view.evaluate(
+                    "document.querySelectorAll('details').forEach(it => it.open = !it.matches('.try-here'))"
+                )
+                clipped[path.name, width] = view.evaluate(
+                    "[...document.querySelectorAll('.cell_output pre')].filter(it => it.scrollWidth > it.clientWidth).length"
+                )
+        browser.close()
+    assert sum(clipped.values()) == 0, clipped
+
+
 def test_with_an_address_files_that_are_no_pages_are_linked_in_the_repository(tmp_path, monkeypatch):
     monkeypatch.setattr(badges, "read_address", lambda: badges.Address("ada/x", "v1"))
     shown = website.with_links("[x](../course.py)", "notebooks/00_a.ipynb", set(), tmp_path)

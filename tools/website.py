@@ -39,8 +39,15 @@ STYLE, SCRIPT = Path(__file__).with_name("website.css"), Path(__file__).with_nam
 LINK = re.compile(r"(?<!!)\[([^\]\[]*(?:\[[^\]]*\][^\]\[]*)*)\]\(([^)\s]+)\)")
 IMAGE = re.compile(r"!\[([^\]]*)\]\(([^)\s]+)\)")
 
+ARXIV = re.compile(r"(?<![\[/\w])arXiv[ :](\d{4}\.\d{4,5})(?!\])")
+FAVICON = """\
+<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect x="1" y="2" width="9" height="5" rx="1" fill="#0072B2"/>
+<rect x="1" y="9" width="14" height="5" rx="1" fill="#D55E00"/></svg>
+"""
+
 CONF = """\
 project = "Base vs Instruct"
+DESCRIPTION = "What changes when a base language model becomes an instruct model: measured, in the page and in notebooks."
 author = "The authors of Base vs Instruct"
 extensions = ["myst_nb"]
 html_theme = "furo"
@@ -54,7 +61,16 @@ html_show_search_summary = False  # it would read the pages by a request, which 
 html_use_index = False
 html_show_copyright = False
 exclude_patterns = ["_static"]
+html_favicon = "_static/favicon.svg"
+myst_html_meta = {
+    "description": DESCRIPTION,
+    "property=og:title": project,
+    "property=og:description": DESCRIPTION,
+    "property=og:type": "website",
+}
 nb_execution_mode = "off"
+nb_code_prompt_show = "Show the {type}"
+nb_code_prompt_hide = "Hide the {type}"
 nb_merge_streams = True
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 4
@@ -183,6 +199,7 @@ def stage(source: Path, chosen: list[Path], with_playground: bool = False) -> No
     (source / "conf.py").write_text(CONF, encoding="utf-8")
     for file in (STYLE, SCRIPT):
         shutil.copy(file, source / "_static")
+    (source / "_static" / "favicon.svg").write_text(FAVICON, encoding="utf-8")
     names = [f"{path.parent.name}/{path.name}" for path in chosen]
     references = [name for name in references_there() if len(chosen) > 1]
     known = {*names, *references, "README.md"}
@@ -240,11 +257,27 @@ def prepared(
             if "image/png" in output.get("data", {}):
                 below = cells[number + 1].source if number + 1 < len(cells) else ""
                 show_figure(output, below, name, figures)
+    fold(cells)
     title, *rest = cells[0].source.split("\n")
     note = f"*Reading time about {reading_minutes(cells)} minutes.*"
     cells[0].source = "\n".join([title, "", note, *rest])
     notebook.cells = cells
     return notebook
+
+
+def fold(cells: list) -> None:
+    """Fold the set-up (the first code cell, where it shows nothing), and what would answer a *Predict* before it is made."""
+    predicting, first = False, True
+    for cell in cells:
+        if cell.cell_type == "markdown":
+            predicting = "**Predict" in cell.source
+        elif cell.cell_type == "code":
+            tags = cell.metadata.setdefault("tags", [])
+            if predicting and cell.get("outputs"):
+                tags.append("hide-output")
+            elif first and not cell.get("outputs"):
+                tags.append("hide-input")
+            first = False
 
 
 def with_try_here(cells: list, file: str) -> list:
@@ -346,7 +379,10 @@ def with_links(text: str, name: str, known: set[str], source: Path) -> str:
         return found[1]
 
     parts = re.split(r"(```.*?```|`[^`\n]*`)", text, flags=re.S)  # what stands in code is shown as it is
-    parts[::2] = [LINK.sub(link, IMAGE.sub(picture, part)) for part in parts[::2]]
+    parts[::2] = [
+        ARXIV.sub(r"[arXiv \1](https://arxiv.org/abs/\1)", LINK.sub(link, IMAGE.sub(picture, part)))
+        for part in parts[::2]
+    ]
     return "".join(parts)
 
 

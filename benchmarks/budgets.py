@@ -177,7 +177,7 @@ def distribution(options: argparse.Namespace) -> list[Row]:
 
 
 def in_turns(*functions: Callable[[], None], repeats: int) -> list[list[float]]:
-    """Seconds of each call, one list per function; alternating, so that a slow moment of the machine meets all alike."""
+    """Seconds of each call, one list per function; in turns, so that a slow moment of the machine meets all alike."""
     times: list[list[float]] = [[] for _ in functions]
     for function in functions * 5:
         function()

@@ -13,7 +13,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from tools import badges, website
+from tools import badges, playground, website
 
 pytest_plugins = ["built_site"]
 
@@ -153,6 +153,54 @@ def test_the_search_finds_a_lesson_and_no_page_complains(site):
     assert [text for text in said if "colab-badge" not in text and "badge_logo" not in text] == []
 
 
+@pytest.mark.slow
+def test_the_playgrounds_examples_lead_to_places_in_lessons(site):
+    folder, _ = site
+    links = [example["link"] for example in playground.examples("")]
+    assert links
+    for link in links:
+        file, _, place = link.partition("#")
+        assert place in page(folder / file).places, link
+
+
+@pytest.mark.slow
+def test_the_front_page_and_lessons_hold_the_playground(site):
+    folder, _ = site
+    assert f"{playground.PAGE}?inside" in page(folder / "index.html").links
+    for number in ("00", "01", "02", "03", "06"):
+        [lesson] = (folder / "notebooks").glob(f"{number}_*.html")
+        inside = [link for link in page(lesson).links if f"{playground.PAGE}?inside&" in link]
+        assert inside and all(link.endswith("&small") for link in inside), lesson.name
+        assert page(lesson).text.count("Try it here: ") == len(inside)
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+def test_the_playground_runs_in_the_front_page_and_in_a_lesson_from_disk(site):
+    api = pytest.importorskip("playwright.sync_api", reason="the playwright package is not installed")
+    if CHROMIUM is None:
+        pytest.skip("no chromium on this machine")
+    folder, _ = site
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        view = browser.new_page(viewport={"width": 390, "height": 844})
+        view.goto((folder / "index.html").as_uri())
+        bars = view.frame_locator("iframe.playground").locator("#bars")
+        bars.wait_for(timeout=120_000)
+        frame = view.locator("iframe.playground")
+        assert (
+            frame.evaluate("it => it.offsetHeight") > 1000
+        )  # as tall as what it holds, and not a page in a page
+        view.goto((folder / "notebooks" / "02_two_variants_one_architecture.html").as_uri())
+        folded = view.locator("details.try-here")
+        folded.locator("summary").click()
+        shown = folded.frame_locator("iframe.playground")
+        shown.locator("#bars").wait_for(timeout=120_000)
+        assert shown.locator("#text").input_value() == "The capital of France is"
+        assert shown.locator("#examples").is_hidden() and shown.locator("#write").is_visible()
+        browser.close()
+
+
 # -- what is prepared -----------------------------------------------------------------------------------------
 
 
@@ -201,6 +249,65 @@ def test_links_are_made_to_work_on_the_site(given, shown, tmp_path, monkeypatch)
     monkeypatch.setattr(badges, "read_address", lambda: badges.Address("", "v1"))
     known = {"notebooks/01_b.ipynb", "exercises/01_b.ipynb", "README.md"}
     assert website.with_links(given, "notebooks/00_a.ipynb", known, tmp_path) == shown
+
+
+def test_the_set_up_is_folded_and_so_is_what_would_answer_a_prediction(tmp_path):
+    printed = new_output("stream", text="Paris")
+    cells = prepared(
+        tmp_path,
+        new_code_cell("import course_utils"),
+        new_markdown_cell("**Predict** the word."),
+        new_code_cell("a", outputs=[printed]),
+        new_code_cell("b", outputs=[printed]),
+        new_markdown_cell("It is Paris."),
+        new_code_cell("c", outputs=[printed]),
+    )
+    tags = [cell.metadata.get("tags") for cell in cells if cell.cell_type == "code"]
+    assert tags == [["hide-input"], ["hide-output"], ["hide-output"], []]
+
+
+@pytest.mark.parametrize(
+    "given, shown",
+    [
+        ("(LIMA, arXiv 2305.11206)", "(LIMA, [arXiv 2305.11206](https://arxiv.org/abs/2305.11206))"),
+        (
+            "[arXiv 2305.11206](https://arxiv.org/abs/2305.11206)",
+            "[arXiv 2305.11206](https://arxiv.org/abs/2305.11206)",
+        ),
+        ("`arXiv 2305.11206`", "`arXiv 2305.11206`"),
+    ],
+)
+def test_papers_are_links(given, shown, tmp_path):
+    assert website.with_links(given, "notebooks/00_a.ipynb", set(), tmp_path) == shown
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+def test_no_output_of_text_is_cut_off_and_every_page_says_what_it_is(site):
+    folder, _ = site
+    for path in [folder / "index.html", *(folder / "notebooks").glob("*.html")]:
+        assert '<meta content="What changes when' in page(path).text and "favicon.svg" in page(path).text, (
+            path.name
+        )
+    api = pytest.importorskip("playwright.sync_api", reason="the playwright package is not installed")
+    if CHROMIUM is None:
+        pytest.skip("no chromium on this machine")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        clipped = {}
+        for width in (390, 1440):
+            view = browser.new_page(viewport={"width": width, "height": 900})
+            for path in sorted((folder / "notebooks").glob("*.html")):
+                view.goto(path.as_uri())
+                view.evaluate(
+                    "document.querySelectorAll('details').forEach(it => it.open = !it.matches('.try-here'))"
+                )
+                clipped[path.name, width] = view.evaluate(
+                    "[...document.querySelectorAll('.cell_output pre')]"
+                    ".filter(it => it.scrollWidth > it.clientWidth).length"
+                )
+        browser.close()
+    assert sum(clipped.values()) == 0, clipped
 
 
 def test_with_an_address_files_that_are_no_pages_are_linked_in_the_repository(tmp_path, monkeypatch):

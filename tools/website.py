@@ -3,7 +3,9 @@
 Sphinx builds the pages from the committed notebooks, with their results as they are (nothing is executed): myst-nb
 reads them, furo gives navigation, search, previous and next. What is prepared here first: the set-up cell for Colab is
 left out, each figure gets its alt text, each page its reading time, and links to files that are not pages lead to the
-repository, if the course has a public address (tools/address.json), or become plain text.
+repository, if the course has a public address (tools/address.json), or become plain text. The playground
+(tools/playground.py) is exported beside the pages: the front page holds it, and so does each section of a lesson that
+an example of it belongs to.
 
 The result needs no server and no network: open _site/index.html.
 """
@@ -13,6 +15,7 @@ import base64
 import hashlib
 import html
 import importlib.util
+import json
 import math
 import os
 import re
@@ -26,31 +29,48 @@ import nbformat
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tools import badges, notebooks
+from tools import badges, notebooks, playground
 
 ROOT = notebooks.ROOT
 VENV = ROOT / ".venv-site"
 NEEDS = ("sphinx", "myst_nb", "furo", "latex2mathml")
 WORDS_A_MINUTE, SECONDS_A_CODE_LINE = 200, 3
-STYLE = Path(__file__).with_name("website.css")
+STYLE, SCRIPT = Path(__file__).with_name("website.css"), Path(__file__).with_name("website.js")
 LINK = re.compile(r"(?<!!)\[([^\]\[]*(?:\[[^\]]*\][^\]\[]*)*)\]\(([^)\s]+)\)")
 IMAGE = re.compile(r"!\[([^\]]*)\]\(([^)\s]+)\)")
 
+ARXIV = re.compile(r"(?<![\[/\w])arXiv[ :](\d{4}\.\d{4,5})(?!\])")
+FAVICON = """\
+<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect x="1" y="2" width="9" height="5" rx="1" fill="#0072B2"/>
+<rect x="1" y="9" width="14" height="5" rx="1" fill="#D55E00"/></svg>
+"""
+
 CONF = """\
 project = "Base vs Instruct"
+DESCRIPTION = "What changes when a base language model becomes an instruct model: measured, in the page and in notebooks."
 author = "The authors of Base vs Instruct"
 extensions = ["myst_nb"]
 html_theme = "furo"
 html_title = project
 html_static_path = ["_static"]
 html_css_files = ["website.css"]
+html_js_files = ["website.js"]
 html_copy_source = False
 html_show_sourcelink = False
 html_show_search_summary = False  # it would read the pages by a request, which no browser allows for files
 html_use_index = False
 html_show_copyright = False
 exclude_patterns = ["_static"]
+html_favicon = "_static/favicon.svg"
+myst_html_meta = {
+    "description": DESCRIPTION,
+    "property=og:title": project,
+    "property=og:description": DESCRIPTION,
+    "property=og:type": "website",
+}
 nb_execution_mode = "off"
+nb_code_prompt_show = "Show the {type}"
+nb_code_prompt_hide = "Hide the {type}"
 nb_merge_streams = True
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 4
@@ -110,7 +130,8 @@ def sphinx_python(install: bool) -> Path | None:
 def build(to: Path, python: Path, chosen: list[Path] | None = None) -> str:
     """Build the site into the folder `to`, which is replaced; returns Sphinx's warnings.
 
-    `chosen` are the notebooks to put in (default: all lessons and exercises). Raises SiteError when Sphinx fails.
+    `chosen` are the notebooks to put in (default: all lessons and exercises, and the playground). Raises SiteError when
+    Sphinx fails.
     """
     if to.exists() and any(to.iterdir()) and not (to / "searchindex.js").exists():
         raise SiteError(
@@ -118,7 +139,7 @@ def build(to: Path, python: Path, chosen: list[Path] | None = None) -> str:
         )
     with tempfile.TemporaryDirectory() as folder:
         source, fresh = Path(folder, "source"), Path(folder, "html")
-        stage(source, pages() if chosen is None else chosen)
+        stage(source, pages() if chosen is None else chosen, with_playground=chosen is None)
         command = [str(python), "-m", "sphinx", "-q", "-b", "html", str(source), str(fresh)]
         env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
@@ -132,6 +153,8 @@ def build(to: Path, python: Path, chosen: list[Path] | None = None) -> str:
         if to.exists():
             shutil.rmtree(to)
         shutil.copytree(fresh, to)
+    if chosen is None:
+        playground.export(to, lessons="")
     return done.stderr.replace(str(source) + os.sep, "")
 
 
@@ -169,23 +192,33 @@ def pages() -> list[Path]:
 # --- what Sphinx reads ----------------------------------------------------------------------------------------
 
 
-def stage(source: Path, chosen: list[Path]) -> None:
+def stage(source: Path, chosen: list[Path], with_playground: bool = False) -> None:
     """Write the prepared notebooks, the front page and the settings into the folder `source`."""
     figures = source / "_static" / "figures"
     figures.mkdir(parents=True)
     (source / "conf.py").write_text(CONF, encoding="utf-8")
-    shutil.copy(STYLE, source / "_static")
+    for file in (STYLE, SCRIPT):
+        shutil.copy(file, source / "_static")
+    (source / "_static" / "favicon.svg").write_text(FAVICON, encoding="utf-8")
     names = [f"{path.parent.name}/{path.name}" for path in chosen]
     references = [name for name in references_there() if len(chosen) > 1]
     known = {*names, *references, "README.md"}
     for path, name in zip(chosen, names, strict=True):
         (source / name).parent.mkdir(exist_ok=True)
-        notebooks.write(prepared(notebooks.read(path), name, known, figures), source / name)
+        notebook = prepared(notebooks.read(path), name, known, figures)
+        if with_playground and path.parent.name == "notebooks":
+            notebook.cells = with_try_here(notebook.cells, path.name)
+        notebooks.write(notebook, source / name)
     for name in references:
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         text = (ROOT / name).read_text(encoding="utf-8")
         (source / name).write_text(with_links(text, name, known, source), encoding="utf-8")
-    (source / "index.md").write_text(front_page(names, references, known, source), encoding="utf-8")
+    front = front_page(names, references, known, source)
+    if with_playground:
+        title, first, rest = front.split("\n\n", 2)
+        shown = frame("", "", "The playground: a base and an instruct model side by side")
+        front = f"{title}\n\n{first}\n\n{shown}\n\n{rest}"
+    (source / "index.md").write_text(front, encoding="utf-8")
 
 
 def references_there() -> list[str]:
@@ -224,11 +257,64 @@ def prepared(
             if "image/png" in output.get("data", {}):
                 below = cells[number + 1].source if number + 1 < len(cells) else ""
                 show_figure(output, below, name, figures)
+    fold(cells)
     title, *rest = cells[0].source.split("\n")
     note = f"*Reading time about {reading_minutes(cells)} minutes.*"
     cells[0].source = "\n".join([title, "", note, *rest])
     notebook.cells = cells
     return notebook
+
+
+def fold(cells: list) -> None:
+    """Fold the set-up (the first code cell, where it shows nothing), and what would answer a *Predict* before it is made."""
+    predicting, first = False, True
+    for cell in cells:
+        if cell.cell_type == "markdown":
+            predicting = "**Predict" in cell.source
+        elif cell.cell_type == "code":
+            tags = cell.metadata.setdefault("tags", [])
+            if predicting and cell.get("outputs"):
+                tags.append("hide-output")
+            elif first and not cell.get("outputs"):
+                tags.append("hide-input")
+            first = False
+
+
+def with_try_here(cells: list, file: str) -> list:
+    """The cells of the lesson `file` with a folded playground at the end of each section that an example belongs to."""
+    listed = json.loads((playground.WEB / "examples.json").read_text(encoding="utf-8"))
+    ends: dict[int, str] = {}
+    for example in listed:
+        path, title = playground.lesson_section(example["lesson"], example["section"])
+        if path.name != file:
+            continue
+        headings = [
+            i
+            for i, cell in enumerate(cells)
+            if cell.cell_type == "markdown" and re.search(r"^#", cell.source, re.M)
+        ]
+        start = next(i for i in headings if title in re.sub(r"[*`]", "", cells[i].source))
+        end = next((i for i in headings if i > start), len(cells))
+        ends.setdefault(end, try_here(example))  # one per section: the first example
+    found = []
+    for i in range(len(cells) + 1):
+        if i in ends:
+            found.append(nbformat.v4.new_markdown_cell(ends[i]))
+        found += cells[i : i + 1]
+    return found
+
+
+def try_here(example: dict) -> str:
+    """A folded playground in HTML, with an example's prompt in it; nothing is loaded before it is opened."""
+    name = html.escape(example["name"])
+    shown = frame("../", playground.query(example["state"]) + "&small", f"Playground: {name}")
+    return f'<details class="try-here"><summary>Try it here: {name}</summary>{shown}</details>'
+
+
+def frame(up: str, state: str, title: str) -> str:
+    """An <iframe> with the playground, which lies `up` from the page, as one line of HTML."""
+    address = html.escape(f"{up}{playground.PAGE}?inside" + (f"&{state}" if state else ""))
+    return f'<iframe class="playground" loading="lazy" src="{address}" title="{html.escape(title)}"></iframe>'
 
 
 def show_figure(output: nbformat.NotebookNode, below: str, name: str, figures: Path) -> None:
@@ -293,7 +379,10 @@ def with_links(text: str, name: str, known: set[str], source: Path) -> str:
         return found[1]
 
     parts = re.split(r"(```.*?```|`[^`\n]*`)", text, flags=re.S)  # what stands in code is shown as it is
-    parts[::2] = [LINK.sub(link, IMAGE.sub(picture, part)) for part in parts[::2]]
+    parts[::2] = [
+        ARXIV.sub(r"[arXiv \1](https://arxiv.org/abs/\1)", LINK.sub(link, IMAGE.sub(picture, part)))
+        for part in parts[::2]
+    ]
     return "".join(parts)
 
 

@@ -20,7 +20,7 @@ _NAMES = {
     ),
     "next_token": "draw_next_token",
     "one_variant": "plot_distribution plot_logprobs",
-    "shift": "plot_shift_by_position plot_token_shift",
+    "shift": "SHIFT_CATEGORIES plot_shift_by_position plot_token_shift",
     "distance": "plot_weight_change",
     "rates": "plot_behaviours plot_rates plot_scoreboard",
     "runs": "plot_runs",

@@ -693,9 +693,7 @@ def kept_facts(variant: Variant, rng: Random, n: int = TOLD) -> float:
     facts = draw_facts(rng, n, lambda fact: _never_asked(fact) and openings(fact.relation))
     begun = [fact.fill(openings(fact.relation)[0]) for fact in facts]
     written = variant.complete_batch(begun, max_new_tokens=12, progress=False)
-    return (
-        sum(says(done.text.split("\n")[0], fact.value) for done, fact in zip(written, facts)) / n
-    )
+    return sum(says(done.text.split("\n")[0], fact.value) for done, fact in zip(written, facts)) / n
 
 
 def _returned(answer, base: Variant, examples: list, old: list[str]) -> Variant:

@@ -586,7 +586,11 @@ def hand_on(command: str, arguments: Sequence[str]) -> int:
     home = HANDED_ON[command][0]
     what = [str(ROOT / home)] if home.endswith(".py") else ["-m", home]
     python = ensure_environment("lab")
-    return hand_over([str(python), *what, *arguments], course_environment(python), os.getcwd())
+    env = course_environment(python)
+    if env.get("COURSE_CHECKS"):
+        # Kernels start in other folders; the name counts from where the command was given, as paths do.
+        env["COURSE_CHECKS"] = os.path.abspath(env["COURSE_CHECKS"])
+    return hand_over([str(python), *what, *arguments], env, os.getcwd())
 
 
 # --- the command line ----------------------------------------------------------------------------------------

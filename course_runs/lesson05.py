@@ -126,7 +126,7 @@ ANSWERS_OF_ITS_OWN = (
 
 
 def asks(line: str) -> bool:
-    """The line is a question or a request; "I need …" is one, an assistant's own "I think …" is not."""
+    """The line is a question or a request; "I need …" is one, an assistant's own "I think …" is none."""
     return judges.asks(line) and (line.endswith("?") or not line.startswith(ANSWERS_OF_ITS_OWN))
 
 

@@ -472,9 +472,12 @@ def test_other_commands_get_what_was_typed_from_the_folder_where_it_was(
     monkeypatch.setenv("COURSE_PYTHON", "")
     folder = tmp_path_factory.mktemp("elsewhere")
     monkeypatch.chdir(folder)
+    monkeypatch.setenv("COURSE_CHECKS", "private")
     assert course.module.main(["exercises", "--use-current-python", "--to", "there", "--help"]) == 5
     script = str(course.folder / "tools" / "exercises.py")
-    assert told[0][0] == ["python", script, "--to", "there", "--help"] and told[0][2] == str(folder)
+    command, env, where = told[0]
+    assert command == ["python", script, "--to", "there", "--help"] and where == str(folder)
+    assert env["COURSE_CHECKS"] == str(folder / "private")
     assert os.environ["COURSE_PYTHON"] == "/this/python"
 
 

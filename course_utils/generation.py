@@ -15,7 +15,7 @@ import torch
 
 
 @dataclass
-class Row:
+class Draft:
     """One prompt on its way through the loop; the loop fills the last three fields."""
 
     prompt_ids: list[int]
@@ -65,7 +65,7 @@ def check_sampling(temperature: float, top_k: int, top_p: float) -> None:
 
 def generate_rows(
     model,
-    rows: list[Row],
+    rows: list[Draft],
     *,
     max_new_tokens: int,
     eos_token_ids: list[int],
@@ -73,7 +73,7 @@ def generate_rows(
     temperature: float = 0.0,
     top_k: int = 0,
     top_p: float = 1.0,
-    hit_stop_string: Callable[[Row], bool] | None = None,
+    hit_stop_string: Callable[[Draft], bool] | None = None,
 ) -> Iterator[None]:
     """Extend every row in place, one token a row and step, and yield after each step.
 
@@ -106,7 +106,7 @@ def generate_rows(
             active = [active[i] for i in running]
 
 
-def _choose(logits, rows: list[Row], temperature: float, top_k: int, top_p: float):
+def _choose(logits, rows: list[Draft], temperature: float, top_k: int, top_p: float):
     """Pick one token a row; return ids and their log-probabilities at temperature 1, both `(rows,)`."""
     if temperature == 0:
         chosen = logits.argmax(-1)

@@ -17,7 +17,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from .pairs import PEBBLE_MODELS
-from .ribbon import RoleSpan, role_spans
+from .roles import RoleSpan, role_spans, roles_at
 from .tokens import visible_token
 
 if TYPE_CHECKING:
@@ -704,12 +704,7 @@ def token_roles(tokenizer: Any, text: str, found: Sequence[RoleSpan]) -> list[st
     result to `show_tokens(…, roles=…)`.
     """
     offsets = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
-    roles: list[str | None] = []
-    for start, end in offsets:
-        shares = [(min(end, span.end) - max(start, span.start), span.role) for span in found]
-        most = max(shares, key=lambda share: share[0], default=(0, None))
-        roles.append(most[1] if most[0] > 0 else None)
-    return roles
+    return roles_at(found, offsets)
 
 
 # --- how families differ ----------------------------------------------------------------------------------------

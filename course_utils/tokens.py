@@ -6,6 +6,8 @@ import re
 import unicodedata
 from typing import Any
 
+IGNORED = -100  # the label that PyTorch's cross_entropy leaves out of the loss
+
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 _VISIBLE = {" ": "␣", "\n": "↵", "\t": "⇥", "\r": "␍", "\u00a0": "⍽"}
 

@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 from jinja2 import TemplateError
 
-from .generation import Row, accepts, check_sampling, generate_rows, processed_probs
+from .generation import Draft, accepts, check_sampling, generate_rows, processed_probs
 from .memory import give_back
 from .tokens import token_text
 
@@ -466,7 +466,7 @@ class Variant:
         for number, prompt in zip(numbers, prompts, strict=True):
             ids = self.encode(prompt)
             self._check_length(len(ids), max_new_tokens, number if len(prompts) > 1 else None)
-            rows.append(Row(ids, random.Random(seed + number) if temperature > 0 else None))
+            rows.append(Draft(ids, random.Random(seed + number) if temperature > 0 else None))
         sampling = {
             "temperature": temperature,
             "top_k": top_k,
@@ -481,7 +481,7 @@ class Variant:
             frozenset(self.eos_token_ids),
         )
 
-    def _steps(self, job: "_Job", rows: list[Row] | None = None) -> Iterator[None]:
+    def _steps(self, job: "_Job", rows: list[Draft] | None = None) -> Iterator[None]:
         return generate_rows(
             self.model,
             job.rows if rows is None else rows,
@@ -511,26 +511,26 @@ class Variant:
 class _Job:
     """The rows of one call and how their ids become text."""
 
-    rows: list[Row]
+    rows: list[Draft]
     stops: tuple[str, ...]
     sampling: dict
     decode: Callable[[list[int]], str]
     eos: frozenset[int]
 
-    def _full_text(self, row: Row) -> str:
+    def _full_text(self, row: Draft) -> str:
         ids = row.token_ids
         # The end-of-turn token is no text, even where special tokens are to be shown.
         return self.decode(ids[:-1] if ids and ids[-1] in self.eos else ids)
 
-    def hit_stop_string(self, row: Row) -> bool:
+    def hit_stop_string(self, row: Draft) -> bool:
         text = self._full_text(row)
         return any(stop in text for stop in self.stops)
 
-    def text(self, row: Row) -> str:
+    def text(self, row: Draft) -> str:
         text = self._full_text(row)
         return text[: min([len(text), *(text.find(stop) for stop in self.stops if stop in text)])]
 
-    def completion(self, row: Row, prompt: str) -> Completion:
+    def completion(self, row: Draft, prompt: str) -> Completion:
         return Completion(self.text(row), row.token_ids, row.logprobs, row.stop_reason, prompt)
 
 

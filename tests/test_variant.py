@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import CHATML, smollm2, stories, tiny_llama, tiny_tokenizer, tiny_variant
 
-from course_utils.generation import Row, _choose, processed_probs
+from course_utils.generation import Draft, _choose, processed_probs
 from course_utils.templates import FAMILIES
 from course_utils.variant import Variant, as_messages, qa_prompt, query_base_as_instruct
 
@@ -145,7 +145,7 @@ def test_processed_probs_agree_with_the_librarys_logits_processors(logits, tempe
 
 def test_draws_follow_the_distribution():
     logits = torch.tensor([2.0, 0.0, 1.0, float("-inf"), -1.0]).expand(4000, -1)
-    rows = [Row([0], random.Random(seed)) for seed in range(4000)]
+    rows = [Draft([0], random.Random(seed)) for seed in range(4000)]
     chosen, logprobs = _choose(logits, rows, 1.0, 0, 1.0)
     rates = torch.bincount(chosen, minlength=5) / 4000
     assert torch.allclose(rates, logits[0].softmax(-1), atol=0.03)

@@ -11,7 +11,7 @@ import pandas as pd
 from .. import roles
 from ..roles import TurnMarks
 from ..templates import Family
-from ..tokens import IGNORED, token_text, visible_token
+from ..tokens import IGNORED, is_special, token_text, visible_token
 from .masks import template_of
 from .rows import Example, as_list, ids_and_labels
 
@@ -293,6 +293,9 @@ class _Audit:
         return "no end of turn", f"{after}, and no end of turn follows"
 
     def _is_stop(self, token_id: int) -> bool:
+        """An eos; without a template, whose marks are not known, any special token is one that may end a turn."""
+        if self.marks is None and is_special(self.tokenizer, token_id):
+            return True
         return token_id == self.tokenizer.eos_token_id or token_id in (self.stops or ())
 
     def _end_texts(self) -> tuple[str, ...]:

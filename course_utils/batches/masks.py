@@ -10,7 +10,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..roles import common_prefix, rendered, role_spans, roles_at, template_errors_explained, token_offsets, turn_bounds
+from ..roles import (
+    common_prefix,
+    rendered,
+    role_spans,
+    roles_at,
+    template_errors_explained,
+    token_offsets,
+    turn_bounds,
+)
 from ..templates import Family
 from ..tokens import token_text
 from .rows import Encoded
@@ -220,7 +228,11 @@ def _own_settings(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _conversations(
-    tokenizer: Any, conversations: list[list[dict]], on: str, settings: Mapping[str, Any], find_turns: bool = False
+    tokenizer: Any,
+    conversations: list[list[dict]],
+    on: str,
+    settings: Mapping[str, Any],
+    find_turns: bool = False,
 ) -> Iterator[tuple[Ids, Ids]]:
     """(ids, mask) of conversations that are rendered with the same settings."""
     by_marks = on in ("assistant", "last")
@@ -276,7 +288,9 @@ def _checked_messages(messages: Any, on: str) -> list[dict[str, Any]]:
     messages = [dict(message) for message in messages]
     for number, message in enumerate(messages):
         if "role" not in message or not ("content" in message or message.get("tool_calls")):
-            raise ValueError(f"Each message needs a 'role' and a 'content', got {short(message)} (number {number}).")
+            raise ValueError(
+                f"Each message needs a 'role' and a 'content', got {short(message)} (number {number})."
+            )
     roles = [message.get("role") for message in messages]
     if on != "all" and "assistant" not in roles:
         raise ValueError(
@@ -381,7 +395,9 @@ def _without_left_out(
         )
     bounds = turn_bounds(tokenizer, plain, text, **settings)
     outside = [(bounds[i], bounds[i + 1]) for i in left_out]
-    kept = [int(m and not any(a <= at < b for a, b in outside)) for m, (at, _) in zip(mask, offsets, strict=True)]
+    kept = [
+        int(m and not any(a <= at < b for a, b in outside)) for m, (at, _) in zip(mask, offsets, strict=True)
+    ]
     if any(mask) and not any(kept):
         raise ValueError(
             "Every turn that could be learned is left out by its own weight, train or loss. Leave the conversation out."

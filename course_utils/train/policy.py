@@ -8,12 +8,22 @@ from typing import Unpack
 
 import torch
 
-from ..generation import Row as Sample
-from ..generation import generate_rows
+from ..generation import Draft, generate_rows
+from ..tokens import IGNORED
 from ..variant import as_messages
 from .loop import LoopOptions, Trained, default_lr, frozen_copy, model_of, prepare, run
 from .preference import score_with
-from .rows import IGNORED, Row, check_fit, in_parts, label_logits, pad, pad_id_of, sum_by_row, target_logprobs
+from .rows import (
+    Labelled,
+    check_fit,
+    in_parts,
+    label_logits,
+    pad,
+    pad_id_of,
+    several,
+    sum_by_row,
+    target_logprobs,
+)
 
 
 def rl(
@@ -50,13 +60,13 @@ def rl(
     (share that ended by itself) and distinct (share of different answers within a group: 1 is all different,
     1/group_size all the same).
     """
-    prompts = list(prompts)
+    prompts = several(prompts, "prompts")
     _check(prompts, group_size, prompts_per_step, steps, beta)
     variant = prepare(variant_or_model, tokenizer, copy, name, "rl")
     model = variant.model
     prompt_ids = [_encode(variant, prompt) for prompt in prompts]
     check_fit(
-        [Row(ids + [0] * max_new_tokens, []) for ids in prompt_ids], model, "With its new tokens, prompt"
+        [Labelled(ids + [0] * max_new_tokens, []) for ids in prompt_ids], model, "With its new tokens, prompt"
     )
     padding = pad_id_of(variant.tokenizer)
     ref_model = frozen_copy(model) if reference is None else model_of(reference)
@@ -122,7 +132,7 @@ def answer_kl(
     The sum over an answer's positions of the divergence of the whole next-token distributions; its mean over
     answers sampled from the model estimates the KL divergence of the two models' answers.
     """
-    rows = [Row(p + a, [IGNORED] * len(p) + a) for p, a in zip(prompts, answers, strict=True)]
+    rows = [Labelled(p + a, [IGNORED] * len(p) + a) for p, a in zip(prompts, answers, strict=True)]
     found: list[float] = []
     with torch.inference_mode():
         for at in range(0, len(rows), batch_size):
@@ -143,7 +153,7 @@ def group_advantages(rewards: torch.Tensor) -> torch.Tensor:
 def _roll_out(variant, prompts: list, reward, group_size: int, max_new_tokens: int, seed: str):
     """Sample and judge: rows whose labels are the answers' tokens, advantages `(rows,)`, what to write down, how many."""
     samples = [
-        Sample(ids, random.Random(f"{seed}/{p}/{g}"))
+        Draft(ids, random.Random(f"{seed}/{p}/{g}"))
         for p, (_, ids) in enumerate(prompts)
         for g in range(group_size)
     ]
@@ -161,7 +171,9 @@ def _roll_out(variant, prompts: list, reward, group_size: int, max_new_tokens: i
     asked = [prompt for prompt, _ in prompts for _ in range(group_size)]
     rewards = torch.tensor(score_with(reward, asked, texts)).view(len(prompts), group_size)
     groups = [texts[at : at + group_size] for at in range(0, len(texts), group_size)]
-    rows = [Row(s.prompt_ids + s.token_ids, [IGNORED] * len(s.prompt_ids) + s.token_ids) for s in samples]
+    rows = [
+        Labelled(s.prompt_ids + s.token_ids, [IGNORED] * len(s.prompt_ids) + s.token_ids) for s in samples
+    ]
     numbers = {
         "reward": float(rewards.mean()),
         "reward_sd": float(rewards.std(1).mean()),

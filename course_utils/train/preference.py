@@ -13,11 +13,11 @@ import torch
 from torch.nn import functional as F
 
 from ..pairs import no_weight_bar
+from ..tokens import IGNORED
 from ..variant import Variant, as_messages
 from .loop import LoopOptions, Trained, autocast, choose_precision, default_lr, model_of, prepare, run
 from .rows import (
-    IGNORED,
-    Row,
+    Labelled,
     check_fit,
     encode_pairs,
     in_parts,
@@ -25,16 +25,17 @@ from .rows import (
     pad,
     pad_id_of,
     planned_steps,
+    several,
     sum_by_row,
     target_logprobs,
 )
 
 
-class Pair(NamedTuple):
+class Preference(NamedTuple):
     """Two answers to one prompt, as rows whose labels are the answer's tokens."""
 
-    chosen: Row
-    rejected: Row
+    chosen: Labelled
+    rejected: Labelled
 
 
 class _Step(NamedTuple):
@@ -44,7 +45,7 @@ class _Step(NamedTuple):
     of the chosen answers' tokens in the whole step.
     """
 
-    pairs: list[Pair]
+    pairs: list[Preference]
     reference: torch.Tensor | None = None
     answered: int = 0
     share: float = 1.0
@@ -60,20 +61,20 @@ def _split(step: _Step) -> list[tuple[_Step, float]]:
     return found
 
 
-def _padded_lengths(pairs: Sequence[Pair]) -> list[int]:
+def _padded_lengths(pairs: Sequence[Preference]) -> list[int]:
     """Tokens that each pair takes, for its two answers are padded to one length."""
     return [2 * max(len(row.ids) for row in pair) for pair in pairs]
 
 
-def encode_preferences(tokenizer, pairs: Iterable[Mapping]) -> list[Pair]:
+def encode_preferences(tokenizer, pairs: Iterable[Mapping]) -> list[Preference]:
     """Turn preference data into pairs of rows.
 
     Each pair is a dict with `prompt`, `chosen` and `rejected` (texts, or lists of messages; a chat template turns a
     text beside messages into one), or with `prompt_ids`, `chosen_ids` and `rejected_ids`. Raises ValueError, with
     the pair's number, for two equal answers and for empty data.
     """
-    pairs = list(pairs)
-    found: list[Pair] = []
+    pairs = several(pairs, "preference pairs")
+    found: list[Preference] = []
     for number, pair in enumerate(pairs):
         if not isinstance(pair, Mapping) or not (
             {"prompt", "chosen", "rejected"} <= pair.keys()
@@ -83,15 +84,18 @@ def encode_preferences(tokenizer, pairs: Iterable[Mapping]) -> list[Pair]:
                 f"Pair {number} must be a dict with 'prompt', 'chosen' and 'rejected', got {repr(pair)[:70]}."
             )
     texts = [
-        (pair["prompt"], pair[side]) for pair in pairs if "prompt_ids" not in pair for side in Pair._fields
+        (pair["prompt"], pair[side])
+        for pair in pairs
+        if "prompt_ids" not in pair
+        for side in Preference._fields
     ]
-    encoded = iter(encode_pairs(tokenizer, texts))
+    encoded = iter(encode_pairs(tokenizer, texts, "Pair", each=2))
     for number, pair in enumerate(pairs):
         rows = []
-        for side in Pair._fields:
+        for side in Preference._fields:
             ready = "prompt_ids" in pair
             prompt, answer = (list(pair["prompt_ids"]), list(pair[f"{side}_ids"])) if ready else next(encoded)
-            rows.append(Row(prompt + answer, [IGNORED] * len(prompt) + answer))
+            rows.append(Labelled(prompt + answer, [IGNORED] * len(prompt) + answer))
         if rows[0].ids == rows[1].ids:
             raise ValueError(
                 f"Pair {number} prefers an answer to itself: chosen and rejected are the same tokens."
@@ -100,7 +104,7 @@ def encode_preferences(tokenizer, pairs: Iterable[Mapping]) -> list[Pair]:
             raise ValueError(
                 f"Pair {number} has an answer without a token. An answer needs at least its end of turn."
             )
-        found.append(Pair(*rows))
+        found.append(Preference(*rows))
     if not found:
         raise ValueError(
             "There are no preference pairs. Give at least one dict with prompt, chosen and rejected."
@@ -111,7 +115,7 @@ def encode_preferences(tokenizer, pairs: Iterable[Mapping]) -> list[Pair]:
 def _prepared(variant: Variant, pairs, seed, epochs, steps, tokens_per_step, batch_size):
     """The encoded pairs, and the pair numbers of every step."""
     encoded = encode_preferences(variant.tokenizer, pairs)
-    for side in Pair._fields:
+    for side in Preference._fields:
         check_fit([getattr(pair, side) for pair in encoded], variant.model, f"The {side} answer of pair")
     lengths = [len(pair.chosen.ids) + len(pair.rejected.ids) for pair in encoded]
     return encoded, planned_steps(lengths, seed, epochs, steps, tokens_per_step, batch_size)
@@ -206,7 +210,7 @@ def dpo(
     )  # fmt: skip
 
 
-def answer_logprobs(model, pairs: Sequence[Pair], padding: int) -> torch.Tensor:
+def answer_logprobs(model, pairs: Sequence[Preference], padding: int) -> torch.Tensor:
     """Log-probabilities (nats) of the whole answers, `(pairs, 2)`: chosen, rejected."""
     rows = [pair.chosen for pair in pairs] + [pair.rejected for pair in pairs]
     logits, targets, of_row = label_logits(model, *pad(rows, padding, model.device))
@@ -215,7 +219,7 @@ def answer_logprobs(model, pairs: Sequence[Pair], padding: int) -> torch.Tensor:
 
 @torch.no_grad()
 def _reference_logprobs(
-    model, encoded: list[Pair], plan, padding: int, precision: str
+    model, encoded: list[Preference], plan, padding: int, precision: str
 ) -> dict[int, torch.Tensor]:
     """The reference's `answer_logprobs` of every pair that will be used, batched as the pairs are first met."""
     found: dict[int, torch.Tensor] = {}
@@ -232,7 +236,7 @@ def _reference_logprobs(
     return found
 
 
-def _tokens(pairs: Sequence[Pair]) -> int:
+def _tokens(pairs: Sequence[Preference]) -> int:
     return sum(len(pair.chosen.ids) + len(pair.rejected.ids) for pair in pairs)
 
 
@@ -258,12 +262,13 @@ class RewardModel:
 
     def score(self, prompts: Sequence, texts: Sequence[str], batch_size: int = 64) -> list[float]:
         """The rewards of answers to prompts (texts or conversations), in order."""
+        prompts, texts = several(prompts, "prompts"), several(texts, "answers")
         pairs = [(as_messages(prompt), text) for prompt, text in zip(prompts, texts, strict=True)]
-        encoded = encode_pairs(self.tokenizer, pairs)
-        rows = [Row(ids + answer, [IGNORED] * len(ids) + answer) for ids, answer in encoded]
+        encoded = encode_pairs(self.tokenizer, pairs, "Answer")
+        rows = [Labelled(ids + answer, [IGNORED] * len(ids) + answer) for ids, answer in encoded]
         return self.score_rows(rows, batch_size)
 
-    def score_rows(self, rows: Sequence[Row], batch_size: int = 64) -> list[float]:
+    def score_rows(self, rows: Sequence[Labelled], batch_size: int = 64) -> list[float]:
         """The rewards of encoded conversations, in order."""
         check_fit(rows, self.model, "Answer")
         order = sorted(range(len(rows)), key=lambda i: len(rows[i].ids))
@@ -347,7 +352,7 @@ def preference_accuracy(judge: RewardModel, pairs: Sequence[Mapping]) -> float:
     return sum(c > r for c, r in zip(rewards[::2], rewards[1::2])) / len(encoded)
 
 
-def rewards_of(model, rows: Sequence[Row], padding: int) -> torch.Tensor:
+def rewards_of(model, rows: Sequence[Labelled], padding: int) -> torch.Tensor:
     """Rewards `(rows,)`, float32, read at each row's last token."""
     ids, _ = pad(rows, padding, model.device)
     hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state

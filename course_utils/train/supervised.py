@@ -7,11 +7,11 @@ from typing import Unpack
 
 from torch.nn import functional as F
 
+from ..tokens import IGNORED
 from .loop import LoopOptions, Trained, default_lr, prepare, run
 from .rows import (
-    IGNORED,
     PART_TOKENS,
-    Row,
+    Labelled,
     check_fit,
     encode,
     in_parts,
@@ -85,7 +85,7 @@ def sft(
     )
 
 
-def parts(batch: Sequence[Row], tokens: int = PART_TOKENS) -> list[tuple[list[Row], float]]:
+def parts(batch: Sequence[Labelled], tokens: int = PART_TOKENS) -> list[tuple[list[Labelled], float]]:
     """The rows of a batch in parts of about `tokens` padded tokens, each with its share of the learned tokens.
 
     The mean loss of the batch is the sum of the parts' mean losses, each times its share.

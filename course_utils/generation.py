@@ -13,6 +13,8 @@ from functools import lru_cache
 
 import torch
 
+SMALLEST_TEMPERATURE = 1e-30  # below, float32 cannot divide by it, and greedy is what it means
+
 
 @dataclass
 class Draft:
@@ -33,13 +35,16 @@ def processed_probs(
     The order is the library's: divide by `temperature`, keep the `top_k` best (0 = all), then keep the
     smallest set whose probability reaches `top_p` (nucleus sampling, Holtzman et al. 2019, arXiv 1904.09751).
     Temperature 0 is the limit: all mass on the best token. Raises ValueError for settings outside their
-    range.
+    range, and NotFiniteError for logits that are no numbers.
     """
     check_sampling(temperature, top_k, top_p)
     logits = logits.float()
-    if temperature == 0:
+    require_numbers(logits)
+    if temperature < SMALLEST_TEMPERATURE:
         return torch.nn.functional.one_hot(logits.argmax(-1), logits.shape[-1]).float()
-    scaled = logits / temperature
+    # Softmax does not change when all logits move by the same amount. With the best one at 0, a small temperature sends
+    # the others to -inf, which is right, instead of the best one to +inf, which would give NaN.
+    scaled = (logits - logits.amax(-1, keepdim=True)) / temperature  # (…, vocab), at most 0
     if 0 < top_k < logits.shape[-1]:
         kth_best = scaled.topk(top_k).values[..., -1:]
         scaled = scaled.masked_fill(scaled < kth_best, float("-inf"))
@@ -55,12 +60,30 @@ def processed_probs(
 
 def check_sampling(temperature: float, top_k: int, top_p: float) -> None:
     """Raise ValueError when a sampling setting is outside its range."""
-    if not temperature >= 0:
-        raise ValueError(f"temperature must be 0 (greedy) or more, got {temperature}.")
+    if not 0 <= temperature < float("inf"):
+        raise ValueError(f"temperature must be 0 (greedy) or more, and finite, got {temperature}.")
     if not 0 < top_p <= 1:
         raise ValueError(f"top_p must be above 0 and at most 1 (1 keeps every token), got {top_p}.")
-    if top_k < 0:
-        raise ValueError(f"top_k must be 0 (keeps every token) or more, got {top_k}.")
+    if not (top_k >= 0 and top_k == int(top_k)):
+        raise ValueError(f"top_k must be 0 (keeps every token) or a whole number above, got {top_k}.")
+
+
+class NotFiniteError(FloatingPointError, ValueError):
+    """The model's logits are NaN or infinite, so there are no probabilities to speak of."""
+
+
+def require_numbers(logits: torch.Tensor) -> None:
+    """Raise NotFiniteError unless each row of logits `(…, vocab)` has a best token with a finite logit.
+
+    Single logits may be -inf (a token that is ruled out); NaN anywhere, +inf, or nothing but -inf is refused.
+    """
+    best = logits.amax(-1)  # NaN wins against every number, so the best tells of all
+    if not bool(best.isfinite().all()):
+        bad = best[~best.isfinite()].flatten()[0].item()
+        raise NotFiniteError(
+            f"The model's logits are no numbers (the best of them is {bad}). Its weights may be broken, by a training with "
+            "too high a learning rate, say, or its float16 overflows: load it again, with dtype=torch.float32."
+        )
 
 
 def generate_rows(
@@ -107,7 +130,8 @@ def generate_rows(
 
 
 def _choose(logits, rows: list[Draft], temperature: float, top_k: int, top_p: float):
-    """Pick one token a row; return ids and their log-probabilities at temperature 1, both `(rows,)`."""
+    """Pick one token for each row; return ids and their log-probabilities at temperature 1, both `(rows,)`."""
+    require_numbers(logits)
     if temperature == 0:
         chosen = logits.argmax(-1)
     else:

@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from numbers import Integral
 from typing import Any
 
 from .roles import rendered, role_spans, roles_at, template_errors_explained, token_offsets
@@ -139,18 +140,26 @@ def _ids_and_turns(
         ids = content.tolist() if hasattr(content, "tolist") else list(content)
         if len(ids) == 1 and isinstance(ids[0], (list, tuple)):
             ids = list(ids[0])
-        if not all(isinstance(i, int) and not isinstance(i, bool) for i in ids):
+        if not all(isinstance(i, Integral) and not isinstance(i, bool) for i in ids):
             raise TypeError(
                 "show_tokens takes a text, a list of messages ({'role': …, 'content': …}) or token ids of "
                 f"one text; this {type(content).__name__} is none of them."
             )
-        return ids, None
+        if IGNORED in ids or min(ids, default=0) < 0:
+            raise ValueError(
+                f"Token ids are 0 or more, and these hold {min(ids)}. If they are a batch's labels ({IGNORED} where nothing is "
+                "learned), show its input_ids and hand these over as labels=."
+            )
+        return [int(i) for i in ids], None
     if not getattr(tokenizer, "chat_template", None) and "chat_template" not in settings:
         raise ValueError(
             "This tokenizer has no chat template, so it cannot render messages. Pass the instruct's "
             "tokenizer, or the template's text as chat_template=…."
         )
+    template = settings.get("chat_template")
     settings = {**settings, "add_generation_prompt": add_generation_prompt}
+    if template is not None:  # one of templates.FAMILIES does as well as its text
+        settings["chat_template"] = getattr(template, "template", template)
     text = rendered(tokenizer, content, settings)
     with template_errors_explained(content):
         encoded = tokenizer.apply_chat_template(content, tokenize=True, return_dict=True, **settings)

@@ -16,7 +16,7 @@ def token_text(tokenizer: Any, token_id: int) -> str:
     """One token's text, its leading space kept; bytes that are only part of a character as `<0xE2>`."""
     try:  # len(tokenizer) is no cheap question: some releases count the whole vocabulary each time
         piece = tokenizer.convert_ids_to_tokens(int(token_id))
-    except (IndexError, KeyError):
+    except (IndexError, KeyError, OverflowError):
         piece = None
     if piece is None:
         return f"<unused {token_id}>"  # the model's vocabulary may be padded beyond the tokenizer's tokens

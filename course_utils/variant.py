@@ -9,16 +9,17 @@ import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
+from numbers import Integral
 
 import numpy as np
 import pandas as pd
 import torch
-from jinja2 import TemplateError
 
-from .generation import Draft, accepts, check_sampling, generate_rows, processed_probs
+from .generation import Draft, accepts, check_sampling, generate_rows, processed_probs, require_numbers
 from .memory import give_back
-from .tokens import token_text
+from .roles import template_errors_explained
+from .tokens import IGNORED, token_text
 
 Messages = Sequence[Mapping[str, str]]
 Prompt = str | Messages | Sequence[int] | torch.Tensor
@@ -135,6 +136,7 @@ class Variant:
         generation prompt is asked for; TypeError for anything that is not a prompt.
         """
         if isinstance(prompt, str):
+            _require_encodable(prompt)
             ids = self.tokenizer(prompt)["input_ids"]
         elif is_messages(prompt):
             ids = self._encode_messages(prompt, chat_template, add_generation_prompt, template_options)
@@ -145,7 +147,22 @@ class Variant:
                 f"The prompt holds no token, and {self.name} cannot predict from nothing: this tokenizer adds no BOS. "
                 "Give at least one character or token id."
             )
+        self._check_ids(ids)
         return ids
+
+    def _check_ids(self, ids: list[int]) -> None:
+        vocabulary = self.model.get_input_embeddings().weight.shape[0]
+        outside = next((i for i in ids if not 0 <= i < vocabulary), None)
+        if outside is not None:
+            hint = (
+                "-100 marks what labels leave out; give input_ids"
+                if outside == IGNORED
+                else "the ids are another's"
+            )
+            raise ValueError(
+                f"The prompt holds token id {outside}, but {self.name} has the ids 0 to {vocabulary - 1}: {hint}, or the "
+                "tokenizer belongs to another model."
+            )
 
     def _encode_messages(self, messages, chat_template, add_generation_prompt, template_options) -> list[int]:
         if not self.has_chat_template and chat_template is None:
@@ -162,23 +179,16 @@ class Variant:
         options = dict(template_options or {})
         if chat_template is not None and self.tokenizer.bos_token is None:
             options.setdefault("bos_token", "")  # another family's template may add to it
-        try:
+        messages = [dict(message) for message in messages]
+        with template_errors_explained(messages):
             encoded = self.tokenizer.apply_chat_template(
-                [dict(message) for message in messages],
+                messages,
                 chat_template=chat_template,
                 add_generation_prompt=add_generation_prompt,
                 tokenize=True,
                 return_dict=True,
                 **options,
             )
-        except TemplateError as error:
-            if type(error) is not TemplateError:  # broken; a template's own refusal is a plain TemplateError
-                raise ValueError(f"The chat template cannot be rendered: {error}") from error
-            roles = ", ".join(str(message["role"]) for message in messages)
-            raise ValueError(
-                f"The chat template refuses these messages (roles: {roles}): {error}. If it knows no system role, "
-                "put that text in front of the first user's message; most templates want user and assistant in turns."
-            ) from error
         return list(encoded["input_ids"])
 
     def token_text(self, token_id: int) -> str:
@@ -247,7 +257,8 @@ class Variant:
         scores = {"logprob": [float("nan")], "rank": [None], "entropy": [float("nan")]}
         for start, logits in self.iter_logits(ids[:-1]):
             target = torch.tensor(ids[start + 1 : start + 1 + len(logits)], device=logits.device)[:, None]
-            logprobs = logits.log_softmax(-1)
+            require_numbers(logits)
+            logprobs = logits.log_softmax(-1)  # (chunk, vocab)
             of_target = logprobs.gather(-1, target)
             scores["logprob"] += of_target[:, 0].tolist()
             scores["rank"] += ((logprobs > of_target).sum(-1) + 1).tolist()
@@ -344,8 +355,7 @@ class Variant:
         row = job.rows[0]
         shown = ""
         for _ in self._steps(job):
-            text = job.text(row)
-            safe = text if row.stop_reason else _certain(text, job.stops)
+            safe = job.text(row) if row.stop_reason else job.certain_text(row)
             if len(safe) > len(shown) and safe.startswith(shown):
                 yield safe[len(shown) :]
                 shown = safe
@@ -455,13 +465,12 @@ class Variant:
     def _job(
         self, prompts, numbers, max_new_tokens, temperature, top_p, top_k, stop, seed, skip_special
     ) -> "_Job":
-        if max_new_tokens < 1:
-            raise ValueError(f"max_new_tokens must be 1 or more, got {max_new_tokens}.")
+        if not isinstance(max_new_tokens, Integral) or max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens must be a whole number, 1 or more, got {max_new_tokens!r}.")
         check_sampling(temperature, top_k, top_p)
         if temperature > 0 and seed is None:
-            seed = int(
-                torch.randint(2**31, ())
-            )  # so that torch.manual_seed still makes a notebook repeatable
+            # Drawn from torch, so that torch.manual_seed still makes a notebook repeatable.
+            seed = int(torch.randint(2**31, ()))
         rows = []
         for number, prompt in zip(numbers, prompts, strict=True):
             ids = self.encode(prompt)
@@ -477,7 +486,8 @@ class Variant:
             rows,
             _stop_strings(stop),
             sampling,
-            partial(self._decode, skip_special_tokens=skip_special),
+            self._decode,
+            skip_special,
             frozenset(self.eos_token_ids),
         )
 
@@ -514,21 +524,47 @@ class _Job:
     rows: list[Draft]
     stops: tuple[str, ...]
     sampling: dict
-    decode: Callable[[list[int]], str]
+    decode: Callable[[list[int], bool], str]  # ids, and whether special tokens are left out
+    skip_special: bool
     eos: frozenset[int]
 
-    def _full_text(self, row: Draft) -> str:
+    def _ids(self, row: Draft) -> list[int]:
         ids = row.token_ids
         # The end-of-turn token is no text, even where special tokens are to be shown.
-        return self.decode(ids[:-1] if ids and ids[-1] in self.eos else ids)
+        return ids[:-1] if ids and ids[-1] in self.eos else ids
+
+    def _full_text(self, row: Draft) -> str:
+        return self.decode(self._ids(row), False)
 
     def hit_stop_string(self, row: Draft) -> bool:
+        # Special tokens count here although they are not shown: "<|im_end|>" is a stop string people ask for.
         text = self._full_text(row)
         return any(stop in text for stop in self.stops)
 
     def text(self, row: Draft) -> str:
-        text = self._full_text(row)
-        return text[: min([len(text), *(text.find(stop) for stop in self.stops if stop in text)])]
+        """The completion's text up to the first stop string."""
+        full = self._full_text(row)
+        return self._shown(
+            row, full, min([len(full), *(full.find(stop) for stop in self.stops if stop in full)])
+        )
+
+    def certain_text(self, row: Draft) -> str:
+        """The part of an unfinished text that later tokens cannot change."""
+        full = self._full_text(row)
+        return self._shown(row, full, len(_certain(full, self.stops)))
+
+    def _shown(self, row: Draft, full: str, end: int) -> str:
+        """The first `end` characters of the full text, without special tokens where these are not to be shown."""
+        ids = self._ids(row)
+        if not self.skip_special or self.decode(ids, True) == full:
+            return full[:end]
+        count, before = len(ids), full
+        while (
+            len(before) > end
+        ):  # back to the last token that ends before the cut; what is left of the next is text
+            count -= 1
+            before = self.decode(ids[:count], False)
+        return self.decode(ids[:count], True) + full[len(before) : end]
 
     def completion(self, row: Draft, prompt: str) -> Completion:
         return Completion(self.text(row), row.token_ids, row.logprobs, row.stop_reason, prompt)
@@ -606,10 +642,21 @@ def is_messages(prompt) -> bool:
     return True
 
 
+def _require_encodable(text: str) -> None:
+    """Raise ValueError for a lone surrogate (half a character), which no tokenizer takes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"The prompt holds half a character at place {error.start} ({text[error.start]!r}), as left by bytes that were "
+            "not UTF-8. Read the text again with its right encoding."
+        ) from None
+
+
 def _as_ids(prompt) -> list[int]:
     ids = prompt.tolist() if hasattr(prompt, "tolist") else prompt
-    if isinstance(ids, (list, tuple)) and all(isinstance(i, int) for i in ids):
-        return list(ids)
+    if isinstance(ids, (list, tuple)) and all(isinstance(i, Integral) for i in ids):
+        return [int(i) for i in ids]
     raise TypeError(
         "A prompt is a str, a list of messages with 'role' and 'content', or a flat list (1-D tensor) of token ids, "
         f"got {_shorten(repr(prompt))}."

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from typing import Unpack
+from typing import Any
 
 import torch
 
 from ..generation import Draft, generate_rows
 from ..tokens import IGNORED
 from ..variant import as_messages
-from .loop import LoopOptions, Trained, default_lr, frozen_copy, model_of, prepare, run
+from .loop import Trained, default_lr, frozen_copy, model_of, prepare, run
 from .preference import score_with
 from .rows import (
     Labelled,
@@ -42,7 +42,7 @@ def rl(
     copy: bool = True,
     name: str | None = None,
     seed: int = 0,
-    **options: Unpack[LoopOptions],
+    **options: Any,
 ) -> Trained:
     """Policy gradient with a group baseline and a KL penalty.
 
@@ -100,6 +100,8 @@ def rl(
         seed=seed,
         tokenizer=variant.tokenizer,
         split=_split if model.device.type == "cpu" else None,
+        of_run={"prompts": prompt_ids, "rl settings": [prompts_per_step, group_size, beta, max_new_tokens]}
+        | ({"starting weights": model} if copy else {}),
         **options,
     )
 

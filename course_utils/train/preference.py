@@ -6,7 +6,7 @@ import copy as copying
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Unpack
+from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from ..pairs import no_weight_bar
 from ..tokens import IGNORED
 from ..variant import Variant, as_messages
-from .loop import LoopOptions, Trained, autocast, choose_precision, default_lr, model_of, prepare, run
+from .loop import Trained, autocast, choose_precision, default_lr, model_of, prepare, run
 from .rows import (
     Labelled,
     check_fit,
@@ -141,7 +141,7 @@ def dpo(
     copy: bool = True,
     name: str | None = None,
     seed: int = 0,
-    **options: Unpack[LoopOptions],
+    **options: Any,
 ) -> Trained:
     """Direct preference optimization (Rafailov et al. 2023, arXiv 2305.18290): no reward model, no sampling.
 
@@ -206,7 +206,10 @@ def dpo(
     return run(
         variant, batches, loss_of, label="dpo", total=len(plan), lr=lr, seed=seed, tokenizer=variant.tokenizer,
         stop_when=far_enough if asked or stop_at_margin is not None else None,
-        split=_split if model.device.type == "cpu" else None, **options,
+        split=_split if model.device.type == "cpu" else None,
+        of_run={"pairs": encoded, "order of pairs": plan, "dpo settings": [beta, nll_weight], "reference": reference and ref_model}
+        | ({"starting weights": model} if copy else {}),
+        **options,
     )  # fmt: skip
 
 
@@ -294,7 +297,7 @@ def reward(
     batch_size: int | None = None,
     name: str | None = None,
     seed: int = 0,
-    **options: Unpack[LoopOptions],
+    **options: Any,
 ) -> Trained:
     """Train a reward model on preferences (Bradley-Terry: -log σ(reward of chosen - reward of rejected)).
 
@@ -328,8 +331,9 @@ def reward(
     lr = default_lr(judge.model, 2e-4, 1e-5) if lr is None else lr
     split = _split if judge.model.device.type == "cpu" else None
     return run(
-        judge, batches, loss_of, label="reward", total=len(plan), lr=lr, seed=seed, split=split, **options
-    )
+        judge, batches, loss_of, label="reward", total=len(plan), lr=lr, seed=seed, split=split,
+        of_run={"pairs": encoded, "order of pairs": plan, "starting weights": judge.model}, **options,
+    )  # fmt: skip
 
 
 def load_reward(folder: str | Path, device: str = "cpu") -> RewardModel:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Unpack
+from typing import Any
 
 from torch.nn import functional as F
 
 from ..tokens import IGNORED
-from .loop import LoopOptions, Trained, default_lr, prepare, run
+from .loop import Trained, default_lr, prepare, run
 from .rows import (
     PART_TOKENS,
     Labelled,
@@ -36,7 +36,7 @@ def sft(
     copy: bool = True,
     name: str | None = None,
     seed: int = 0,
-    **options: Unpack[LoopOptions],
+    **options: Any,
 ) -> Trained:
     """Fine-tune a causal language model on examples, with the loss on what the assistant says.
 
@@ -47,7 +47,7 @@ def sft(
 
     A step reads `tokens_per_step` tokens in rows of similar length, or `batch_size` examples; there are `epochs`
     passes over the examples, or exactly `steps` steps. `lr` None is 5e-4 for a model of Pebble's size and 2e-5 for
-    one of 50M parameters or more. `options` are those of `loop.run`: optimizer, schedule, precision, evaluate,
+    one of 50M parameters or more. `options` are those of `loop.LoopOptions`: optimizer, schedule, precision, evaluate,
     every, live, replay, checkpoint and so on.
 
     With `copy` (the default) the given model stays as it is and a float32 copy is trained. Returns `Trained`: its
@@ -81,6 +81,7 @@ def sft(
         seed=seed,
         tokenizer=tokenizer,
         split=parts if model.device.type == "cpu" else None,
+        of_run={"examples": rows, "order of examples": plan} | ({"starting weights": model} if copy else {}),
         **options,
     )
 

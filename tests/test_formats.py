@@ -74,7 +74,8 @@ def test_the_table_and_the_list_of_samples_name_every_format():
         ({"instruction": "Add.", "output": "4"}, "alpaca"),
         ({"messages": [USER, ANSWER]}, "messages"),
         ({"messages": [USER, CALL, RESULT, ANSWER]}, "tool-calls"),
-        ({"messages": [USER, ANSWER], "tools": []}, "tool-calls"),
+        ({"messages": [USER, ANSWER], "tools": []}, "messages"),  # no tool at all
+        ({"messages": [USER, ANSWER], "tools": [{"type": "function"}]}, "tool-calls"),
         ({"conversations": [{"from": "human", "value": "Hi"}]}, "sharegpt"),
         ({"prompt": "a", "chosen": "b", "rejected": "c"}, "preference"),
         ({"chosen": "ab", "rejected": "ac"}, "implicit-preference"),

@@ -264,7 +264,7 @@ def load_variant(
     first_time = reload or not any(key[:2] == (source, revision) for key in _loaded)
     location = locate(source, revision, reload) if first_time else None
 
-    device, dtype = usable_device(device or _best_device()), _usable_dtype(dtype)
+    device, dtype = usable_device(_best_device() if device in (None, "") else device), _usable_dtype(dtype)
     key = (source, revision, str(device), str(dtype), str(tokenizer))
     if reload or key not in _loaded:
         _loaded[key] = _load(

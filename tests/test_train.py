@@ -391,6 +391,69 @@ def test_a_run_goes_on_from_its_checkpoint_as_if_nothing_had_happened(chat, tmp_
     assert not file.exists()
 
 
+def interrupted_after(steps: int):
+    def stop(history):
+        if len(history) == steps:
+            raise KeyboardInterrupt
+        return ""
+
+    return stop
+
+
+OTHER = [conversation("colour of the sky", "Blue"), *EXAMPLES[1:]]
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"examples": OTHER}, "examples"),
+        ({"seed": 2}, "settings"),
+        ({"steps": 5}, "order of examples"),
+        ({"lr": 1e-4}, "settings"),
+        ({"schedule": "constant"}, "settings"),
+        ({"loss_on": "all"}, "examples"),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_refused_and_the_same_call_goes_on(chat, tmp_path, change, named):
+    file = tmp_path / "run.pt"
+    settings = {"steps": 4, "batch_size": 2, "seed": 1, "checkpoint": file, "save_every": 1, **QUIET}
+    train.sft(chat, EXAMPLES, stop_when=interrupted_after(2), **settings)
+    assert file.exists()
+    other = {"examples": EXAMPLES, **settings, **change}
+    with pytest.raises(ValueError, match=f"another run: it had other .*{named}"):
+        train.sft(chat, **other)
+    with pytest.raises(ValueError, match="starting weights"):
+        train.sft(Variant("other", tiny_llama(384, seed=8), chat.tokenizer), EXAMPLES, **settings)
+    assert list(train.sft(chat, EXAMPLES, **settings).history["step"]) == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("training", ["dpo", "reward", "rl"])
+def test_every_training_knows_its_own_checkpoint(chat, tmp_path, training):
+    file = tmp_path / "run.pt"
+    settings = {"steps": 3, "checkpoint": file, "save_every": 1, **QUIET}
+
+    def go(other: bool = False, **more):
+        if training == "rl":
+            prompts = ["Hello", "Bye"] if other else ["Hi", "Ho"]
+            return train.rl(
+                chat, prompts, lambda p, t: float(len(t)), max_new_tokens=3, group_size=2, **settings, **more
+            )
+        return getattr(train, training)(chat, PAIRS[other:], **settings, **more)
+
+    go(stop_when=interrupted_after(2))
+    with pytest.raises(ValueError, match="left by another run"):
+        go(other=True)
+    assert list(go().history["step"]) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint at all", None])
+def test_a_file_that_is_no_checkpoint_is_said(chat, tmp_path, content):
+    file = tmp_path / "run.pt"
+    torch.save({"a": 1}, file) if content is None else file.write_bytes(content)
+    with pytest.raises(ValueError, match="checkpoint"):
+        train.sft(chat, EXAMPLES, steps=1, checkpoint=file, **QUIET)
+
+
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_both_optimizers_learn(chat, optimizer):
     losses = train.sft(chat, EXAMPLES, steps=20, lr=3e-3, optimizer=optimizer, **QUIET).history["loss"]

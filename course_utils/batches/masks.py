@@ -46,7 +46,7 @@ def loss_mask(
 
     "assistant" and "last" ask the library (`return_assistant_tokens_mask=True`), which needs a template that marks
     what the assistant wrote with `{% generation %}…{% endgeneration %}`; `chat_template` (Jinja text, or a Family of
-    templates.py) stands in for the tokenizer's own, and further settings reach the template. `tokenizer` may be a Variant.
+    templates) stands in for the tokenizer's own, and further settings reach the template. `tokenizer` may be a Variant.
 
     A turn that says it is not to be learned (`weight: 0`, `train: false` or `loss: false`) is left out of the mask;
     another weight cannot be honoured and is refused.

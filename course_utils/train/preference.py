@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch.nn import functional as F
 
-from ..pairs import no_weight_bar
+from ..pairs import no_weight_bar, usable_device
 from ..tokens import IGNORED
 from ..variant import Variant, as_messages
 from .loop import Trained, autocast, choose_precision, default_lr, model_of, prepare, run
@@ -345,7 +345,7 @@ def load_reward(folder: str | Path, device: str = "cpu") -> RewardModel:
         raise FileNotFoundError(f"{folder} holds no config.json. Give the folder of a saved reward model.")
     with no_weight_bar():
         model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
-    return RewardModel(folder.name, model.to(device).eval(), AutoTokenizer.from_pretrained(folder))
+    return RewardModel(folder.name, model.to(usable_device(device)).eval(), AutoTokenizer.from_pretrained(folder))
 
 
 def preference_accuracy(judge: RewardModel, pairs: Sequence[Mapping]) -> float:

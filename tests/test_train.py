@@ -12,7 +12,15 @@ import torch
 from tiny import shared, smollm2, tiny_llama, tiny_tokenizer, tiny_variant
 from tokenizers import processors
 from torch.nn import functional as F
-from transformers import AutoTokenizer
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    Gemma2Config,
+    GPT2Config,
+    GPTNeoXConfig,
+    GraniteConfig,
+    LlamaConfig,
+)
 
 from course_utils import batches, formats, train
 from course_utils.pairs import load_variant
@@ -281,6 +289,34 @@ def test_the_loss_is_the_library_s_own(chat):
         alone = chat.model(input_ids=torch.tensor([row.ids]), labels=torch.tensor([row.labels])).loss
         count = sum(label != rows.IGNORED for label in row.labels)
         assert math.isclose(-total / count, alone.item(), rel_tol=1e-4)
+
+
+TINY_SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+MODELS = {
+    "llama": (LlamaConfig(vocab_size=384, intermediate_size=64, **TINY_SIZES), True),
+    "gpt-2": (GPT2Config(vocab_size=384, n_embd=32, n_layer=2, n_head=4), True),
+    "gpt-neox": (GPTNeoXConfig(vocab_size=384, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64), True),
+    "gemma-2 (caps its logits)": (Gemma2Config(vocab_size=384, intermediate_size=64, head_dim=8, final_logit_softcapping=0.1, **TINY_SIZES), False),
+    "granite (scales its logits)": (GraniteConfig(vocab_size=384, intermediate_size=64, logits_scaling=8.0, **TINY_SIZES), False),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_gradient_is_that_of_the_library_s_loss_whatever_the_model_does_to_its_logits(chat, name):
+    config, apart = MODELS[name]
+    torch.manual_seed(1)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    assert rows.head_is_apart(model) == apart
+    ids, labels = rows.pad(rows.encode(chat.tokenizer, EXAMPLES), 3, "cpu")
+    theirs = model(input_ids=ids, labels=labels).loss
+    theirs.backward()
+    expected = {key: p.grad.clone() for key, p in model.named_parameters()}
+    model.zero_grad()
+    logits, targets, _ = rows.label_logits(model, ids, labels)
+    ours = F.cross_entropy(logits, targets)
+    ours.backward()
+    assert ours.item() == pytest.approx(theirs.item(), abs=1e-5)
+    assert same({key: p.grad for key, p in model.named_parameters()}, expected, 1e-5)
 
 
 def test_a_batch_without_labels_is_an_error():

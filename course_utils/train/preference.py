@@ -345,7 +345,9 @@ def load_reward(folder: str | Path, device: str = "cpu") -> RewardModel:
         raise FileNotFoundError(f"{folder} holds no config.json. Give the folder of a saved reward model.")
     with no_weight_bar():
         model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
-    return RewardModel(folder.name, model.to(usable_device(device)).eval(), AutoTokenizer.from_pretrained(folder))
+    return RewardModel(
+        folder.name, model.to(usable_device(device)).eval(), AutoTokenizer.from_pretrained(folder)
+    )
 
 
 def preference_accuracy(judge: RewardModel, pairs: Sequence[Mapping]) -> float:

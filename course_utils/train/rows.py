@@ -11,12 +11,12 @@ from itertools import chain, islice
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 
 from ..batches import encode_pairs as batch_pairs
 from ..batches import encode_rows
-from ..generation import accepts
 from ..tokens import IGNORED
 
 # A larger batch is computed in parts of so many tokens on a CPU: the same gradient, with less memory.
@@ -281,22 +281,54 @@ def label_logits(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return float32 logits `(n, vocab)` that predict the batch's n labels, the labels `(n,)` and their rows `(n,)`.
 
-    Only the columns in which some row has a label go through the output matrix, which is a good part of the work
-    of a small model.
+    Only places with a label go through the output matrix, which is a good part of the work of a small model. Where a
+    model does more than body and matrix (Gemma 2 caps its logits, say), it computes all of them itself.
     """
-    targets = labels[:, 1:]
-    columns = (targets != IGNORED).any(0).nonzero()[:, 0]
-    if len(columns) == 0:
+    # The last token predicts nothing that is known, and nothing predicts the first: inputs 0 … T-2 against labels 1 … T-1.
+    inputs, targets = ids[:, :-1], labels[:, 1:]  # (rows, T-1) each
+    learned = targets != IGNORED
+    if not learned.any():
         raise ValueError(
             "The batch has no token to learn: every label is -100. Check the loss mask of its examples."
         )
-    options = {"logits_to_keep": columns} if accepts(model, "logits_to_keep") else {}
-    logits = model(input_ids=ids[:, :-1], use_cache=False, **options).logits
-    if logits.shape[1] != len(columns):
-        logits = logits[:, columns]
-    targets = targets[:, columns]
-    learned = targets != IGNORED
-    return logits[learned].float(), targets[learned], learned.nonzero()[:, 0]
+    if head_is_apart(model):
+        hidden = model.base_model(input_ids=inputs, use_cache=False).last_hidden_state  # (rows, T-1, width)
+        logits = model.get_output_embeddings()(hidden[learned])  # (n, vocab), not (rows, T-1, vocab)
+    else:
+        logits = model(input_ids=inputs, use_cache=False).logits[learned]
+    return logits.float(), targets[learned], learned.nonzero()[:, 0]
+
+
+_apart: WeakKeyDictionary = WeakKeyDictionary()  # what was found out, for as long as the model lives
+
+
+def head_is_apart(model) -> bool:
+    """Whether a model's logits are its body's last hidden states times its output matrix, and nothing more.
+
+    It is asked and not looked up: both ways are run once, on four tokens, and compared.
+    """
+    if model not in _apart:
+        _apart[model] = _compare_head(model)
+    return _apart[model]
+
+
+def _compare_head(model) -> bool:
+    body, head = getattr(model, "base_model", None), model.get_output_embeddings()
+    if body is None or body is model or head is None:
+        return False
+    ids, training = torch.tensor([[0, 1, 2, 3]], device=model.device), model.training
+    model.eval()  # without dropout, or the two would differ by chance
+    try:
+        with torch.no_grad(), torch.autocast(model.device.type, enabled=False):
+            apart = head(body(input_ids=ids, use_cache=False).last_hidden_state)
+            whole = model(input_ids=ids, use_cache=False).logits
+        return apart.shape == whole.shape and torch.allclose(
+            apart.float(), whole.float(), rtol=1e-4, atol=1e-5
+        )
+    except (AttributeError, TypeError, RuntimeError):  # a wrapper that hands on something else
+        return False
+    finally:
+        model.train(training)
 
 
 def sum_by_row(values: torch.Tensor, rows: torch.Tensor, count: int) -> torch.Tensor:

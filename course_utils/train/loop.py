@@ -576,6 +576,12 @@ class _Checkpoint:
             self.path.unlink(missing_ok=True)
 
 
+def run_parts(model, **parts: Any) -> dict[str, Any]:
+    """What tells a run from others, for its checkpoint; without the model's weights where they are trained in place."""
+    parts = {name.replace("_", " "): value for name, value in parts.items()}
+    return parts | ({"starting weights": model} if model else {})
+
+
 def digest(value: Any) -> str:
     """A short name for data or settings, the same for equal ones; for a model, of its weights' first numbers."""
     if isinstance(value, torch.nn.Module):

@@ -11,7 +11,7 @@ import torch
 from ..generation import Draft, generate_rows
 from ..tokens import IGNORED
 from ..variant import as_messages
-from .loop import Trained, default_lr, frozen_copy, model_of, prepare, run
+from .loop import Trained, default_lr, frozen_copy, model_of, prepare, run, run_parts
 from .preference import score_with
 from .rows import (
     Labelled,
@@ -55,55 +55,52 @@ def rl(
     reference (the model at the start unless given) of every sampled position's whole next-token distribution,
     computed exactly. `beta=0` shows what the penalty is for.
 
-    `lr` None is 1e-4 for a model of Pebble's size and 1e-6 for one of 50M parameters or more. The history adds
-    reward (mean), reward_sd (within groups), kl (mean nats a whole answer), length (tokens an answer), finished
-    (share that ended by itself) and distinct (share of different answers within a group: 1 is all different,
-    1/group_size all the same).
+    `lr` None is 1e-4 for a model of Pebble's size and 1e-6 for a larger one. The history adds reward (mean), reward_sd
+    (within groups), kl (mean nats per answer), length (tokens per answer), finished (share that ended by itself) and
+    distinct (share of different answers within a group, from 1/group_size to 1).
     """
     prompts = several(prompts, "prompts")
     _check(prompts, group_size, prompts_per_step, steps, beta)
     variant = prepare(variant_or_model, tokenizer, copy, name, "rl")
     model = variant.model
     prompt_ids = [_encode(variant, prompt) for prompt in prompts]
-    check_fit(
-        [Labelled(ids + [0] * max_new_tokens, []) for ids in prompt_ids], model, "With its new tokens, prompt"
-    )
+    longest = [Labelled(ids + [0] * max_new_tokens, []) for ids in prompt_ids]
+    check_fit(longest, model, "With its new tokens, prompt")
     padding = pad_id_of(variant.tokenizer)
     ref_model = frozen_copy(model) if reference is None else model_of(reference)
 
     def batches(start: int) -> Iterator:
+        # Each step's answers come from the model as that step finds it, so they are made one step at a time.
         for step in range(start, steps):
-            rng = random.Random(f"{seed}/prompts/{step}")
-            chosen = rng.sample(range(len(prompts)), min(prompts_per_step, len(prompts)))
-            yield _roll_out(variant, [(prompts[i], prompt_ids[i]) for i in chosen], reward, group_size,
-                            max_new_tokens, f"{seed}/{step}")  # fmt: skip
+            yield _roll_out(variant, drawn(step), reward, group_size, max_new_tokens, f"{seed}/{step}")
 
-    def loss_of(model, batch):
-        rows, advantages, numbers, all_rows = batch
-        ids, labels = pad(rows, padding, model.device)
-        logits, targets, of_row = label_logits(model, ids, labels)
-        with torch.no_grad():
-            ref_logits, _, _ = label_logits(ref_model, ids, labels)
-        kl = kl_divergence(logits, ref_logits)
-        gain = advantages.to(model.device)[of_row] * target_logprobs(logits, targets)
-        return (beta * kl - gain).mean(), numbers | {"kl": float(kl.detach().sum()) / all_rows}
+    def drawn(step: int) -> list:
+        rng = random.Random(f"{seed}/prompts/{step}")
+        return rng.sample(list(zip(prompts, prompt_ids)), min(prompts_per_step, len(prompts)))
 
     lr = default_lr(model, 1e-4, 1e-6) if lr is None else lr
     options = {"schedule": "constant", **options}
     return run(
-        variant,
-        batches,
-        loss_of,
-        label="rl",
-        total=steps,
-        lr=lr,
-        seed=seed,
-        tokenizer=variant.tokenizer,
+        variant, batches, lambda model, batch: policy_loss(model, ref_model, batch, beta, padding),
+        label="rl", total=steps, lr=lr, seed=seed, tokenizer=variant.tokenizer,
         split=_split if model.device.type == "cpu" else None,
-        of_run={"prompts": prompt_ids, "rl settings": [prompts_per_step, group_size, beta, max_new_tokens]}
-        | ({"starting weights": model} if copy else {}),
+        of_run=run_parts(copy and model, prompts=prompt_ids, prompts_per_step=prompts_per_step, group_size=group_size,
+                         beta=beta, max_new_tokens=max_new_tokens),
         **options,
-    )
+    )  # fmt: skip
+
+
+def policy_loss(model, ref_model, batch: tuple, beta: float, padding: int):
+    """REINFORCE with a KL penalty, as a mean over the sampled tokens, and what to write down."""
+    rows, advantages, numbers, all_rows = batch
+    ids, labels = pad(rows, padding, model.device)  # (rows, length)
+    logits, targets, of_row = label_logits(model, ids, labels)  # (n, vocab), (n,), (n,) for n sampled tokens
+    with torch.no_grad():  # the reference only measures; nothing is to move it
+        ref_logits, _, _ = label_logits(ref_model, ids, labels)
+    kl = kl_divergence(logits, ref_logits)  # (n,)
+    # Every token of an answer gets the answer's advantage: which of them earned the reward, nobody knows.
+    gain = advantages.to(model.device)[of_row] * target_logprobs(logits, targets)  # (n,)
+    return (beta * kl - gain).mean(), numbers | {"kl": float(kl.detach().sum()) / all_rows}
 
 
 def _split(batch: tuple) -> list[tuple[tuple, float]]:

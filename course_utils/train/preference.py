@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from ..pairs import no_weight_bar, usable_device
 from ..tokens import IGNORED
 from ..variant import Variant, as_messages
-from .loop import Trained, autocast, choose_precision, default_lr, model_of, prepare, run
+from .loop import Trained, autocast, choose_precision, default_lr, model_of, prepare, run, run_parts
 from .rows import (
     Labelled,
     check_fit,
@@ -152,8 +152,8 @@ def dpo(
 
     DPO goes on pushing when the preference has long moved, and takes the rest of the model along: a margin of some
     nats is enough. `nll_weight` adds that many times the SFT loss on the chosen answers, which keeps their
-    likelihood from falling (Pang et al. 2024, arXiv 2404.19733). `stop_at_margin` ends the training when the mean margin of the last eight steps exceeds it. `lr`
-    None is 1e-5 for a model of Pebble's size and 1e-6 for one of 50M parameters or more.
+    likelihood from falling (Pang et al. 2024, arXiv 2404.19733). `stop_at_margin` ends the training when the mean
+    margin of the last eight steps exceeds it. `lr` None is 1e-5 for a model of Pebble's size and 1e-6 for a large one.
 
     The history adds margin (nats), accuracy (share of pairs with a margin above 0), reward_chosen and
     reward_rejected (β · log π/ref, the implicit rewards: both falling is the beginning of a collapse).
@@ -167,50 +167,72 @@ def dpo(
     encoded, plan = _prepared(variant, pairs, seed, epochs, steps, tokens_per_step, batch_size)
     padding = pad_id_of(variant.tokenizer)
     ref_model = model if reference is None else model_of(reference)
-    first = _split(_Step([encoded[i] for i in plan[0]]))[0][0].pairs
-    measure = lambda: -answer_logprobs(model, first, padding).mean()  # noqa: E731
-    options["precision"] = choose_precision(model, measure, options.get("precision", "auto"))
+    options["precision"] = _dpo_precision(model, [encoded[i] for i in plan[0]], padding, options)
     of_reference = _reference_logprobs(ref_model, encoded, plan, padding, options["precision"])
 
     def batches(start: int) -> Iterator:
-        for numbers in plan[start:]:
-            pairs = [encoded[i] for i in numbers]
-            answered = sum(label != IGNORED for pair in pairs for label in pair.chosen.labels)
-            yield _Step(pairs, torch.stack([of_reference[i] for i in numbers]), answered)
+        return (_dpo_step(encoded, numbers, of_reference) for numbers in plan[start:])
 
-    def loss_of(model, step):
-        own = answer_logprobs(model, step.pairs, padding)  # (pairs, 2): chosen, rejected
-        ratio = own - step.reference.to(model.device)
-        margin = ratio[:, 0] - ratio[:, 1]
-        numbers = {
-            "margin": step.share * margin.mean().item(),
-            "accuracy": step.share * (margin > 0).float().mean().item(),
-            "reward_chosen": step.share * beta * ratio[:, 0].mean().item(),
-            "reward_rejected": step.share * beta * ratio[:, 1].mean().item(),
-            "tokens": _tokens(step.pairs),
-        }
-        loss = -F.logsigmoid(beta * margin).mean()
-        if nll_weight:
-            loss = loss - nll_weight * own[:, 0].sum() / (step.answered * step.share)
-        return loss, numbers
+    if stop_at_margin is not None:
+        options["stop_when"] = _far_enough(stop_at_margin, options.get("stop_when"))
+    lr = default_lr(model, 1e-5, 1e-6) if lr is None else lr
+    return run(
+        variant, batches, lambda model, step: dpo_loss(model, step, beta, nll_weight, padding),
+        label="dpo", total=len(plan), lr=lr, seed=seed, tokenizer=variant.tokenizer,
+        split=_split if model.device.type == "cpu" else None,
+        of_run=run_parts(copy and model, pairs=encoded, order=plan, beta=beta, nll_weight=nll_weight,
+                         reference=None if reference is None else ref_model),
+        **options,
+    )  # fmt: skip
 
-    asked = options.pop("stop_when", None)
 
-    def far_enough(history: pd.DataFrame) -> str:
-        recent = history["margin"].tail(8).mean()
-        if stop_at_margin is not None and recent >= stop_at_margin:
+def _dpo_step(
+    encoded: list[Preference], numbers: list[int], of_reference: Mapping[int, torch.Tensor]
+) -> _Step:
+    pairs = [encoded[i] for i in numbers]
+    answered = sum(label != IGNORED for pair in pairs for label in pair.chosen.labels)
+    return _Step(pairs, torch.stack([of_reference[i] for i in numbers]), answered)  # reference: (pairs, 2)
+
+
+def _dpo_precision(model, pairs: list[Preference], padding: int, options: Mapping[str, Any]) -> str:
+    """The precision of the whole run, known before its first step: the reference is computed in it as well."""
+    part = _split(_Step(pairs))[0][0].pairs
+    return choose_precision(
+        model, lambda: -answer_logprobs(model, part, padding).mean(), options.get("precision", "auto")
+    )
+
+
+def dpo_loss(model, step: _Step, beta: float, nll_weight: float, padding: int):
+    """The mean DPO loss of a step's pairs (or of a part of them), and what to write down."""
+    own = answer_logprobs(model, step.pairs, padding)  # (pairs, 2): chosen, rejected
+    # How much more likely than under the reference each answer has become, in nats: the implicit reward over β.
+    ratio = own - step.reference.to(model.device)  # (pairs, 2)
+    margin = ratio[:, 0] - ratio[:, 1]  # (pairs,): above 0 where the preference is learned
+    numbers = {
+        "margin": step.share * margin.mean().item(),
+        "accuracy": step.share * (margin > 0).float().mean().item(),
+        "reward_chosen": step.share * beta * ratio[:, 0].mean().item(),
+        "reward_rejected": step.share * beta * ratio[:, 1].mean().item(),
+        "tokens": _tokens(step.pairs),
+    }
+    # Only the difference counts here: both answers may become less likely, as long as the rejected one does so faster.
+    loss = -F.logsigmoid(beta * margin).mean()
+    if nll_weight:
+        # This part holds the chosen answers where they are: plain cross-entropy per token.
+        loss = loss - nll_weight * own[:, 0].sum() / (step.answered * step.share)
+    return loss, numbers
+
+
+def _far_enough(margin: float, asked=None):
+    """A `stop_when` that ends the training at this margin, or when `asked` (another stop_when) says so."""
+
+    def stop(history: pd.DataFrame) -> str:
+        recent = history["margin"].tail(8).mean()  # of one step alone it is too noisy
+        if recent >= margin:
             return f"stopped at a margin of {recent:.1f} nats"
         return asked(history) if asked else ""
 
-    lr = default_lr(model, 1e-5, 1e-6) if lr is None else lr
-    return run(
-        variant, batches, loss_of, label="dpo", total=len(plan), lr=lr, seed=seed, tokenizer=variant.tokenizer,
-        stop_when=far_enough if asked or stop_at_margin is not None else None,
-        split=_split if model.device.type == "cpu" else None,
-        of_run={"pairs": encoded, "order of pairs": plan, "dpo settings": [beta, nll_weight], "reference": reference and ref_model}
-        | ({"starting weights": model} if copy else {}),
-        **options,
-    )  # fmt: skip
+    return stop
 
 
 def answer_logprobs(model, pairs: Sequence[Preference], padding: int) -> torch.Tensor:
@@ -332,7 +354,7 @@ def reward(
     split = _split if judge.model.device.type == "cpu" else None
     return run(
         judge, batches, loss_of, label="reward", total=len(plan), lr=lr, seed=seed, split=split,
-        of_run={"pairs": encoded, "order of pairs": plan, "starting weights": judge.model}, **options,
+        of_run=run_parts(judge.model, pairs=encoded, order=plan), **options,
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from torch.nn import functional as F
 
 from ..tokens import IGNORED
-from .loop import Trained, default_lr, prepare, run
+from .loop import Trained, default_lr, prepare, run, run_parts
 from .rows import (
     PART_TOKENS,
     Labelled,
@@ -50,10 +50,9 @@ def sft(
     one of 50M parameters or more. `options` are those of `loop.LoopOptions`: optimizer, schedule, precision, evaluate,
     every, live, replay, checkpoint and so on.
 
-    With `copy` (the default) the given model stays as it is and a float32 copy is trained. Returns `Trained`: its
-    `variant` answers, its `history` has step, loss (nats a learned token), lr, tokens and what `evaluate` returns.
-    Raises ValueError for examples that are empty, too long, without a token to learn, or conversations without a
-    chat template.
+    With `copy` (the default) the given model stays as it is and a float32 copy is trained. The history of `Trained` has
+    step, loss (nats per learned token), lr, tokens and what `evaluate` returns. Raises ValueError for examples that are
+    empty, too long, without a token to learn, or conversations without a chat template.
     """
     variant = prepare(variant_or_model, tokenizer, copy, name, "sft")
     model, tokenizer = variant.model, variant.tokenizer
@@ -63,27 +62,21 @@ def sft(
     padding = pad_id_of(tokenizer)
 
     def batches(start: int) -> Iterator:
-        for numbers in plan[start:]:
-            yield [rows[i] for i in numbers]
+        return ([rows[i] for i in numbers] for numbers in plan[start:])
 
     def loss_of(model, batch):
-        logits, targets, _ = label_logits(model, *pad(batch, padding, model.device))
+        ids, labels = pad(batch, padding, model.device)  # (rows, length)
+        logits, targets, _ = label_logits(
+            model, ids, labels
+        )  # (n, vocab), (n,): what counts, and nothing else
         return F.cross_entropy(logits, targets), {"tokens": sum(len(row.ids) for row in batch)}
 
     lr = default_lr(model, 5e-4, 2e-5) if lr is None else lr
     return run(
-        variant,
-        batches,
-        loss_of,
-        label="sft",
-        total=len(plan),
-        lr=lr,
-        seed=seed,
-        tokenizer=tokenizer,
+        variant, batches, loss_of, label="sft", total=len(plan), lr=lr, seed=seed, tokenizer=tokenizer,
         split=parts if model.device.type == "cpu" else None,
-        of_run={"examples": rows, "order of examples": plan} | ({"starting weights": model} if copy else {}),
-        **options,
-    )
+        of_run=run_parts(copy and model, examples=rows, order_of_examples=plan), **options,
+    )  # fmt: skip
 
 
 def parts(batch: Sequence[Labelled], tokens: int = PART_TOKENS) -> list[tuple[list[Labelled], float]]:

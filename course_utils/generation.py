@@ -48,11 +48,12 @@ def processed_probs(
     if 0 < top_k < logits.shape[-1]:
         kth_best = scaled.topk(top_k).values[..., -1:]
         scaled = scaled.masked_fill(scaled < kth_best, float("-inf"))
-    probs = scaled.softmax(-1)
+    probs = scaled.softmax(-1)  # (…, vocab), sums to 1; 0 where top_k masked
     if top_p < 1:
         ordered, order = probs.sort(descending=True, stable=True)
         before = ordered.cumsum(-1) - ordered  # mass of the better tokens; 0 for the best, which always stays
         ordered = ordered.masked_fill(before >= top_p, 0.0)
+        # Back from the order of probability to the order of the vocabulary.
         probs = torch.zeros_like(probs).scatter(-1, order, ordered)
         probs = probs / probs.sum(-1, keepdim=True)
     return probs
@@ -141,10 +142,12 @@ def _choose(logits, rows: list[Draft], temperature: float, top_k: int, top_p: fl
         draws = [row.rng.random() if row.stop_reason is None else 0.0 for row in rows]
         cumulative = probs.double().cumsum(-1)
         total = cumulative[:, -1:].contiguous()
+        # A draw u in [0, 1) picks the first token whose cumulative probability exceeds u: inverse sampling.
         target = torch.tensor(draws, dtype=torch.float64, device=probs.device)[:, None] * total
         chosen = torch.searchsorted(cumulative, target, right=True)
         last_possible = torch.searchsorted(cumulative, total)  # guards against rounding at the upper end
         chosen = torch.minimum(chosen, last_possible)[:, 0].to(logits.device)
+    # log softmax of the chosen token alone: its logit less the log of the sum of all exponentials.
     logprobs = logits.gather(-1, chosen[:, None])[:, 0] - logits.logsumexp(-1)
     return chosen, logprobs
 
@@ -156,6 +159,7 @@ class _Batch:
         self.model = model
         lengths = torch.tensor([len(ids) for ids in prompts])
         self.width = int(lengths.max())
+        # On the left, so that every row's newest token stands in the last column.
         padded = [[pad_token_id] * (self.width - len(ids)) + list(ids) for ids in prompts]
         self.new_ids = torch.tensor(padded, device=model.device)
         self.cache = None
@@ -164,6 +168,7 @@ class _Batch:
             padding = self.width - lengths
             columns = torch.arange(self.width + max_new_tokens)
             self.mask = (columns >= padding[:, None]).long().to(model.device)
+            # Each row counts its positions from its own first token, as it would alone.
             self.positions = (columns - padding[:, None]).clamp(min=0).to(model.device)
 
     @torch.inference_mode()
@@ -180,7 +185,7 @@ class _Batch:
         return output.logits[:, -1].float()
 
     def append(self, token_ids: torch.Tensor) -> None:
-        self.new_ids = token_ids[:, None]
+        self.new_ids = token_ids[:, None]  # (rows, 1): the cache knows all that came before
         self.width += 1
 
     @torch.inference_mode()

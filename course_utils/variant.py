@@ -106,6 +106,7 @@ class Variant:
     def eos_token_ids(self) -> list[int]:
         """Ids that end generation: the generation config's, as in `generate`; the tokenizer's where it names
         none."""
+        # One id or several (Llama 3 has two): `generate` stops at any of them.
         ids = self.model.generation_config.eos_token_id
         if ids is None:
             ids = self.tokenizer.eos_token_id
@@ -137,6 +138,7 @@ class Variant:
         """
         if isinstance(prompt, str):
             _require_encodable(prompt)
+            # With whatever the tokenizer adds by itself, such as a BOS.
             ids = self.tokenizer(prompt)["input_ids"]
         elif is_messages(prompt):
             ids = self._encode_messages(prompt, chat_template, add_generation_prompt, template_options)
@@ -212,8 +214,9 @@ class Variant:
 
     @torch.inference_mode()
     def _last_logits(self, ids: list[int]) -> torch.Tensor:
+        # Only the last place is asked for; the others' logits would be (length, vocab) numbers for nothing.
         options = {"logits_to_keep": 1} if accepts(self.model, "logits_to_keep") else {}
-        input_ids = torch.tensor([ids], device=self.device)
+        input_ids = torch.tensor([ids], device=self.device)  # (1, length)
         return self.model(input_ids=input_ids, use_cache=False, **options).logits[0, -1].float()
 
     def next_token_probs(
@@ -231,8 +234,9 @@ class Variant:
         ids = self.encode(prompt)
         self._check_length(len(ids))
         logits = self._last_logits(ids)
-        probs = processed_probs(logits, temperature, top_k, top_p)
+        probs = processed_probs(logits, temperature, top_k, top_p)  # (vocab,)
         best = probs.topk(min(k or probs.shape[-1], probs.shape[-1]))
+        # What top_k or top_p ruled out has probability 0 and is not listed.
         kept = int((best.values > 0).sum())
         token_ids = best.indices[:kept].tolist()
         return pd.DataFrame(
@@ -254,14 +258,18 @@ class Variant:
         generation prompt.
         """
         ids = self.encode(text, add_generation_prompt=False)
+        # The first token has no score: nothing stands before it that could predict it.
         scores = {"logprob": [float("nan")], "rank": [None], "entropy": [float("nan")]}
         for start, logits in self.iter_logits(ids[:-1]):
+            # Position t predicts token t + 1, so the targets are the ids one place to the left.
             target = torch.tensor(ids[start + 1 : start + 1 + len(logits)], device=logits.device)[:, None]
             require_numbers(logits)
             logprobs = logits.log_softmax(-1)  # (chunk, vocab)
-            of_target = logprobs.gather(-1, target)
+            of_target = logprobs.gather(-1, target)  # (chunk, 1)
             scores["logprob"] += of_target[:, 0].tolist()
+            # Rank 1: no token was more probable than the one that came.
             scores["rank"] += ((logprobs > of_target).sum(-1) + 1).tolist()
+            # entr(p) is -p log p, and 0 at p = 0, where the logarithm would be infinite.
             scores["entropy"] += torch.special.entr(logprobs.exp()).sum(-1).tolist()
         table = pd.DataFrame(
             {
@@ -285,6 +293,7 @@ class Variant:
         ids = list(ids)
         self._check_length(len(ids))
         vocab = self.model.get_output_embeddings().weight.shape[0]
+        # A vocabulary of 150,000 takes 0.6 MB per position in float32; so only so many positions at a time.
         size = max(1, _CHUNK_ELEMENTS // vocab)
         cache = None
         for start in range(0, len(ids), size):
@@ -355,6 +364,7 @@ class Variant:
         row = job.rows[0]
         shown = ""
         for _ in self._steps(job):
+            # What is printed cannot be taken back, so only what is certain is handed out.
             safe = job.text(row) if row.stop_reason else job.certain_text(row)
             if len(safe) > len(shown) and safe.startswith(shown):
                 yield safe[len(shown) :]
@@ -401,6 +411,7 @@ class Variant:
                 for _ in self._steps(job, [job.rows[i] for i in batch]):
                     pass
                 bar.update(len(batch))
+        # The allocator keeps freed memory; a notebook that runs for hours would only ever grow.
         if self.device.type == "cpu":
             give_back()
         return [
@@ -410,10 +421,13 @@ class Variant:
 
     def _batches(self, lengths: Sequence[int], batch_size: int) -> list[list[int]]:
         """The numbers of prompts of these lengths in batches, shortest first."""
+        # A GPU has the memory and gains from large batches; a CPU has neither.
         most = _CPU_BATCH_TOKENS if self.device.type == "cpu" else math.inf
         found: list[list[int]] = []
+        # Shortest first: neighbours need little padding.
         for number in sorted(range(len(lengths)), key=lambda i: lengths[i]):
             size = len(found[-1]) if found else batch_size
+            # The newest is the longest, and all are padded to it.
             if size == batch_size or (size + 1) * lengths[number] > most:
                 found.append([])
             found[-1].append(number)
@@ -475,6 +489,7 @@ class Variant:
         for number, prompt in zip(numbers, prompts, strict=True):
             ids = self.encode(prompt)
             self._check_length(len(ids), max_new_tokens, number if len(prompts) > 1 else None)
+            # A seed per prompt and not one for the batch: the same prompt gives the same text in any company.
             rows.append(Draft(ids, random.Random(seed + number) if temperature > 0 else None))
         sampling = {
             "temperature": temperature,
@@ -585,6 +600,7 @@ def qa_prompt(
     """
     blocks = [system_prompt] if system_prompt else []
     blocks += [f"Question: {asked}\nAnswer: {answer}" for asked, answer in examples]
+    # No space behind the colon: the model's tokens begin with their space (" Paris").
     blocks.append(f"Question: {question}\nAnswer:")
     return "\n\n".join(blocks)
 
@@ -605,6 +621,7 @@ def query_base_as_instruct(
     surrounding whitespace. Further settings are those of `Variant.complete`.
     """
     prompt = qa_prompt(question, system_prompt, examples)
+    # A base model has no end of turn; it would go on to ask itself the next question.
     answer = base.complete(prompt, max_new_tokens, stop=stop, **settings)
     return Completion(
         answer.text.strip(), answer.token_ids, answer.logprobs, answer.stop_reason, answer.prompt
@@ -675,6 +692,7 @@ def _certain(text: str, stops: Sequence[str]) -> str:
     text = text.rstrip("\N{REPLACEMENT CHARACTER}")  # the first bytes of a character still to be completed
     held = 0
     for stop in stops:
+        # The longest end of the text with which a stop string could begin.
         for size in range(min(len(stop) - 1, len(text)), held, -1):
             if text.endswith(stop[:size]):
                 held = size

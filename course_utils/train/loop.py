@@ -185,6 +185,7 @@ def run(
     start = saved.load()
     replay = _replayed(model, tokenizer, chosen, start)
     batches, stopped, precision = steps(start), "", None
+    # The seed counts inside only: outside, the notebook's random numbers are as if nothing had happened.
     with _seeded(seed, model.device), _bar(label, total, start, chosen.progress) as bar:
         watch = _Watch(history, bar, saved, chosen, label, total)
         try:
@@ -192,6 +193,7 @@ def run(
             for step in range(start, total):
                 batch = next(batches)
                 parts = split(batch) if split else [(batch, 1.0)]
+                # Chosen on the first batch, because only then is it known how long the rows are.
                 precision = precision or _precision_for(model, loss_of, parts, chosen)
                 rate = _set_lr(optimizers, lr, step, total, chosen)
                 with _says_where(step, history):
@@ -200,6 +202,7 @@ def run(
                 stopped = watch.after(step + 1, loss=loss, lr=rate, grad_norm=norm, **numbers)
                 if stopped:
                     break
+        # The stop button is no failure: what was learned so far is returned.
         except KeyboardInterrupt:
             stopped = watch.interrupted()
         finally:
@@ -294,6 +297,7 @@ def prepare(
     name = name or f"{getattr(given, 'name', type(model).__name__)}-{suffix}"
     variant = Variant(name, model, tokenizer)
     if tokenizer.eos_token_id is not None and tokenizer.eos_token_id not in variant.eos_token_ids:
+        # A base ends at <|endoftext|> only; what it learns to write at the end of a turn must end it, too.
         known = model.generation_config.eos_token_id
         known = [] if known is None else [known] if isinstance(known, int) else list(known)
         model.generation_config.eos_token_id = [tokenizer.eos_token_id, *known]
@@ -307,6 +311,7 @@ def model_of(variant_or_model):
 
 def frozen_copy(model):
     """A copy of the model as it is now, which nothing will train: the reference."""
+    # No gradient is kept for it, which saves memory, and no dropout, which would make it waver.
     return copying.deepcopy(model).eval().requires_grad_(False)
 
 
@@ -365,6 +370,7 @@ def _muon_and_adamw(model, named: list, lr: float, muon_lr: float | None, weight
     ends = {
         id(m.weight) for m in (model.get_input_embeddings(), model.get_output_embeddings()) if m is not None
     }
+    # Muon makes an update's directions equally strong, which has a meaning for matrices between layers only.
     hidden = [p for _, p in named if p.ndim == 2 and id(p) not in ends]
     inside = {id(p) for p in hidden}
     rest = [p for _, p in named if id(p) not in inside]
@@ -377,11 +383,13 @@ SCHEDULES = ("linear", "cosine", "constant")
 
 def learning_rate_share(step: int, total: int, warmup: int, schedule: str) -> float:
     """The share of the peak learning rate at update `step` (from 0)."""
+    # At first the gradient's average over past steps is not known yet: small steps until it is.
     if step < warmup:
         return (step + 1) / (warmup + 1)
-    done = (step - warmup) / max(1, total - warmup)
+    done = (step - warmup) / max(1, total - warmup)  # 0 after the warmup, 1 at the end
     if schedule == "constant":
         return 1.0
+    # Large steps find the valley, small ones its floor; 2 % are left, so that no step is for nothing.
     return max(0.02, 1 - done if schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done)))
 
 
@@ -392,6 +400,7 @@ _measured: dict[tuple, str] = {}
 
 def autocast(model, precision: str):
     """The context in which the model is run: bf16 autocast, or nothing."""
+    # bf16 has float32's range with 8 bits of precision: no loss scaling is needed, as there is with float16.
     return torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
@@ -419,6 +428,7 @@ def choose_precision(model, loss: Callable[[], torch.Tensor], precision: str = "
 def _faster(model, loss: Callable[[], torch.Tensor]) -> str:
     if model.device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
         return "float32"
+    # Each twice, and the better time counts: the first run of a kind also compiles and warms up.
     seconds = {"float32": math.inf, "bf16": math.inf}
     try:
         with torch.random.fork_rng(_cuda_index(model.device)):
@@ -488,11 +498,13 @@ class History:
         if not self.rows:
             self.rows.append({"step": 0, "loss": math.nan, "lr": math.nan, "tokens": 0})
         device = self.watched.model.device
+        # Whatever the evaluation draws, the training goes on with the numbers that it would have drawn.
         with torch.random.fork_rng(_cuda_index(device)), torch.no_grad():
             found = self.evaluate(self.watched)
         if not isinstance(found, Mapping):
             raise TypeError(f"evaluate must return a dict of numbers, got {type(found).__name__}.")
         self.evaluated = list(found)
+        # The evaluation joins the row of the step after which it was made.
         self.rows[-1] |= {key: float(value) for key, value in found.items()} | {"measured": step}
         self.rows[-1]["seconds"] = self._seconds()
 
@@ -567,6 +579,7 @@ class _Checkpoint:
             "step": step,
             "of_run": self.of_run,
         }
+        # A crash while writing leaves the old file whole; replace() is one step for the file system.
         new = self.path.with_name(self.path.name + ".new")
         torch.save(state, new)
         new.replace(self.path)
@@ -594,6 +607,7 @@ def digest(value: Any) -> str:
 def next_token_loss(model, ids: torch.Tensor) -> torch.Tensor:
     """Mean cross-entropy (nats a token) of documents `(rows, length + 1)`: the targets are the inputs moved left."""
     logits = model(input_ids=ids[:, :-1], use_cache=False).logits  # (rows, length, vocab)
+    # (rows · length, vocab) against (rows · length,): every token is a target here.
     return F.cross_entropy(logits.flatten(0, 1).float(), ids[:, 1:].flatten())
 
 

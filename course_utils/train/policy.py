@@ -64,8 +64,7 @@ def rl(
     variant = prepare(variant_or_model, tokenizer, copy, name, "rl")
     model = variant.model
     prompt_ids = [_encode(variant, prompt) for prompt in prompts]
-    longest = [Labelled(ids + [0] * max_new_tokens, []) for ids in prompt_ids]
-    check_fit(longest, model, "With its new tokens, prompt")
+    _check_room(prompt_ids, max_new_tokens, model)
     padding = pad_id_of(variant.tokenizer)
     ref_model = frozen_copy(model) if reference is None else model_of(reference)
 
@@ -78,16 +77,21 @@ def rl(
         rng = random.Random(f"{seed}/prompts/{step}")
         return rng.sample(list(zip(prompts, prompt_ids)), min(prompts_per_step, len(prompts)))
 
-    lr = default_lr(model, 1e-4, 1e-6) if lr is None else lr
-    options = {"schedule": "constant", **options}
+    # A model that samples its own data drifts easily: the rate is far below that of fine-tuning.
+    options = {"schedule": "constant", "lr": default_lr(model, 1e-4, 1e-6) if lr is None else lr, **options}
     return run(
         variant, batches, lambda model, batch: policy_loss(model, ref_model, batch, beta, padding),
-        label="rl", total=steps, lr=lr, seed=seed, tokenizer=variant.tokenizer,
+        label="rl", total=steps, seed=seed, tokenizer=variant.tokenizer,
         split=_split if model.device.type == "cpu" else None,
         of_run=run_parts(copy and model, prompts=prompt_ids, prompts_per_step=prompts_per_step, group_size=group_size,
                          beta=beta, max_new_tokens=max_new_tokens),
         **options,
     )  # fmt: skip
+
+
+def _check_room(prompt_ids: list[list[int]], max_new_tokens: int, model) -> None:
+    longest = [Labelled(ids + [0] * max_new_tokens, []) for ids in prompt_ids]
+    check_fit(longest, model, "With its new tokens, prompt")
 
 
 def policy_loss(model, ref_model, batch: tuple, beta: float, padding: int):
@@ -109,6 +113,7 @@ def _split(batch: tuple) -> list[tuple[tuple, float]]:
     What was written down of the whole step goes with the first part.
     """
     rows, advantages, numbers, all_rows = batch
+    # A part weighs as much as it has sampled tokens, because the loss is a mean over tokens.
     sampled = [sum(label != IGNORED for label in row.labels[1:]) for row in rows]
     found = []
     for some in in_parts([len(row.ids) for row in rows]):
@@ -119,7 +124,7 @@ def _split(batch: tuple) -> list[tuple[tuple, float]]:
 
 def kl_divergence(logits: torch.Tensor, ref_logits: torch.Tensor) -> torch.Tensor:
     """KL(policy‖reference) in nats of next-token distributions, logits `(n, vocab)` → `(n,)`."""
-    logprobs, ref = logits.log_softmax(-1), ref_logits.log_softmax(-1)
+    logprobs, ref = logits.log_softmax(-1), ref_logits.log_softmax(-1)  # (n, vocab) each
     return (logprobs.exp() * (logprobs - ref)).sum(-1)
 
 
@@ -137,6 +142,7 @@ def answer_kl(
         for at in range(0, len(rows), batch_size):
             some = rows[at : at + batch_size]
             ids, labels = pad(some, 0, model.device)
+            # (n, vocab) over all answer positions of the batch; of_row tells which answer each belongs to.
             logits, _, of_row = label_logits(model, ids, labels)
             ref_logits, _, _ = label_logits(ref_model, ids, labels)
             found += sum_by_row(kl_divergence(logits, ref_logits), of_row, len(some)).tolist()
@@ -145,12 +151,15 @@ def answer_kl(
 
 def group_advantages(rewards: torch.Tensor) -> torch.Tensor:
     """Advantages `(prompts, group)` of rewards `(prompts, group)`: less the group's mean, over the step's spread."""
+    # (prompts, group): a hard prompt and an easy one now ask the same of the model.
     centred = rewards - rewards.mean(1, keepdim=True)
+    # One spread for the whole step; 1e-4 keeps a step of equal rewards from dividing by zero.
     return centred / (centred.square().mean().sqrt() + 1e-4)
 
 
 def _roll_out(variant, prompts: list, reward, group_size: int, max_new_tokens: int, seed: str):
     """Sample and judge: rows whose labels are the answers' tokens, advantages `(rows,)`, what to write down, how many."""
+    # Each answer has its own seed, so it depends on neither the batch nor its neighbours.
     samples = [
         Draft(ids, random.Random(f"{seed}/{p}/{g}"))
         for p, (_, ids) in enumerate(prompts)
@@ -161,6 +170,7 @@ def _roll_out(variant, prompts: list, reward, group_size: int, max_new_tokens: i
         variant.model, samples, max_new_tokens=max_new_tokens, eos_token_ids=eos, temperature=1.0,
         pad_token_id=pad_id_of(variant.tokenizer),
     )  # fmt: skip
+    # The loop fills the drafts; there is nothing to look at between its tokens.
     for _ in steps:
         pass
     texts = [
@@ -168,7 +178,8 @@ def _roll_out(variant, prompts: list, reward, group_size: int, max_new_tokens: i
         for s in samples
     ]
     asked = [prompt for prompt, _ in prompts for _ in range(group_size)]
-    rewards = torch.tensor(score_with(reward, asked, texts)).view(len(prompts), group_size)
+    rewards = torch.tensor(score_with(reward, asked, texts))  # (prompts · group,)
+    rewards = rewards.view(len(prompts), group_size)
     groups = [texts[at : at + group_size] for at in range(0, len(texts), group_size)]
     rows = [
         Labelled(s.prompt_ids + s.token_ids, [IGNORED] * len(s.prompt_ids) + s.token_ids) for s in samples

@@ -117,6 +117,7 @@ def _prepared(variant: Variant, pairs, seed, epochs, steps, tokens_per_step, bat
     encoded = encode_preferences(variant.tokenizer, pairs)
     for side in Preference._fields:
         check_fit([getattr(pair, side) for pair in encoded], variant.model, f"The {side} answer of pair")
+    # A pair counts with both its answers, for both are computed.
     lengths = [len(pair.chosen.ids) + len(pair.rejected.ids) for pair in encoded]
     return encoded, planned_steps(lengths, seed, epochs, steps, tokens_per_step, batch_size)
 
@@ -237,8 +238,10 @@ def _far_enough(margin: float, asked=None):
 
 def answer_logprobs(model, pairs: Sequence[Preference], padding: int) -> torch.Tensor:
     """Log-probabilities (nats) of the whole answers, `(pairs, 2)`: chosen, rejected."""
+    # Both answers of all pairs go through the model as one batch: first all chosen, then all rejected.
     rows = [pair.chosen for pair in pairs] + [pair.rejected for pair in pairs]
     logits, targets, of_row = label_logits(model, *pad(rows, padding, model.device))
+    # (2 · pairs,) sums over each answer's tokens, folded into (pairs, 2).
     return sum_by_row(target_logprobs(logits, targets), of_row, len(rows)).view(2, -1).T
 
 
@@ -249,6 +252,7 @@ def _reference_logprobs(
     """The reference's `answer_logprobs` of every pair that will be used, batched as the pairs are first met."""
     found: dict[int, torch.Tensor] = {}
     for numbers in plan:
+        # The reference never changes, so its answer is computed once per pair, however many epochs follow.
         new = [i for i in numbers if i not in found]
         if new:
             parts = [list(range(len(new)))]
@@ -296,6 +300,7 @@ class RewardModel:
     def score_rows(self, rows: Sequence[Labelled], batch_size: int = 64) -> list[float]:
         """The rewards of encoded conversations, in order."""
         check_fit(rows, self.model, "Answer")
+        # Similar lengths together: less padding to compute.
         order = sorted(range(len(rows)), key=lambda i: len(rows[i].ids))
         rewards = [0.0] * len(rows)
         with torch.inference_mode():
@@ -342,6 +347,7 @@ def reward(
     def loss_of(model, step):
         rows = [pair.chosen for pair in step.pairs] + [pair.rejected for pair in step.pairs]
         chosen, rejected = rewards_of(model, rows, padding).view(2, -1)
+        # Only the difference is judged, so a reward has no zero and no unit of its own.
         margin = chosen - rejected
         numbers = {
             "margin": step.share * margin.mean().item(),
@@ -383,7 +389,8 @@ def preference_accuracy(judge: RewardModel, pairs: Sequence[Mapping]) -> float:
 def rewards_of(model, rows: Sequence[Labelled], padding: int) -> torch.Tensor:
     """Rewards `(rows,)`, float32, read at each row's last token."""
     ids, _ = pad(rows, padding, model.device)
-    hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+    hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state  # (rows, length, width)
+    # The last token has read the whole answer, its end of turn included; padding stands behind it.
     last = torch.tensor([len(row.ids) - 1 for row in rows], device=hidden.device)
     return model.score(hidden[torch.arange(len(rows), device=hidden.device), last]).float()[:, 0]
 
@@ -400,7 +407,9 @@ def _classifier(model, padding: int):
         raise ValueError(
             f"transformers has no sequence classifier for {type(model).__name__}, which a reward model is made of."
         ) from error
+    # Everything but the output matrix is taken over: what the model knows of texts is what it judges with.
     classifier.base_model.load_state_dict(model.base_model.state_dict())
+    # With a head of zeros every answer starts with the reward 0, and the first loss is ln 2.
     torch.nn.init.zeros_(classifier.score.weight)
     return classifier.to(model.device).float()
 
@@ -420,6 +429,7 @@ def best_of(variant: Variant, judge, prompt, n: int = 8, seed: int = 0, **settin
     if n < 1:
         raise ValueError(f"n must be 1 or more, got {n}.")
     settings = {"temperature": 1.0} | settings
+    # At temperature 1 the answers differ, and there is something to choose from.
     texts = [c.text for c in variant.chat_batch([prompt] * n, seed=seed, **settings)]
     rewards = score_with(judge, [prompt] * n, texts)
     best = max(range(n), key=lambda i: rewards[i])
@@ -432,6 +442,7 @@ def score_with(judge, prompts: Sequence, texts: Sequence[str]) -> list[float]:
         found = [float(value) for value in judge.score(prompts, texts)]
     else:
         found = [float(judge(prompt, text)) for prompt, text in zip(prompts, texts, strict=True)]
+    # A single NaN would spread to every weight at the next update.
     for value, text in zip(found, texts):
         if value != value or abs(value) == float("inf"):
             raise ValueError(f"The reward of {text[:60]!r} is {value}; a reward must be a finite number.")

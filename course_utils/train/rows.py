@@ -176,6 +176,7 @@ def _short(value, width: int = 70) -> str:
 def check_fit(rows: Iterable[Labelled], model, what: str = "Example") -> None:
     """Raise ValueError where a row is longer than the model's context or holds a token that it does not have."""
     config = model.config.get_text_config()
+    # Cutting off silently would take the end of turn, and with it what teaches the model to stop.
     context = getattr(config, "max_position_embeddings", None)
     vocabulary = model.get_input_embeddings().weight.shape[0]
     for number, row in enumerate(rows):
@@ -199,12 +200,14 @@ def plan(
     A batch holds `batch_size` examples or, where that is None, as many as fit `tokens_per_step` with their padding
     (at least one).
     """
+    # Shuffled first, so that which examples meet in a batch is chance and not the order of the file.
     order = list(range(len(lengths)))
     rng.shuffle(order)
     batches: list[list[int]] = []
     window = WINDOW if batch_size is None else max(1, WINDOW // batch_size) * batch_size
     for at in range(0, len(order), window):
         batch: list[int] = []
+        # Within a window, similar lengths together: a short row beside a long one is mostly padding.
         for number in sorted(order[at : at + window], key=lambda i: lengths[i]):
             full = (
                 len(batch) == batch_size
@@ -216,6 +219,7 @@ def plan(
                 batch = []
             batch.append(number)
         batches.append(batch)
+    # Otherwise every window would go from short to long, and the loss would go up and down with it.
     rng.shuffle(batches)
     return batches
 
@@ -248,6 +252,7 @@ def pad(rows: Sequence[Labelled], pad_id: int, device) -> tuple[torch.Tensor, to
 
     No attention mask is needed: in a causal model no token looks to its right, and padding has no label.
     """
+    # Padding on the right: what it holds is never seen from the left, and -100 keeps it out of the loss.
     longest = max(len(row.ids) for row in rows)
     ids = torch.tensor([row.ids + [pad_id] * (longest - len(row.ids)) for row in rows])
     labels = torch.tensor([row.labels + [IGNORED] * (longest - len(row.labels)) for row in rows])
@@ -260,6 +265,7 @@ def in_parts(lengths: Sequence[int], tokens: int = PART_TOKENS) -> list[list[int
     A sequence that is longer than that is a part of its own.
     """
     found: list[list[int]] = [[]]
+    # Shortest first, so a part's padded size is its count times the length of its newest member.
     for number in sorted(range(len(lengths)), key=lambda i: lengths[i]):
         if found[-1] and (len(found[-1]) + 1) * lengths[number] > tokens:
             found.append([])
@@ -333,11 +339,13 @@ def _compare_head(model) -> bool:
 
 def sum_by_row(values: torch.Tensor, rows: torch.Tensor, count: int) -> torch.Tensor:
     """Sum per-label `values (n,)` into one number a row, `(count,)`."""
+    # index_add: values[i] is added to place rows[i], one place per sequence.
     return torch.zeros(count, dtype=values.dtype, device=values.device).index_add(0, rows, values)
 
 
 def target_logprobs(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Natural-log probabilities `(n,)` of the targets under logits `(n, vocab)`."""
+    # Cross-entropy of one label is minus the log-probability of that label.
     return -torch.nn.functional.cross_entropy(logits, targets, reduction="none")
 
 
@@ -354,7 +362,7 @@ def replay_rows(
     """
     if isinstance(texts, str):
         raise TypeError("replay takes several texts (a list, or an iterator of documents), not a single one.")
-    rows = max(1, tokens // length)
+    rows = max(1, tokens // length)  # so many rows of `length` tokens, each with one more as its last target
     again = not isinstance(texts, Iterator)
     reader = iter(texts)
     ids: list[int] = []
@@ -369,6 +377,7 @@ def replay_rows(
                     "The replayed texts ran out before the training did. Give more of them, an endless iterator, or a "
                     "list, which is read again from its beginning."
                 )
+            # Documents are laid end to end, as in pretraining; the tokenizer's BOS stands between them.
             ids.extend(chain.from_iterable(tokenizer(some)["input_ids"]))
         batch, ids = ids[: rows * (length + 1)], ids[rows * (length + 1) :]
         if skip:

@@ -54,10 +54,12 @@ def sft(
     step, loss (nats per learned token), lr, tokens and what `evaluate` returns. Raises ValueError for examples that are
     empty, too long, without a token to learn, or conversations without a chat template.
     """
+    # The given model stays as it is: lessons compare before and after.
     variant = prepare(variant_or_model, tokenizer, copy, name, "sft")
     model, tokenizer = variant.model, variant.tokenizer
     rows = encode(tokenizer, examples, loss_on)
     check_fit(rows, model)
+    # Which examples each step reads is settled before the first one, so that a run can be resumed at any step.
     plan = planned_steps([len(row.ids) for row in rows], seed, epochs, steps, tokens_per_step, batch_size)
     padding = pad_id_of(tokenizer)
 
@@ -84,6 +86,7 @@ def parts(batch: Sequence[Labelled], tokens: int = PART_TOKENS) -> list[tuple[li
 
     The mean loss of the batch is the sum of the parts' mean losses, each times its share.
     """
+    # The mean over the batch is a mean over tokens, not over parts: a part with more labels weighs more.
     found = [[batch[i] for i in some] for some in in_parts([len(row.ids) for row in batch], tokens)]
     learned = [sum(label != IGNORED for row in part for label in row.labels[1:]) for part in found]
     if not sum(learned):

@@ -62,10 +62,9 @@ def rl(
     prompts = several(prompts, "prompts")
     _check(prompts, group_size, prompts_per_step, steps, beta)
     variant = prepare(variant_or_model, tokenizer, copy, name, "rl")
-    model = variant.model
+    model, padding = variant.model, pad_id_of(variant.tokenizer)
     prompt_ids = [_encode(variant, prompt) for prompt in prompts]
     _check_room(prompt_ids, max_new_tokens, model)
-    padding = pad_id_of(variant.tokenizer)
     ref_model = frozen_copy(model) if reference is None else model_of(reference)
 
     def batches(start: int) -> Iterator:

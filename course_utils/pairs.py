@@ -18,6 +18,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .folders import why_no_model
+
 if TYPE_CHECKING:
     import pandas as pd
     import torch
@@ -152,6 +154,10 @@ class BadFolderError(PairError, OSError):
     """A local folder is missing or does not hold a whole model."""
 
 
+class BadOptionError(PairError, ValueError):
+    """A device that this computer does not have, or a dtype that no model can be loaded in."""
+
+
 class VocabularyMismatch(PairError, ValueError):
     """The two variants number their tokens differently, so token ids cannot be compared."""
 
@@ -246,16 +252,19 @@ def load_variant(
     a model under 50M parameters sets torch to one thread, which is fastest for it, and a larger one sets it
     back, unless OMP_NUM_THREADS or COURSE_THREADS says how many to use.
 
-    Raises NoNetworkError, GatedError, NotFoundError, NotACausalLMError, MissingTokenizerError or
-    BadFolderError, all of them PairError.
+    Raises NoNetworkError, GatedError, NotFoundError, NotACausalLMError, MissingTokenizerError,
+    BadFolderError or BadOptionError (a device or dtype), all of them PairError.
     """
+    if not os.fspath(source):
+        raise BadFolderError(
+            "The name is empty. Give a short name such as 'pebble-base', a folder or a hub id."
+        )
     source, revision = _resolve_variant(source, revision)
     # What can go wrong before anything is loaded is said before torch costs its seconds.
     first_time = reload or not any(key[:2] == (source, revision) for key in _loaded)
     location = locate(source, revision, reload) if first_time else None
-    import torch
 
-    device = torch.device(device or _best_device())
+    device, dtype = usable_device(_best_device() if device in (None, "") else device), _usable_dtype(dtype)
     key = (source, revision, str(device), str(dtype), str(tokenizer))
     if reload or key not in _loaded:
         _loaded[key] = _load(
@@ -299,6 +308,10 @@ def _resolve_variant(source: str | Path, revision: str | None) -> tuple[str, str
         for rung, (where, own_revision) in known.items():
             if source.lower() == f"{spec.name}-{rung}":
                 return where, revision or own_revision
+    known = [f"{spec.name}-{rung}" for spec in PAIRS.values() for rung in ("base", "instruct", *spec.ladder)]
+    near = difflib.get_close_matches(source.lower(), known, 1, 0.8)
+    if near and not source.startswith("pebble-") and not Path(source).exists():
+        raise NotFoundError(f"No model is called {source!r}. Did you mean {near[0]!r}?")
     if re.fullmatch(r"pebble-[\w-]+", source):
         return str(PEBBLE_MODELS / source), None
     return source, revision
@@ -320,8 +333,27 @@ def _load(
         loaded_tokenizer = _load_tokenizer(AutoTokenizer, source, location, hub, tokenizer)
         # A GPU's dtype depends on the size, which is known only afterwards; elsewhere it is float32 at once.
         first_dtype = dtype or ("auto" if device.type == "cuda" else torch.float32)
+        # Tensors of another shape are reported and not raised: what comes then is a page of log.
         model, report = AutoModelForCausalLM.from_pretrained(
-            location, config=config, dtype=first_dtype, output_loading_info=True, **hub
+            location,
+            config=config,
+            dtype=first_dtype,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            **hub,
+        )
+        _require_whole(source, report)
+        model = _on_device(model, device, dtype)
+    return Variant(_tail(source), model, loaded_tokenizer)
+
+
+def _require_whole(source: str, report: dict) -> None:
+    if report["mismatched_keys"]:
+        name, in_file, in_config = sorted(report["mismatched_keys"], key=str)[0]
+        raise BadFolderError(
+            f"{source}: config.json and the weights do not belong together: {name} is {_shape(in_file)} in the weights and "
+            f"{_shape(in_config)} by config.json. After resizing the embedding, save model and tokenizer again with "
+            "save_pretrained, which writes both files."
         )
     if report["missing_keys"]:
         some = ", ".join(sorted(report["missing_keys"])[:3])
@@ -329,10 +361,19 @@ def _load(
             f"{source} lacks {len(report['missing_keys'])} of the weights its config.json describes ({some}, …), "
             "and they would be random. Use a complete checkpoint, or a config.json that belongs to these weights."
         )
+
+
+def _shape(size) -> str:
+    return " × ".join(map(str, size))
+
+
+def _on_device(model, device, dtype):
+    import torch
+
     if dtype is None and device.type == "cuda":
         big = sum(p.numel() for p in model.parameters()) >= TINY
         model = model.to(torch.bfloat16 if big and torch.cuda.is_bf16_supported() else torch.float32)
-    return Variant(_tail(source), model.to(device).eval(), loaded_tokenizer)
+    return model.to(device).eval()
 
 
 def _load_tokenizer(auto_tokenizer, source: str, location: str, hub: dict, other: str | Path | None):
@@ -385,6 +426,52 @@ def _best_device() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
+def usable_device(device) -> "torch.device":
+    """The torch.device of this name; BadOptionError where torch knows none, or this computer has none."""
+    import torch
+
+    there = ["cpu"]
+    there += [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    there += ["mps"] if torch.backends.mps.is_available() else []
+    try:
+        found = torch.device(device)
+        if found.type == "meta":
+            raise RuntimeError("it holds no numbers")
+        torch.empty(1, device=found)  # the only sure question: a CUDA driver may be there and its device not
+    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
+        raise BadOptionError(
+            f"There is no device {str(device)!r} here ({_first_line(error).rstrip('.')}). This computer has: "
+            f"{', '.join(there)}. Leave device= out to take the best."
+        ) from error
+    return found
+
+
+def _usable_dtype(dtype):
+    """A torch dtype that weights can have, from itself or its name; BadOptionError for anything else."""
+    import torch
+
+    known = {
+        str(one).removeprefix("torch."): one
+        for one in (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+    }
+    if dtype is None or dtype in known.values():
+        return dtype
+    name = str(dtype).removeprefix("torch.")
+    name = {
+        "float": "float32",
+        "fp32": "float32",
+        "half": "float16",
+        "fp16": "float16",
+        "bf16": "bfloat16",
+    }.get(name, name)
+    if name not in known:
+        raise BadOptionError(
+            f"dtype={dtype!r} is none that a model can be loaded in; choose one of {', '.join(known)} (as torch.float32 or "
+            "by name), or leave dtype= out."
+        )
+    return known[name]
+
+
 _threads_at_start: int | None = None
 
 
@@ -407,8 +494,10 @@ def _set_threads(variant: "Variant") -> None:
 def locate(source: str, revision: str | None, fresh: bool) -> tuple[str, bool]:
     """Return where to load from and whether without the network; raise what can be known beforehand."""
     folder = Path(source).expanduser()
-    if folder.is_dir():
-        _require_model_files(folder)
+    if folder.exists():
+        problem = why_no_model(folder)
+        if problem:
+            raise BadFolderError(problem)
         return str(folder), True
     if (
         not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", source)
@@ -450,18 +539,6 @@ def _no_folder(source: str) -> str:
     )
 
 
-def _require_model_files(folder: Path) -> None:
-    if not (folder / "config.json").exists():
-        raise BadFolderError(
-            f"{folder} holds no config.json, so it is no saved model. Give the folder that save_pretrained wrote."
-        )
-    if not any(folder.glob("*.safetensors")) and not any(folder.glob("pytorch_model*.bin")):
-        raise BadFolderError(
-            f"{folder} holds a config.json but no weights (*.safetensors). Save the model there with "
-            "model.save_pretrained(folder), or finish the download."
-        )
-
-
 def _cached_snapshot(repo: str, revision: str | None) -> Path | None:
     """Return the folder of a complete copy in the hub's local cache, or None."""
     from huggingface_hub import try_to_load_from_cache
@@ -482,9 +559,8 @@ def _cached_snapshot(repo: str, revision: str | None) -> Path | None:
 
 def hub_endpoint() -> str:
     """The address of the model hub: HF_ENDPOINT, or Hugging Face's."""
-    if (
-        "huggingface_hub.constants" in sys.modules
-    ):  # it read the variable when it was imported, and stays with that
+    # The library read the variable when it was imported, and stays with that.
+    if "huggingface_hub.constants" in sys.modules:
         return sys.modules["huggingface_hub.constants"].ENDPOINT
     return os.environ.get("HF_ENDPOINT", "").rstrip("/") or "https://huggingface.co"
 
@@ -613,7 +689,17 @@ def _explain(source: str, error: Exception) -> PairError | None:
             f"{source} is of a kind that transformers does not know as a causal language model. Choose a model whose "
             "config.json names an architecture ending in ForCausalLM."
         )
-    if isinstance(error, (OSError, ValueError)) or type(error).__name__ == "SafetensorError":
+    if "does not appear to have a file named config.json" in text:
+        return BadFolderError(
+            f"{source} has no config.json, so it is no whole model: an adapter (LoRA), a GGUF or a data set, perhaps. See its "
+            "files on its page, and load its base model or a converted version."
+        )
+    if isinstance(error, RuntimeError) and "out of memory" in text.lower():
+        return PairError(
+            f"{source} does not fit into memory ({_first_line(error).rstrip('.')}). Load a smaller one, dtype=torch.bfloat16, "
+            "or call unload() first."
+        )
+    if not isinstance(error, (ImportError, MemoryError)):
         return BadFolderError(
             f"{source} could not be read as a model: {_first_line(error)} Check that config.json and the weights are "
             "whole and belong together."

@@ -6,6 +6,8 @@ import re
 import unicodedata
 from typing import Any
 
+IGNORED = -100  # the label that PyTorch's cross_entropy leaves out of the loss
+
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 _VISIBLE = {" ": "␣", "\n": "↵", "\t": "⇥", "\r": "␍", "\u00a0": "⍽"}
 
@@ -14,7 +16,7 @@ def token_text(tokenizer: Any, token_id: int) -> str:
     """One token's text, its leading space kept; bytes that are only part of a character as `<0xE2>`."""
     try:  # len(tokenizer) is not cheap: some releases count the whole vocabulary each time
         piece = tokenizer.convert_ids_to_tokens(int(token_id))
-    except (IndexError, KeyError):
+    except (IndexError, KeyError, OverflowError):
         piece = None
     if piece is None:
         return f"<unused {token_id}>"  # the model's vocabulary may be padded beyond the tokenizer's tokens

@@ -6,17 +6,28 @@ Everything here is cheap to import; torch and transformers are loaded with the f
 import difflib
 import os
 import re
-import sys
-import threading
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from .hub import (
+    PEBBLE_MODELS,
+    TOKENIZER_FILES,
+    BadFolderError,
+    GatedError,
+    MissingTokenizerError,
+    NoNetworkError,
+    NotACausalLMError,
+    NotFoundError,
+    PairError,
+    VocabularyMismatch,
+    errors_explained,
+    hub_error,
+    locate,
+    no_weight_bar,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,13 +35,33 @@ if TYPE_CHECKING:
 
     from .variant import Variant
 
-PEBBLE_MODELS = Path(__file__).parent.parent / "pebble_lm" / "models"
+__all__ = [
+    "LADDER",
+    "PAIRS",
+    "PEBBLE_MODELS",
+    "TINY",
+    "BadFolderError",
+    "GatedError",
+    "MissingTokenizerError",
+    "NoNetworkError",
+    "NotACausalLMError",
+    "NotFoundError",
+    "Pair",
+    "PairError",
+    "PairSpec",
+    "VocabularyMismatch",
+    "load_pair",
+    "load_variant",
+    "locate",
+    "no_weight_bar",
+    "table",
+    "unload",
+]
 
 # Pebble's checkpoints, from the base upwards: `scoreboard(map(load_variant, LADDER))`.
 LADDER = ("pebble-base", "pebble-sft", "pebble-dpo", "pebble-rl", "pebble-chat")
 
 TINY = 50_000_000  # parameters; below, one CPU thread is fastest and bfloat16 saves nothing
-PROBE_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -119,41 +150,6 @@ def table() -> "pd.DataFrame":
         for spec in PAIRS.values()
     ]
     return pd.DataFrame(rows).astype({"parameters": "Int64"})
-
-
-# -- errors --------------------------------------------------------------------------------------------------
-
-
-class PairError(RuntimeError):
-    """A model or a pair could not be loaded or compared; the message says why and what to do."""
-
-
-class NoNetworkError(PairError, ConnectionError):
-    """The model hub cannot be reached and the model is not on this computer."""
-
-
-class GatedError(PairError, PermissionError):
-    """The model is there, but its owner wants a licence accepted and a token shown."""
-
-
-class NotFoundError(PairError, OSError):
-    """The hub has no such model (or hides it), or no such revision of it."""
-
-
-class NotACausalLMError(PairError, ValueError):
-    """The model is no causal language model: it does not predict the next token."""
-
-
-class MissingTokenizerError(PairError, OSError):
-    """The model comes without tokenizer files."""
-
-
-class BadFolderError(PairError, OSError):
-    """A local folder is missing or does not hold a whole model."""
-
-
-class VocabularyMismatch(PairError, ValueError):
-    """The two variants number their tokens differently, so token ids cannot be compared."""
 
 
 # -- loading -------------------------------------------------------------------------------------------------
@@ -314,7 +310,7 @@ def _load(
     from .variant import Variant
 
     hub = {"revision": revision, "local_files_only": local_only, "trust_remote_code": False}
-    with _errors_explained(source), no_weight_bar():
+    with errors_explained(source, PAIRS), no_weight_bar():
         config = AutoConfig.from_pretrained(location, **hub)
         _require_causal_lm(source, config, AutoModelForCausalLM)
         loaded_tokenizer = _load_tokenizer(AutoTokenizer, source, location, hub, tokenizer)
@@ -340,25 +336,19 @@ def _load_tokenizer(auto_tokenizer, source: str, location: str, hub: dict, other
         where, revision = _resolve_variant(other, None)
         location, local_only = locate(where, revision, fresh=False)
         hub = {**hub, "revision": revision, "local_files_only": local_only}
-    elif Path(location).is_dir() and not any((Path(location) / file).exists() for file in _TOKENIZER_FILES):
+    elif Path(location).is_dir() and not any((Path(location) / file).exists() for file in TOKENIZER_FILES):
         raise MissingTokenizerError(_no_tokenizer(source))
     try:
         return auto_tokenizer.from_pretrained(location, **hub)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        if _hub_error(error) is not None:
+        if hub_error(error) is not None:
             raise
         raise MissingTokenizerError(_no_tokenizer(source)) from error
 
 
-_TOKENIZER_FILES = (
-    "tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model",
-    "tekken.json",
-)  # fmt: skip
-
-
 def _no_tokenizer(source: str) -> str:
     return (
-        f"{source} comes without a tokenizer that can be read (looked for {', '.join(_TOKENIZER_FILES[:2])} and the "
+        f"{source} comes without a tokenizer that can be read (looked for {', '.join(TOKENIZER_FILES[:2])} and the "
         "like). Save one beside the weights with tokenizer.save_pretrained(folder), or name one: "
         "load_variant(…, tokenizer=folder_or_hub_id)."
     )
@@ -399,245 +389,6 @@ def _set_threads(variant: "Variant") -> None:
         torch.set_num_threads(int(wanted))
     elif not os.environ.get("OMP_NUM_THREADS") and variant.device.type == "cpu":
         torch.set_num_threads(1 if variant.num_parameters < TINY else _threads_at_start)
-
-
-# -- finding: folder, local cache, hub -----------------------------------------------------------------------
-
-
-def locate(source: str, revision: str | None, fresh: bool) -> tuple[str, bool]:
-    """Return where to load from and whether without the network; raise what can be known beforehand."""
-    folder = Path(source).expanduser()
-    if folder.is_dir():
-        _require_model_files(folder)
-        return str(folder), True
-    if (
-        not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", source)
-        or source.startswith((".", "/"))
-        or folder.is_absolute()
-    ):
-        raise BadFolderError(_no_folder(source))
-    if source.count("/") == 1 and Path(source).parent.is_dir():
-        raise BadFolderError(_no_folder(source))
-    snapshot = _cached_snapshot(source, revision)
-    if snapshot is not None and not (fresh and network_reachable()):
-        return str(snapshot), True
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
-        raise NoNetworkError(
-            f"{source} is not in the local cache, and HF_HUB_OFFLINE forbids downloading it. "
-            f"Unset HF_HUB_OFFLINE and restart the kernel, or {_OFFLINE_ADVICE}"
-        )
-    if not network_reachable():
-        raise NoNetworkError(
-            f"{source} is not in the local cache, and {hub_endpoint()} does not answer within {PROBE_SECONDS:.0f} s. "
-            f"Check the network connection, or {_OFFLINE_ADVICE}"
-        )
-    return source, False
-
-
-_OFFLINE_ADVICE = "use load_pair('pebble'), which needs no download, or a local folder."
-
-
-def _no_folder(source: str) -> str:
-    if Path(source).parent == PEBBLE_MODELS:
-        have = sorted(p.name for p in PEBBLE_MODELS.glob("*/")) if PEBBLE_MODELS.is_dir() else []
-        return (
-            f"There is no checkpoint {Path(source).name!r} in {PEBBLE_MODELS}; there is {', '.join(have) or 'none'}. "
-            "Check the name, or complete the clone of the project (git checkout -- pebble_lm)."
-        )
-    return (
-        f"There is no folder {source!r} here (looked in {Path.cwd()}), and it is no hub id of the form owner/name. "
-        "Check the spelling, or give an absolute path."
-    )
-
-
-def _require_model_files(folder: Path) -> None:
-    if not (folder / "config.json").exists():
-        raise BadFolderError(
-            f"{folder} holds no config.json, so it is no saved model. Give the folder that save_pretrained wrote."
-        )
-    if not any(folder.glob("*.safetensors")) and not any(folder.glob("pytorch_model*.bin")):
-        raise BadFolderError(
-            f"{folder} holds a config.json but no weights (*.safetensors). Save the model there with "
-            "model.save_pretrained(folder), or finish the download."
-        )
-
-
-def _cached_snapshot(repo: str, revision: str | None) -> Path | None:
-    """Return the folder of a complete copy in the hub's local cache, or None."""
-    from huggingface_hub import try_to_load_from_cache
-
-    config = try_to_load_from_cache(repo, "config.json", revision=revision)
-    if not isinstance(config, str):
-        return None
-    folder = Path(config).parent
-    weights = [folder / "model.safetensors"] if (folder / "model.safetensors").exists() else []
-    for index in folder.glob("*.index.json"):
-        shards = set(re.findall(r'"([^"/]+\.(?:safetensors|bin))"', index.read_text(encoding="utf-8")))
-        if shards and all((folder / shard).exists() for shard in shards):
-            weights += [folder / shard for shard in shards]
-    weights += list(folder.glob("pytorch_model.bin"))
-    has_tokenizer = any((folder / file).exists() for file in _TOKENIZER_FILES)
-    return folder if weights and has_tokenizer else None
-
-
-def hub_endpoint() -> str:
-    """The address of the model hub: HF_ENDPOINT, or Hugging Face's."""
-    if (
-        "huggingface_hub.constants" in sys.modules
-    ):  # it read the variable when it was imported, and stays with that
-        return sys.modules["huggingface_hub.constants"].ENDPOINT
-    return os.environ.get("HF_ENDPOINT", "").rstrip("/") or "https://huggingface.co"
-
-
-_reached_at: dict[str, float] = {}
-
-
-def network_reachable(timeout: float = PROBE_SECONDS) -> bool:
-    """Whether the hub answers at all within `timeout` seconds; a yes is remembered for five minutes.
-
-    The hub's own client would retry for up to 46 s before it gives up, hence this question first.
-    """
-    endpoint = hub_endpoint()
-    if time.monotonic() - _reached_at.get(endpoint, float("-inf")) < 300:
-        return True
-    answers: list[bool] = []
-    # Name resolution knows no timeout of its own, so the question is asked in a thread that may be left behind.
-    thread = threading.Thread(target=lambda: answers.append(_answers(endpoint, timeout)), daemon=True)
-    thread.start()
-    thread.join(timeout + 0.5)
-    if answers != [True]:
-        return False
-    _reached_at[endpoint] = time.monotonic()
-    return True
-
-
-def _answers(endpoint: str, timeout: float) -> bool:
-    import ssl
-
-    try:
-        with urllib.request.urlopen(urllib.request.Request(endpoint, method="HEAD"), timeout=timeout):
-            return True
-    except urllib.error.HTTPError as error:
-        return error.code not in (407, 502, 503, 504)  # those come from a proxy that does not get through
-    except urllib.error.URLError as error:
-        # Python's own certificates are missing on some systems where the hub's client brings its own.
-        return isinstance(error.reason, ssl.SSLError)
-    except (OSError, ValueError):
-        return False
-
-
-# -- turning the library's errors into the course's ----------------------------------------------------------
-
-
-@contextmanager
-def _errors_explained(source: str):
-    try:
-        yield
-    except PairError:
-        raise
-    except Exception as error:
-        explained = _explain(source, error)
-        if explained is None:
-            raise
-        raise explained from error
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield the error and all that led to it: transformers wraps nearly everything in a plain OSError."""
-    waiting, seen = [error], set()
-    while waiting:
-        one = waiting.pop(0)
-        if one is None or id(one) in seen:
-            continue
-        seen.add(id(one))
-        yield one
-        waiting += [one.__cause__, one.__context__]
-
-
-def _hub_error(error: BaseException) -> str | None:
-    """Name the hub error behind an exception, most telling first."""
-    from huggingface_hub import errors
-
-    kinds = {
-        "gated": errors.GatedRepoError,
-        "revision": errors.RevisionNotFoundError,
-        "missing": errors.RepositoryNotFoundError,
-        "bad name": errors.HFValidationError,
-        "offline": (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, ConnectionError),
-    }
-    chain = list(_chain(error))
-    for name, kind in kinds.items():
-        if any(isinstance(one, kind) or _is_transport_error(one) * (name == "offline") for one in chain):
-            return name
-    return None
-
-
-def _is_transport_error(error: BaseException) -> bool:
-    return any(
-        cls.__name__ == "TransportError" and cls.__module__.startswith("httpx") for cls in type(error).__mro__
-    )
-
-
-def _explain(source: str, error: Exception) -> PairError | None:
-    """Return the course's error for a library's, or None for a kind nobody foresaw."""
-    kind = _hub_error(error)
-    if kind == "gated":
-        return GatedError(
-            f"{source} is gated: its owner asks you to accept a licence. Accept it at {hub_endpoint()}/{source}, then "
-            "run `hf auth login` with a token of yours and load again; 'pebble' and 'smollm2-135m' need neither."
-        )
-    if kind == "revision":
-        return NotFoundError(
-            f"{source} has no such revision. Check the commit hash or branch, or leave revision out."
-        )
-    if kind in ("missing", "bad name"):
-        close = difflib.get_close_matches(source.lower(), PAIRS, n=1, cutoff=0.6)
-        hint = f" The pair {close[0]!r} is loaded with load_pair({close[0]!r})." if close else ""
-        return NotFoundError(
-            f"{hub_endpoint()} has no model {source!r}, or it is private. Check the spelling (owner/name), or log in "
-            f"with `hf auth login` if it is yours.{hint}"
-        )
-    if kind == "offline":
-        return NoNetworkError(
-            f"The download of {source} broke off: {hub_endpoint()} stopped answering. Run the cell again to go on "
-            f"where it stopped, or {_OFFLINE_ADVICE}"
-        )
-    text = " ".join(str(one) for one in _chain(error))
-    if (
-        "trust_remote_code" in text
-        or "model type" in text
-        or "model_type" in text
-        or "Unrecognized model" in text
-    ):
-        return NotACausalLMError(
-            f"{source} is of a kind that transformers does not know as a causal language model. Choose a model whose "
-            "config.json names an architecture ending in ForCausalLM."
-        )
-    if isinstance(error, (OSError, ValueError)) or type(error).__name__ == "SafetensorError":
-        return BadFolderError(
-            f"{source} could not be read as a model: {_first_line(error)} Check that config.json and the weights are "
-            "whole and belong together."
-        )
-    return None
-
-
-def _first_line(error: Exception) -> str:
-    line = (str(error).strip() or type(error).__name__).splitlines()[0].strip()
-    return line if line.endswith(".") else line + "."
-
-
-@contextmanager
-def no_weight_bar():
-    """Silence transformers' own progress bar: it is there and gone, and leaves litter in a saved notebook."""
-    from transformers.utils import logging
-
-    was_on = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if was_on:
-            logging.enable_progress_bar()
 
 
 def _tail(source: str | Path) -> str:

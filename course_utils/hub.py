@@ -56,6 +56,14 @@ class BadFolderError(PairError, OSError):
     """A local folder is missing or does not hold a whole model."""
 
 
+class MissingPackageError(PairError, ImportError):
+    """The model is of a kind that takes a further package, which is not installed."""
+
+
+class NotDownloadedError(NoNetworkError):
+    """The model is not on this computer, and downloading it was not asked for."""
+
+
 class VocabularyMismatch(PairError, ValueError):
     """The two variants number their tokens differently, so token ids cannot be compared."""
 
@@ -66,9 +74,10 @@ class VocabularyMismatch(PairError, ValueError):
 def locate(source: str, revision: str | None, fresh: bool) -> tuple[str, bool]:
     """Return where to load from and whether without the network; raise what can be known beforehand."""
     folder = Path(source).expanduser()
-    if folder.is_dir():
-        _require_model_files(folder)
+    if folder.is_file() and folder.suffix.lower() == ".gguf":
         return str(folder), True
+    if folder.is_dir():
+        return str(_gguf_in(folder) or _require_model_files(folder)), True
     if (
         not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", source)
         or source.startswith((".", "/"))
@@ -109,7 +118,26 @@ def _no_folder(source: str) -> str:
     )
 
 
-def _require_model_files(folder: Path) -> None:
+def _gguf_in(folder: Path) -> Path | None:
+    """The GGUF file of a folder without a config.json; BadFolderError where there are several to choose from."""
+    files = sorted(folder.glob("*.gguf"))
+    if not files or (folder / "config.json").exists():
+        return None
+    if len(files) > 1:
+        raise BadFolderError(
+            f"{folder} holds {len(files)} GGUF files: {', '.join(file.name for file in files)}. Give the path of one of them."
+        )
+    return files[0]
+
+
+def on_this_computer(source: str, revision: str | None = None) -> bool:
+    """Whether a model needs no download: a folder, a file, or a complete copy in the hub's local cache."""
+    return Path(source).expanduser().exists() or cached_snapshot(source, revision) is not None
+
+
+def _require_model_files(folder: Path) -> Path:
+    if (folder / "adapter_config.json").exists():
+        return folder
     if not (folder / "config.json").exists():
         raise BadFolderError(
             f"{folder} holds no config.json, so it is no saved model. Give the folder that save_pretrained wrote."
@@ -119,6 +147,7 @@ def _require_model_files(folder: Path) -> None:
             f"{folder} holds a config.json but no weights (*.safetensors). Save the model there with "
             "model.save_pretrained(folder), or finish the download."
         )
+    return folder
 
 
 def cached_snapshot(repo: str, revision: str | None) -> Path | None:

@@ -17,9 +17,11 @@ from .hub import (
     TOKENIZER_FILES,
     BadFolderError,
     GatedError,
+    MissingPackageError,
     MissingTokenizerError,
     NoNetworkError,
     NotACausalLMError,
+    NotDownloadedError,
     NotFoundError,
     PairError,
     VocabularyMismatch,
@@ -27,7 +29,9 @@ from .hub import (
     hub_error,
     locate,
     no_weight_bar,
+    on_this_computer,
 )
+from .weights import base_of, is_adapter, is_gguf, load_gguf, merge_adapters, require_peft
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,9 +46,11 @@ __all__ = [
     "TINY",
     "BadFolderError",
     "GatedError",
+    "MissingPackageError",
     "MissingTokenizerError",
     "NoNetworkError",
     "NotACausalLMError",
+    "NotDownloadedError",
     "NotFoundError",
     "Pair",
     "PairError",
@@ -66,7 +72,7 @@ TINY = 50_000_000  # parameters; below, one CPU thread is fastest and bfloat16 s
 
 @dataclass(frozen=True)
 class PairSpec:
-    """A row of the table of pairs. `parameters` are one variant's; `download_mb` is its size in bfloat16.
+    """A row of the table of pairs. `parameters` are one variant's; `download_mb` is both as their owners store them.
 
     A revision is a commit hash that somebody verified; None means the repository's newest. `ladder` names
     further checkpoints on the way from base to instruct.
@@ -95,32 +101,33 @@ PAIRS: dict[str, PairSpec] = {
         ),
         PairSpec(
             "smollm2-135m", "HuggingFaceTB/SmolLM2-135M", "HuggingFaceTB/SmolLM2-135M-Instruct",
-            134_515_008, 269, "Apache-2.0", notes="the smallest real pair; ChatML",
+            134_515_008, 538, "Apache-2.0", notes="the smallest real pair; ChatML",
         ),
         PairSpec(
             "smollm2-360m", "HuggingFaceTB/SmolLM2-360M", "HuggingFaceTB/SmolLM2-360M-Instruct",
-            361_821_120, 724, "Apache-2.0", notes="ChatML",
+            361_821_120, 1448, "Apache-2.0", notes="ChatML",
         ),
         PairSpec(
             "qwen2.5-0.5b", "Qwen/Qwen2.5-0.5B", "Qwen/Qwen2.5-0.5B-Instruct",
-            494_032_768, 988, "Apache-2.0 (see its card)", notes="the base ships a chat template",
+            494_032_768, 1976, "Apache-2.0 (see its card)", notes="the base ships a chat template",
         ),
         PairSpec(
             "qwen3-0.6b", "Qwen/Qwen3-0.6B-Base", "Qwen/Qwen3-0.6B",
-            596_049_920, 1192, "Apache-2.0", notes="the instruct thinks before it answers, unless told not to",
+            596_049_920, 2695, "Apache-2.0", notes="the instruct thinks before it answers, unless told not to",
         ),
         PairSpec(
             "gemma-3-270m", "google/gemma-3-270m", "google/gemma-3-270m-it",
-            270_000_000, 540, "Gemma terms of use", gated=True, notes="the assistant's role is called model",
+            270_000_000, 1080, "Gemma terms of use", gated=True, notes="the assistant's role is called model",
         ),
         PairSpec(
             "llama-3.2-1b", "meta-llama/Llama-3.2-1B", "meta-llama/Llama-3.2-1B-Instruct",
-            1_235_814_400, 2472, "Llama 3.2 Community License", gated=True,
+            1_235_814_400, 4944, "Llama 3.2 Community License", gated=True,
             notes="its template writes a dated system turn",
         ),
         PairSpec(
             "olmo-2-1b", "allenai/OLMo-2-0425-1B", "allenai/OLMo-2-0425-1B-Instruct",
-            1_484_916_736, 2970, "Apache-2.0", notes="the smallest full ladder from base to RL",
+            1_484_916_736, 8910, "Apache-2.0",
+            notes="the smallest full ladder from base to RL; the base is stored in float32",
             ladder={
                 "sft": "allenai/OLMo-2-0425-1B-SFT",
                 "dpo": "allenai/OLMo-2-0425-1B-DPO",
@@ -141,7 +148,7 @@ def table() -> "pd.DataFrame":
             "base": _tail(spec.base) if spec.name == "pebble" else spec.base,
             "instruct": _tail(spec.instruct) if spec.name == "pebble" else spec.instruct,
             "parameters": spec.parameters,
-            "download_mb": 2 * spec.download_mb,
+            "download_mb": spec.download_mb,
             "licence": spec.licence,
             "gated": spec.gated,
             "further": ", ".join(spec.ladder),
@@ -196,13 +203,14 @@ _loaded: dict[tuple, "Variant"] = {}
 
 
 def load_pair(
-    name: "str | tuple[str | Path, str | Path] | None" = None,
+    name: "str | Path | tuple[str | Path | None, str | Path | None] | None" = None,
     *,
     device: "str | torch.device | None" = None,
     dtype: "torch.dtype | None" = None,
     revision: str | tuple[str | None, str | None] | None = None,
     reload: bool = False,
     because: str | None = None,
+    download: bool = True,
 ) -> Pair:
     """Load a base model and its instruct model.
 
@@ -211,16 +219,73 @@ def load_pair(
     "pebble" if it is not set. `revision` is one for both or a tuple. Device, dtype, caching and errors are
     those of `load_variant`. A lesson that must name its pair says why in `because`: it is printed, in one
     line, when COURSE_PAIR names another pair.
+
+    With one model only, a folder or GGUF file alone or a tuple with None in it, Pebble's other half stands in, and a
+    line says so. With `download=False` only what is on this computer already is loaded, unless the environment
+    variable COURSE_DOWNLOAD is set; otherwise NotDownloadedError says how large the download would be.
     """
     chosen = os.environ.get("COURSE_PAIR") or "pebble"
-    base, instruct, label, own_revisions = _resolve_pair(chosen if name is None else name)
+    base, instruct, label, own_revisions = _resolve_pair(_two_of(chosen if name is None else name))
     if because and label != chosen.strip().lower():
         print(f"Here {label} is used and not COURSE_PAIR's {chosen}: {because}.")
     revisions = revision if isinstance(revision, tuple) else (revision, revision)
     options = {"device": device, "dtype": dtype, "reload": reload}
-    sources = zip((base, instruct), revisions, own_revisions, strict=True)
-    variants = [load_variant(source, revision=asked or own, **options) for source, asked, own in sources]
+    sources = [
+        (s, asked or own) for s, asked, own in zip((base, instruct), revisions, own_revisions, strict=True)
+    ]
+    if not (download or _downloads_wanted()) and not all(on_this_computer(*found) for found in sources):
+        size = f", {PAIRS[label].download_mb:,} MB" if label in PAIRS else ""
+        call = f"load_pair({label!r})" if label in PAIRS else f"load_pair({(base, instruct)!r})"
+        raise NotDownloadedError(_not_unasked(label, f"{call} fetches it once{size}"))
+    variants = [load_variant(source, revision=asked, **options) for source, asked in sources]
+    _warn_of_equals(*variants)
     return Pair(*variants, name=label)
+
+
+def _two_of(name):
+    """What stands for a pair: as given, or with Pebble's half in the place of a missing one (which is printed)."""
+    if isinstance(name, (str, Path)) and _is_local(name):
+        side = int(load_variant(name).has_chat_template)  # whoever has a template is taken for the instruct
+        name = (None, name) if side else (name, None)
+    if not isinstance(name, tuple) or len(name) != 2 or (name[0] is None) == (name[1] is None):
+        return name
+    missing = "base" if name[0] is None else "instruct"
+    own = PAIRS["pebble"].base if missing == "base" else PAIRS["pebble"].instruct
+    print(
+        f"No {missing} was given: {_tail(own)} stands in for it, a model of another family. Compare what the two write; what "
+        "compares them token by token cannot be had. load_variant() loads one model alone."
+    )
+    return tuple(own if part is None else part for part in name)
+
+
+def _is_local(name: str | Path) -> bool:
+    path = Path(name).expanduser()
+    return path.is_dir() or (path.is_file() and is_gguf(path))
+
+
+def _downloads_wanted() -> bool:
+    return os.environ.get("COURSE_DOWNLOAD", "").lower() in ("1", "on", "yes", "true")
+
+
+def _not_unasked(what: str, how: str) -> str:
+    return f"{what} is not on this computer, and nothing is downloaded unasked. {how}; so does COURSE_DOWNLOAD=1 at the start."
+
+
+def _warn_of_equals(base: "Variant", instruct: "Variant") -> None:
+    """Say so when the two hold the same numbers: a fine-tuned model that was never saved looks like this."""
+    if base is not instruct:
+        import torch
+
+        mine, other = (dict(v.model.named_parameters()) for v in (base, instruct))
+        if mine.keys() != other.keys() or any(
+            mine[k].shape != other[k].shape or not torch.equal(mine[k], other[k].to(mine[k].device))
+            for k in mine
+        ):
+            return
+    print(
+        f"Base and instruct are the same weights ({base.name} and {instruct.name}): nothing will differ. Was the fine-tuned "
+        "model saved, and is this its folder?"
+    )
 
 
 def load_variant(
@@ -231,9 +296,13 @@ def load_variant(
     revision: str | None = None,
     tokenizer: str | Path | None = None,
     reload: bool = False,
+    download: bool = True,
 ) -> "Variant":
     """Load one model: "pebble-base", "smollm2-135m-instruct", "olmo-2-1b-sft", any local folder or any hub
-    id.
+    id; a GGUF file or a folder with one; a folder with LoRA adapters.
+
+    A GGUF file is dequantised (it takes the package gguf), adapters are merged into their base (peft); what that
+    needs in memory is printed beforehand. `download` is explained at `load_pair`.
 
     Device: CUDA, else Apple's mps, else the CPU. Dtype: float32 on CPU and mps and for models under 50M
     parameters, bfloat16 on a GPU that has it. A model in the hub's local cache is taken from there without
@@ -242,10 +311,13 @@ def load_variant(
     a model under 50M parameters sets torch to one thread, which is fastest for it, and a larger one sets it
     back, unless OMP_NUM_THREADS or COURSE_THREADS says how many to use.
 
-    Raises NoNetworkError, GatedError, NotFoundError, NotACausalLMError, MissingTokenizerError or
-    BadFolderError, all of them PairError.
+    Raises NoNetworkError, NotDownloadedError, GatedError, NotFoundError, NotACausalLMError, MissingTokenizerError,
+    MissingPackageError or BadFolderError, all of them PairError.
     """
+    asked = source
     source, revision = _resolve_variant(source, revision)
+    if not (download or _downloads_wanted() or on_this_computer(source, revision)):
+        raise NotDownloadedError(_not_unasked(source, f"load_variant({str(asked)!r}) fetches it once"))
     # What can go wrong before anything is loaded is said before torch costs its seconds.
     first_time = reload or not any(key[:2] == (source, revision) for key in _loaded)
     location = locate(source, revision, reload) if first_time else None
@@ -270,15 +342,16 @@ def _resolve_pair(name) -> tuple[str, str, str, tuple[str | None, str | None]]:
     if isinstance(name, str) and name.strip().lower() in PAIRS:
         spec = PAIRS[name.strip().lower()]
         return (spec.base, spec.instruct, spec.name, (spec.base_revision, spec.instruct_revision))
-    if isinstance(name, str):
-        name = tuple(part.strip() for part in name.split(","))
+    if isinstance(name, (str, Path)):
+        name = tuple(part.strip() for part in os.fspath(name).split(","))
     if len(name) == 1:
         close = difflib.get_close_matches(name[0].lower(), PAIRS, n=1, cutoff=0.5)
         raise NotFoundError(
             f"No pair is called {name[0]!r}.{f' Did you mean {close[0]!r}?' if close else ''} "
-            f"Known: {', '.join(PAIRS)}. For other models give two folders or hub ids: load_pair(('base', 'instruct'))."
+            f"Known: {', '.join(PAIRS)}. For other models give two folders or hub ids: load_pair(('base', 'instruct')); "
+            "one model alone is loaded by load_variant."
         )
-    if len(name) != 2 or not all(str(part) for part in name):
+    if len(name) != 2 or not all(part is not None and str(part) for part in name):
         raise ValueError(f"A pair is a base and an instruct model, two folders or hub ids; got {name!r}.")
     base, instruct = (os.fspath(part) for part in name)
     return base, instruct, f"{_tail(base)} / {_tail(instruct)}", (None, None)
@@ -287,7 +360,7 @@ def _resolve_pair(name) -> tuple[str, str, str, tuple[str | None, str | None]]:
 def _resolve_variant(source: str | Path, revision: str | None) -> tuple[str, str | None]:
     """Return a folder or hub id for a short name such as "pebble-sft"; anything else stays as it is."""
     source = os.fspath(source)
-    if Path(source).expanduser().is_dir():
+    if _is_local(source):
         return str(Path(source).expanduser().resolve()), None
     for spec in PAIRS.values():
         known = {"base": (spec.base, spec.base_revision), "instruct": (spec.instruct, spec.instruct_revision)}
@@ -305,15 +378,33 @@ def _load(
 ) -> "Variant":
     location, local_only = located
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     from .variant import Variant
 
-    hub = {"revision": revision, "local_files_only": local_only, "trust_remote_code": False}
+    if is_gguf(location):
+        model, own_tokenizer = load_gguf(location, dtype)
+        if tokenizer is not None:
+            own_tokenizer = _load_tokenizer(source, location, {}, tokenizer)
+    elif local_only and is_adapter(location):
+        model, own_tokenizer = _load_adapters(source, location, device, dtype, tokenizer)
+    else:
+        hub = {"revision": revision, "local_files_only": local_only, "trust_remote_code": False}
+        model, own_tokenizer = _load_whole(source, location, hub, device, dtype, tokenizer)
+    if dtype is None and device.type == "cuda":
+        big = sum(p.numel() for p in model.parameters()) >= TINY
+        model = model.to(torch.bfloat16 if big and torch.cuda.is_bf16_supported() else torch.float32)
+    return Variant(_tail(source).removesuffix(".gguf"), model.to(device).eval(), own_tokenizer)
+
+
+def _load_whole(source: str, location: str, hub: dict, device, dtype, tokenizer):
+    """The model and its tokenizer from a folder that save_pretrained wrote, or from the hub."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
     with errors_explained(source, PAIRS), no_weight_bar():
         config = AutoConfig.from_pretrained(location, **hub)
         _require_causal_lm(source, config, AutoModelForCausalLM)
-        loaded_tokenizer = _load_tokenizer(AutoTokenizer, source, location, hub, tokenizer)
+        loaded_tokenizer = _load_tokenizer(source, location, hub, tokenizer)
         # A GPU's dtype depends on the size, which is known only afterwards; elsewhere it is float32 at once.
         first_dtype = dtype or ("auto" if device.type == "cuda" else torch.float32)
         model, report = AutoModelForCausalLM.from_pretrained(
@@ -325,13 +416,24 @@ def _load(
             f"{source} lacks {len(report['missing_keys'])} of the weights its config.json describes ({some}, …), "
             "and they would be random. Use a complete checkpoint, or a config.json that belongs to these weights."
         )
-    if dtype is None and device.type == "cuda":
-        big = sum(p.numel() for p in model.parameters()) >= TINY
-        model = model.to(torch.bfloat16 if big and torch.cuda.is_bf16_supported() else torch.float32)
-    return Variant(_tail(source), model.to(device).eval(), loaded_tokenizer)
+    return model, loaded_tokenizer
 
 
-def _load_tokenizer(auto_tokenizer, source: str, location: str, hub: dict, other: str | Path | None):
+def _load_adapters(source: str, folder: str, device, dtype, tokenizer):
+    """The adapters' base with them merged in, and the tokenizer that was saved beside them, or else the base's."""
+    require_peft(folder)
+    base, revision = _resolve_variant(*base_of(folder))
+    print(f"{_tail(source)} holds adapters for {base}, which is loaded whole and then changed by them.")
+    loaded = _load(base, revision, locate(base, revision, fresh=False), device, dtype, tokenizer)
+    own = any((Path(folder) / file).exists() for file in TOKENIZER_FILES)
+    if own and tokenizer is None:
+        loaded.tokenizer = _load_tokenizer(source, folder, {}, None)
+    return merge_adapters(loaded.model, folder), loaded.tokenizer
+
+
+def _load_tokenizer(source: str, location: str, hub: dict, other: str | Path | None):
+    from transformers import AutoTokenizer
+
     if other is not None:
         where, revision = _resolve_variant(other, None)
         location, local_only = locate(where, revision, fresh=False)
@@ -339,7 +441,7 @@ def _load_tokenizer(auto_tokenizer, source: str, location: str, hub: dict, other
     elif Path(location).is_dir() and not any((Path(location) / file).exists() for file in TOKENIZER_FILES):
         raise MissingTokenizerError(_no_tokenizer(source))
     try:
-        return auto_tokenizer.from_pretrained(location, **hub)
+        return AutoTokenizer.from_pretrained(location, **hub)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         if hub_error(error) is not None:
             raise

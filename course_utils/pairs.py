@@ -220,12 +220,16 @@ def load_pair(
     those of `load_variant`. A lesson that must name its pair says why in `because`: it is printed, in one
     line, when COURSE_PAIR names another pair.
 
-    With one model only, a folder or GGUF file alone or a tuple with None in it, Pebble's other half stands in, and a
-    line says so. With `download=False` only what is on this computer already is loaded, unless the environment
+    One model only, a folder or GGUF file alone or a tuple with None in it, stands in both places, and a line
+    says so. With `download=False` only what is on this computer already is loaded, unless the environment
     variable COURSE_DOWNLOAD is set; otherwise NotDownloadedError says how large the download would be.
     """
     chosen = os.environ.get("COURSE_PAIR") or "pebble"
-    base, instruct, label, own_revisions = _resolve_pair(_two_of(chosen if name is None else name))
+    given = chosen if name is None else name
+    two = _two_of(given)
+    alone = two is not given
+    base, instruct, label, own_revisions = _resolve_pair(two)
+    label = _tail(base) if alone else label
     if because and label != chosen.strip().lower():
         print(f"Here {label} is used and not COURSE_PAIR's {chosen}: {because}.")
     revisions = revision if isinstance(revision, tuple) else (revision, revision)
@@ -238,24 +242,24 @@ def load_pair(
         call = f"load_pair({label!r})" if label in PAIRS else f"load_pair({(base, instruct)!r})"
         raise NotDownloadedError(_not_unasked(label, f"{call} fetches it once{size}"))
     variants = [load_variant(source, revision=asked, **options) for source, asked in sources]
-    _warn_of_equals(*variants)
+    if not alone:
+        _warn_of_equals(*variants)
     return Pair(*variants, name=label)
 
 
 def _two_of(name):
-    """What stands for a pair: as given, or with Pebble's half in the place of a missing one (which is printed)."""
-    if isinstance(name, (str, Path)) and _is_local(name):
-        side = int(load_variant(name).has_chat_template)  # whoever has a template is taken for the instruct
-        name = (None, name) if side else (name, None)
-    if not isinstance(name, tuple) or len(name) != 2 or (name[0] is None) == (name[1] is None):
+    """What stands for a pair: as given, or one model in both places, which is printed."""
+    one = name
+    if isinstance(name, tuple) and len(name) == 2 and (name[0] is None) != (name[1] is None):
+        one = name[0] if name[1] is None else name[1]
+    elif not (isinstance(name, (str, Path)) and _is_local(name)):
         return name
-    missing = "base" if name[0] is None else "instruct"
-    own = PAIRS["pebble"].base if missing == "base" else PAIRS["pebble"].instruct
+    other = "('pebble-base', …)" if load_variant(one).has_chat_template else "(…, 'pebble-dpo')"
     print(
-        f"No {missing} was given: {_tail(own)} stands in for it, a model of another family. Compare what the two write; what "
-        "compares them token by token cannot be had. load_variant() loads one model alone."
+        f"{_tail(one)} is one model and stands in both places: base and instruct will be the same in everything below. For "
+        f"something to compare its texts with, give a second one, such as load_pair({other})."
     )
-    return tuple(own if part is None else part for part in name)
+    return (one, one)
 
 
 def _is_local(name: str | Path) -> bool:

@@ -6,8 +6,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from jinja2 import TemplateError
+
 from ..ribbon import role_spans
-from ..templates import Family
+from ..templates import FAMILIES, Family
 from ..tokens import token_text
 from .rows import Encoded
 
@@ -43,8 +45,8 @@ def loss_mask(
     if on in ("assistant", "last") and not has_generation_marks(template):
         raise ValueError(
             "This chat template has no {% generation %} marks, so it cannot tell the assistant's tokens from the "
-            "rest; the library's mask would be all zeros. Pass chat_template= with a marked one, such as "
-            "templates.FAMILIES['chatml'], or on='completion', which needs no marks."
+            f"rest; the library's mask would be all zeros. Pass chat_template= with a marked one, "
+            f"{_a_marked_one(tokenizer, messages, settings)}, or on='completion', which needs no marks."
         )
     encoded = tokenizer.apply_chat_template(
         messages, tokenize=True, return_dict=True,
@@ -65,6 +67,21 @@ def loss_mask(
     if on == "last":
         mask = _last_run(mask)
     return _encoded(tokenizer, ids, mask, _token_roles(tokenizer, messages, ids, settings))
+
+
+def _a_marked_one(tokenizer: Any, messages: Any, settings: Mapping[str, Any]) -> str:
+    """Which family of templates.py to use in place of a template without marks: one that writes the same text."""
+    own = tokenizer.apply_chat_template(messages, tokenize=False, **settings)
+    for name, family in FAMILIES.items():
+        try:
+            other = tokenizer.apply_chat_template(
+                messages, tokenize=False, **{**settings, "chat_template": family.template}
+            )
+        except (TemplateError, ValueError, TypeError, KeyError):
+            continue
+        if other == own and has_generation_marks(family.template):
+            return f"such as templates.FAMILIES[{name!r}], which writes the same text here"
+    return "such as templates.FAMILIES['chatml'] (no family writes the same text here)"
 
 
 def encode_row(

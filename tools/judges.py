@@ -112,6 +112,24 @@ def errors(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def general(rows: list[dict[str, Any]]) -> str:
+    """What the judges give on the whole suite `general`, as a Markdown table: figures of this model."""
+    from course_utils.evaluate import judge, load_suite
+    from course_utils.evaluate.board import Output
+    from course_utils.evaluate.suites import MEASURES
+
+    asked = {(row["prompt"], row.get("system")): row for row in rows if row["asked"] == "chat"}
+    items = load_suite("general")
+    own = [asked[item.prompt, item.system] for item in items]
+    judged = judge(items, [Output(row["output"], row["stop"]) for row in own])
+    lines = ["| measure | passed |", "|---|---|"]
+    for measure in MEASURES:
+        found = [outcomes[measure] for outcomes in judged if measure in outcomes]
+        if found:
+            lines.append(f"| {measure} | {_share(sum(found), len(found))} |")
+    return "\n".join(lines)
+
+
 def page() -> str:
     """The page as it should be."""
     rows = outputs()
@@ -127,6 +145,8 @@ def page() -> str:
         table(rows) + "\n",
         "## Read only after the judges were written\n",
         table(unseen) + "\n",
+        "## The suite general on this model\n",
+        general(rows) + "\n",
         AFTER.format(errors=errors(rows), strict="\n".join(strict)),
     ]
     return "\n".join(parts)

@@ -6,10 +6,9 @@ lessons' own questions with greedy decoding; each measure is the judges'. A whol
 
 from __future__ import annotations
 
-import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from random import Random
 from typing import Any
 
@@ -135,29 +134,28 @@ def suite(variants: list[Variant], n: int | None) -> Iterator[Row]:
         }  # fmt: skip
 
 
-def trainings(variant: Variant) -> list[str]:
-    """One short step of each training on a copy, in float32: seconds, and the process's peak memory so far."""
+def trainings(variant: Variant) -> Iterator[str]:
+    """One short step of each training on a copy: the time, and the process's peak memory so far, as rows of a table."""
     from pebble_lm.world import conversations, preferences
 
     talks = conversations.conversations(16, 4)
     pairs = preferences.preferences(16, 4)
-    requests = [talk[:1] for talk in conversations.conversations(17, 2)]
+    requests = preferences.requests(17, 2)
     steps = {
         "SFT, 4 conversations": lambda: train.sft(
             variant, talks, tokenizer=variant.tokenizer, steps=1, batch_size=4, lr=1e-5, progress=False
         ),
         "DPO, 4 pairs": lambda: train.dpo(variant, pairs, steps=1, batch_size=4, lr=1e-6, progress=False),
         "RL, 2 prompts × 4 answers": lambda: train.rl(
-            variant, requests, lambda prompts, texts: [float(len(t)) for t in texts], steps=1, prompts_per_step=2,
+            variant, requests, lambda prompt, text: float(len(text)), steps=1, prompts_per_step=2,
             group_size=4, max_new_tokens=24, lr=1e-6, progress=False,
         ),
     }  # fmt: skip
-    lines = []
     for name, step in steps.items():
-        began = time.perf_counter()
+        began, cpu = time.perf_counter(), time.process_time()
         first = step().history["loss"].dropna().iloc[0]
-        lines.append(f"| {name} | {time.perf_counter() - began:.0f} s | {peak_memory()} | {first:.3f} |")
-    return lines
+        seconds = f"{time.perf_counter() - began:.0f} s ({time.process_time() - cpu:.0f} s of processor)"
+        yield f"| {name} | {seconds} | {peak_memory()} | {first:.3f} |"
 
 
 def peak_memory() -> str:
@@ -195,28 +193,23 @@ def markdown(rows: list[Row]) -> str:
     return "\n\n".join(parts)
 
 
-def figures(variants: list[Variant], n: int = 24, steps: bool = True) -> str:
-    """Everything above on these models, as Markdown below a heading of its own."""
-    rows: list[Row] = []
-    said: list[str] = []
+SECTIONS = ("forms", "endings", "system", "suite", "steps")
+
+
+def figures(variants: list[Variant], n: int = 24, only: Sequence[str] = SECTIONS) -> Iterator[str]:
+    """The sections named in `only` on these models, as Markdown, each as soon as it is measured."""
     for variant in variants:
-        rows += forms(variant, n)
-        if variant.has_chat_template:
-            ended, p_end = endings(variant, n)
-            rows += ended
-            said.append(p_end)
-            rows += system_turns(variant, n)
-        print(f"{variant.name}: {len(rows)} rows", flush=True)
-    rows += suite(variants, None if n >= 24 else n)
-    parts = [markdown(rows), *said]
-    if steps:
+        if "forms" in only:
+            yield markdown(list(forms(variant, n)))
+        if "endings" in only and variant.has_chat_template:
+            rows, said = endings(variant, n)
+            yield f"{markdown(rows)}\n\n{said}"
+        if "system" in only and variant.has_chat_template:
+            yield markdown(list(system_turns(variant, n)))
+    if "suite" in only:
+        yield markdown(list(suite(variants, None if n >= 24 else n)))
+    if "steps" in only:
         head = "## One step of each training\n\n| step | time | peak memory so far | loss before it |\n|---|---|---|---|"
-        threads = (
-            f"{os.cpu_count()} cores, shared with other work"
-            if os.environ.get("COURSE_SHARED")
-            else f"{os.cpu_count()} cores"
-        )
-        parts.append(
-            "\n".join([head, *trainings(variants[-1])]) + f"\n\nIn float32, copying included; {threads}."
-        )
-    return "\n\n".join(parts) + "\n"
+        for line in trainings(variants[-1]):
+            head += f"\n{line}"
+        yield head + "\n\nIn float32 on a CPU, bfloat16 on most GPUs; the copy of the model is included."

@@ -21,6 +21,7 @@ import platform
 import re
 import sys
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -130,7 +131,7 @@ def setting() -> str:
     return f"on {device}, Python {platform.python_version()}, {versions}, by `tools/record_real_pairs.py`"
 
 
-def record_figures(name: str, to: Path, n: int, steps: bool) -> Path:
+def record_figures(name: str, to: Path, n: int, only: Sequence[str]) -> Path:
     """Measure `real_figures` on a pair or on one model and write them; the file's path."""
     from course_utils.pairs import load_pair, load_variant
 
@@ -145,16 +146,18 @@ def record_figures(name: str, to: Path, n: int, steps: bool) -> Path:
     quantised = re.search(r"\.((?:I?Q|F|BF)\d\w*)$", label)
     if quantised:
         models += f" (a GGUF file, {quantised[1]}, dequantised)"
-    text = real_figures.figures(variants, n, steps)
-    dtype = str(variants[-1].model.dtype).removeprefix("torch.")
-    head = (
-        f"# Short figures of {models}\n\nRecorded {datetime.now(UTC):%Y-%m-%d} in {time.time() - began:.0f} s in {dtype} "
-        f"{setting()}. Greedy decoding; {n} prompts a figure where no other number stands; intervals are Wilson's, "
-        "95 %. An empty text is no stop.\n\n"
-    )
     target = to / re.sub(r"[^\w.-]+", "-", label) / "figures.md"
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(head + text, encoding="utf-8", newline="\n")
+    parts: list[str] = []
+    for part in real_figures.figures(variants, n, only):
+        parts.append(part)
+        head = (
+            f"# Short figures of {models}\n\nRecorded {datetime.now(UTC):%Y-%m-%d} in {time.time() - began:.0f} s "
+            f"{setting()}. Greedy decoding; {n} prompts a figure where no other number stands; intervals are Wilson's, "
+            "95 %. An empty text is no stop.\n\n"
+        )
+        # Written after each section: what has been measured is not lost if the rest fails.
+        target.write_text(head + "\n\n".join(parts) + "\n", encoding="utf-8", newline="\n")
     return target
 
 
@@ -168,10 +171,17 @@ def main(argv: list[str]) -> int:
         "--figures", action="store_true", help="a set of short measurements instead of the lessons"
     )
     parser.add_argument("--n", type=int, default=24, help="prompts of each figure (default: 24)")
-    parser.add_argument("--no-steps", action="store_true", help="leave out one step of each training")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=real_figures.SECTIONS,
+        default=real_figures.SECTIONS,
+        metavar="SECTION",
+        help=f"of the figures, only these: {', '.join(real_figures.SECTIONS)}",
+    )
     options = parser.parse_args(argv)
     if options.figures:
-        print(f"written to {record_figures(options.pair, options.to, options.n, not options.no_steps)}")
+        print(f"written to {record_figures(options.pair, options.to, options.n, options.only)}")
         return 0
     if options.pair not in PAIRS and options.pair.count(",") != 1:
         parser.error(f"no pair is called {options.pair!r}; known: {', '.join(PAIRS)}")

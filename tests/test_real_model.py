@@ -65,14 +65,17 @@ def test_a_gguf_file_is_loaded_and_its_memory_told_beforehand(gguf, capsys):
     assert load_variant(gguf) is variant
 
 
-def test_tokenizer_and_template_are_the_released_ones(smollm2):
+def test_vocabulary_and_template_are_the_released_ones_and_common_text_has_the_same_ids(smollm2):
     from transformers import AutoTokenizer
 
     released = AutoTokenizer.from_pretrained(shared("tokenizers/smollm2-135m-instruct"))
     assert smollm2.tokenizer.get_vocab() == released.get_vocab()
     assert smollm2.tokenizer.chat_template == released.chat_template
-    for text in ("The capital of France is", "  naïve café\n\t1234 🙂", "<|im_start|>user\nHi<|im_end|>"):
+    for text in ("The capital of France is", "naïve café 🙂 1234", "<|im_start|>user\nHi<|im_end|>"):
         assert smollm2.tokenizer(text)["input_ids"] == released(text)["input_ids"]
+    # transformers makes the rest of the tokenizer from the file, and splits some whitespace otherwise: see
+    # docs/real_pairs.md. Once this is no longer so, the page can say less.
+    assert smollm2.tokenizer("\n\t")["input_ids"] != released("\n\t")["input_ids"]
 
 
 def test_its_stock_template_has_no_marks_and_the_advice_names_the_family_with_the_same_ids(smollm2):
@@ -88,7 +91,7 @@ def test_its_stock_template_has_no_marks_and_the_advice_names_the_family_with_th
 def test_the_ribbon_tells_an_injected_turn_from_the_users(smollm2):
     shown = show_tokens(smollm2.tokenizer, CHAT[:1], add_generation_prompt=True)
     html = shown._repr_html_() if hasattr(shown, "_repr_html_") else str(getattr(shown, "data", shown))
-    assert "template" in html and "user" in html and "SmolLM" in html
+    assert all(role in html for role in ("template", "user", "generation prompt"))
 
 
 def test_it_answers_in_its_template_and_writes_nothing_after_a_bare_question(smollm2):

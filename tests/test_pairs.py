@@ -14,6 +14,7 @@ import torch
 from hub_standin import COMMIT, HubStandIn
 from tiny import save, shared, smollm2, tiny_llama, tiny_tokenizer, tiny_variant
 
+from course_utils import hub as finding
 from course_utils import pairs
 from course_utils.pairs import (
     PAIRS,
@@ -190,7 +191,7 @@ def test_a_tokenizer_may_come_from_elsewhere(folders):
 
 @pytest.mark.parametrize("missing", ["./not/here", "/not/here", "not here", "C:\\models\\x"])
 def test_a_folder_that_is_not_there_is_not_looked_for_on_the_hub(missing, monkeypatch):
-    monkeypatch.setattr(pairs, "network_reachable", lambda *_: pytest.fail("asked the network"))
+    monkeypatch.setattr(finding, "network_reachable", lambda *_: pytest.fail("asked the network"))
     with pytest.raises(BadFolderError, match="no folder"):
         load_variant(missing)
 
@@ -367,8 +368,8 @@ def test_no_network_is_found_out_by_one_question(tmp_path):
 
 @pytest.mark.slow
 def test_a_closed_port_is_no_network_and_the_question_is_asked_before_anything_else(tmp_path, monkeypatch):
-    monkeypatch.setattr(pairs, "hub_endpoint", lambda: "http://127.0.0.1:9")
-    assert pairs.network_reachable() is False
+    monkeypatch.setattr(finding, "hub_endpoint", lambda: "http://127.0.0.1:9")
+    assert finding.network_reachable() is False
     script = LOAD.format(names=["course/base", "HuggingFaceTB/SmolLM2-135M"], options={})
     done = python(script, hub_environment("http://127.0.0.1:9", tmp_path))
     *lines, torch_or_not = done.stdout.strip().splitlines()
@@ -377,10 +378,10 @@ def test_a_closed_port_is_no_network_and_the_question_is_asked_before_anything_e
 
 
 def test_a_probe_that_hangs_is_left_behind(monkeypatch):
-    monkeypatch.setattr(pairs, "hub_endpoint", lambda: "http://hub.invalid")
-    monkeypatch.setattr(pairs, "_answers", lambda *_: time.sleep(60))
+    monkeypatch.setattr(finding, "hub_endpoint", lambda: "http://hub.invalid")
+    monkeypatch.setattr(finding, "_answers", lambda *_: time.sleep(60))
     begin = time.monotonic()
-    assert pairs.network_reachable(timeout=0.1) is False
+    assert finding.network_reachable(timeout=0.1) is False
     assert time.monotonic() - begin < 30
 
 

@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 import torch
 
+from course_utils.evaluate.judges import refuses
 from pebble_lm.factory import evaluation, ladder, ladder_evaluation, recipe
 from pebble_lm.world import conversations, knowledge
 from pebble_lm.world import personas as p
 from pebble_lm.world import preferences as pref
-from pebble_lm.world.judges import refuses
 from pebble_lm.world.rates import Result
 from pebble_lm.world.watch import in_some_persona, persona_suite
 

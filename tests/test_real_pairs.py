@@ -101,6 +101,7 @@ def chosen(request, made, tmp_path, monkeypatch) -> str:
         for name in [name for name in os.environ if name.startswith(("HF_", "HUGGING"))]:
             monkeypatch.delenv(name)
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        monkeypatch.setenv("COURSE_DOWNLOAD", "1")  # the last sections fetch nothing unasked
         monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
         monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
         monkeypatch.setenv("COURSE_PAIR", ",".join(map(str, folders)))

@@ -535,7 +535,7 @@ def first_line(text: str) -> str:
 
 def right(text: str, answer: str) -> bool:
     """Whether the first line of a text holds the answer as whole words. The exercise hands this to the learner."""
-    from pebble_lm.world.judges import says
+    from course_utils.evaluate.judges import says
 
     return says(first_line(text), answer)
 

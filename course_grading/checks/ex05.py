@@ -347,7 +347,7 @@ def _answered(variant: Variant, questions: list[tuple[str, str]]) -> list[bool]:
 
 
 def _right(written: list, questions: list[tuple[str, str]]) -> list[bool]:
-    from pebble_lm.world.judges import says
+    from course_utils.evaluate.judges import says
 
     first = [next((line for line in done.text.split("\n") if line.strip()), "") for done in written]
     return [says(line, answer) for line, (_, answer) in zip(first, questions)]
@@ -360,15 +360,14 @@ def _half_way(rates: dict[int, float]) -> int:
 
 
 def _first_change(rng: Random) -> tuple[str | None, str]:
-    from course_runs.lesson05 import asks
+    from course_utils.evaluate.judges import asks_on, is_empty
 
     asked = [question for question, _ in _questions(rng, 16, _held_out)]
     asking, ending = {}, {}
     for step, variant in checkpoints().items():
         written = variant.chat_batch(asked, max_new_tokens=32, progress=False)
-        lines = [[line.strip() for line in done.text.split("\n") if line.strip()] for done in written]
-        asking[step] = sum(any(map(asks, found)) for found in lines) / len(asked)
-        ending[step] = sum(done.stopped for done in written) / len(asked)
+        asking[step] = sum(asks_on(done.text) for done in written) / len(asked)
+        ending[step] = sum(done.stopped and not is_empty(done.text) for done in written) / len(asked)
     first = {ASKING: _half_way(asking), ENDING: _half_way(ending)}
     held = None if first[ASKING] == first[ENDING] else min(first, key=first.get)
     return (
@@ -686,7 +685,7 @@ def old_texts(rng: Random, count: int = OLD_TEXTS) -> list[str]:
 
 def kept_facts(variant: Variant, rng: Random, n: int = TOLD) -> float:
     """The share of plain statements, of kinds that no example asks about, that the variant ends rightly."""
-    from pebble_lm.world.judges import says
+    from course_utils.evaluate.judges import says
     from pebble_lm.world.questions import draw_facts, statement_openings
 
     openings = statement_openings

@@ -367,7 +367,7 @@ PROMPT_COST = Task(
 
 def right(text: str, answer: str) -> bool:
     """Whether the first line that is not empty holds the answer as whole words."""
-    from pebble_lm.world.judges import says
+    from course_utils.evaluate.judges import says
 
     return says(next((line for line in text.split("\n") if line.strip()), ""), answer)
 

@@ -288,7 +288,7 @@ def _hedging(rng: Random) -> tuple[str | None, str]:
 
 
 def _knowing(rng: Random) -> tuple[str | None, str]:
-    from pebble_lm.world.judges import says
+    from course_utils.evaluate.judges import says
 
     return _sft_and_dpo(rng, says, ASKED)
 

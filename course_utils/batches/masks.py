@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from jinja2 import TemplateError
+
 from ..roles import (
     common_prefix,
     rendered,
@@ -19,7 +21,7 @@ from ..roles import (
     token_offsets,
     turn_bounds,
 )
-from ..templates import Family
+from ..templates import FAMILIES, Family
 from ..tokens import token_text
 from .rows import Encoded
 
@@ -59,6 +61,21 @@ def loss_mask(
     settings = {**template_settings, "chat_template": template_of(tokenizer, chat_template)}
     ((ids, mask),) = _conversations(tokenizer, [messages], on, settings)
     return _encoded(tokenizer, ids, mask, _token_roles(tokenizer, messages, ids, settings))
+
+
+def _a_marked_one(tokenizer: Any, messages: Any, settings: Mapping[str, Any]) -> str:
+    """Which family of templates.py to use in place of a template without marks: one that writes the same text."""
+    own = tokenizer.apply_chat_template(messages, tokenize=False, **settings)
+    for name, family in FAMILIES.items():
+        try:
+            other = tokenizer.apply_chat_template(
+                messages, tokenize=False, **{**settings, "chat_template": family.template}
+            )
+        except (TemplateError, ValueError, TypeError, KeyError):
+            continue
+        if other == own and has_generation_marks(family.template):
+            return f"such as templates.FAMILIES[{name!r}], which writes the same text here"
+    return "such as templates.FAMILIES['chatml'] (no family writes the same text here)"
 
 
 def encode_row(
@@ -240,8 +257,8 @@ def _conversations(
         if not find_turns:
             raise ValueError(
                 "This chat template has no {% generation %} marks, so it cannot tell the assistant's tokens from the "
-                "rest; the library's mask would be all zeros. Pass chat_template= with a marked one, such as "
-                "templates.FAMILIES['chatml'], or on='completion', which needs no marks."
+                "rest; the library's mask would be all zeros. Pass chat_template= with a marked one, "
+                f"{_a_marked_one(tokenizer, conversations[0], settings)}, or on='completion', which needs no marks."
             )
         by_marks = False
     plain = [[_without_loss_keys(message) for message in messages] for messages in conversations]

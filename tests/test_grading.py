@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, writes
 
-from course_grading import grading
-from course_grading.grading import Limits, Result
+from course_grading import grading, kernels
+from course_grading.grading import Result
+from course_grading.kernels import Limits
 
 # An exercise without any model, so that a kernel is all that a test costs.
 TOY = """
@@ -89,7 +90,7 @@ def test_a_missing_cell_costs_its_own_task_only_and_a_mistake_is_named(tmp_path)
 
 @pytest.mark.slow
 def test_endless_loops_and_floods_are_stopped_and_what_follows_still_counts(tmp_path, monkeypatch):
-    monkeypatch.setattr(grading, "FLOOD_BYTES", 300_000)
+    monkeypatch.setattr(kernels, "FLOOD_BYTES", 300_000)
     flood = "while True:\n    print('x' * 100_000)"
     result = graded(tmp_path, DOUBLE, "while True:\n    pass", flood, SQUARE)
     assert points(result) == {"double": 10, "square": 10}
@@ -98,7 +99,7 @@ def test_endless_loops_and_floods_are_stopped_and_what_follows_still_counts(tmp_
 
 @pytest.mark.slow
 def test_an_endless_loop_that_swallows_interrupts_is_killed_and_left_out(tmp_path, monkeypatch):
-    monkeypatch.setattr(grading, "GRACE_SECONDS", 0.5)
+    monkeypatch.setattr(kernels, "GRACE_SECONDS", 0.5)
     stubborn = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: pass"
     result = graded(tmp_path, DOUBLE, stubborn, SQUARE)
     assert points(result) == {"double": 10, "square": 10}
@@ -132,11 +133,12 @@ def test_too_much_memory_is_refused_and_what_follows_still_counts(tmp_path):
     assert any("MemoryError" in note or "memory" in note for note in result.notes)
 
 
-class StandInForAKernel(grading.Kernel):
+class StandInForAKernel(kernels.Kernel):
     """A kernel that never answers, and what its owner sees of it."""
 
     def __init__(self, limits: Limits):
         self._limits, self.closed, self.interrupts = limits, False, 0
+        self._looked, self._folder = 0.0, Path(__file__).parent / "no_network"
         self._client = self._manager = self
 
     def execute(self, code, **options):
@@ -154,8 +156,11 @@ class StandInForAKernel(grading.Kernel):
     def interrupt_kernel(self):
         self.interrupts += 1
 
-    def _cpu_seconds(self):
+    def cpu_seconds(self):
         return 0.0
+
+    def _family(self):
+        return []
 
     def _memory_mb(self):
         return 5000.0 if self._limits.memory < 5000 else 1.0
@@ -170,8 +175,8 @@ def test_a_kernel_that_uses_too_much_memory_in_spite_of_the_systems_limit_is_end
 
 
 def test_a_kernel_that_sleeps_is_interrupted_by_the_clock_and_then_ended(monkeypatch):
-    monkeypatch.setattr(grading, "WALL_FACTOR", 1)
-    monkeypatch.setattr(grading, "GRACE_SECONDS", 0.01)
+    monkeypatch.setattr(kernels, "WALL_FACTOR", 1)
+    monkeypatch.setattr(kernels, "GRACE_SECONDS", 0.01)
     kernel = StandInForAKernel(Limits(memory=9000))
     ended, why = kernel.run("sleep()", 0.02)
     assert ended == "dead" and "did not end" in why and kernel.interrupts == 1 and kernel.closed
@@ -194,14 +199,20 @@ def test_a_notebook_of_no_exercise_is_told(tmp_path):
     path = submission(tmp_path / "holiday.ipynb", "1", exercise=None)
     assert "no exercise" in grading.grade(path, 1).problem
     named = submission(tmp_path / "90_mine.ipynb", "1", exercise=None)
-    assert grading.read_submission(named) == (["1"], "90")
+    assert grading.read_submission(named) == (["1"], "90", [])
 
 
 def test_a_folder_is_searched_for_notebooks_and_names_stay_unique(tmp_path):
     for name in ("anna/90.ipynb", "bob/90.ipynb", "bob/.ipynb_checkpoints/90-checkpoint.ipynb"):
         submission(tmp_path / "class" / name, "1")
     found = grading.find_submissions([tmp_path / "class", tmp_path / "class" / "bob" / "90.ipynb"])
-    assert list(found) == ["anna/90.ipynb", "bob/90.ipynb", "90.ipynb"]
+    assert list(found) == ["anna/90.ipynb", "bob/90.ipynb"]
+    several = grading.find_submissions([tmp_path / "class" / "anna", tmp_path / "class" / "bob"])
+    assert list(several) == ["anna/90.ipynb", "bob/90.ipynb"], "what a shell makes of class/*"
+    alone = [tmp_path / "class" / "bob"]
+    base = grading._base_of(tmp_path / "out", [tmp_path / "class"])
+    assert list(grading.find_submissions(alone, base)) == ["bob/90.ipynb"]
+    assert grading._base_of(tmp_path / "out", alone) == tmp_path / "class", "the same name as in the class"
 
 
 # -- a class (the kernels are left out) -----------------------------------------------------------------------
@@ -212,19 +223,21 @@ def counted(monkeypatch):
     """grade() that notes whom it was asked to grade, and how many at the same time."""
     seen, running, most, lock = [], set(), [0], threading.Lock()
 
-    def fake(path, seed, limits=None, name=None):
+    def fake(path, seed, limits=None, name=None, data=None, hidden=()):
         with lock:
             seen.append(name)
             running.add(name)
             most[0] = max(most[0], len(running))
         earned = int("".join(json.loads(path.read_text())["cells"][0]["source"])[-1])
         tasks = [{"task": "double", "title": "", "of": 10, "points": earned, "status": "", "mistake": None}]
+        tasks[0]["message"] = "so"
         threading.Event().wait(0.02)
         with lock:
             running.discard(name)
         return Result(name, "90", earned, 10, tasks, seconds=0.1)
 
     monkeypatch.setattr(grading, "grade", fake)
+    monkeypatch.setattr(grading, "protection", lambda: "bubblewrap")
     return seen, most
 
 
@@ -301,11 +314,11 @@ def test_the_exit_code_says_how_it_went(tmp_path, counted, capsys, monkeypatch):
     folder, out = str(tmp_path / "class"), ["--out", str(tmp_path / "out")]
     assert grading.main([folder, *out]) == 0
     said = capsys.readouterr().out
-    assert "learner02/90.ipynb: 2 of 10 points" in said and "your rights" in said
+    assert "learner02/90.ipynb: 2 of 10 points" in said and "Protection: bubblewrap" in said
     assert grading.main([folder, *out, "--pass-mark", "10"]) == 3
     assert grading.main([str(tmp_path / "nowhere"), *out]) == 2
     monkeypatch.setattr(
-        grading, "grade", lambda path, seed, limits, name: Result(name, problem="It is empty.")
+        grading, "grade", lambda path, seed, limits, name, *rest: Result(name, problem="It is empty.")
     )
     assert grading.main([folder, *out, "--again"]) == 1
     assert "not graded. It is empty." in capsys.readouterr().out

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
     from .grading import Result
 
 NO_ANSWER = "YOUR ANSWER HERE"  # nbgrader's own stub for a cell that is graded by hand
-SHOWN = {"correct": "✔ correct", "wrong": "✘ not yet", "missing": "○ missing", "not attempted": "○ not attempted"}
+SHOWN = {
+    "correct": "✔ correct",
+    "wrong": "✘ not yet",
+    "missing": "○ missing",
+    "not attempted": "○ not attempted",
+}
 
 
 def answers_in_words(cells: Iterable[tuple[str, str, Any]]) -> list[dict[str, str]]:
@@ -37,7 +42,9 @@ def write(results: Sequence[Result], folder: Path) -> None:
     """Write folder/NAME.md for each result, NAME being that of its notebook."""
     taken = set()
     for result in results:
-        parts = [re.sub(r"[^\w .()+-]", "_", part).strip(". ") or "_" for part in result.submission.split("/")]
+        parts = [
+            re.sub(r"[^\w .()+-]", "_", part).strip(". ") or "_" for part in result.submission.split("/")
+        ]
         path = folder.joinpath(*parts[:-1], parts[-1].removesuffix(".ipynb") + ".md")
         if path in taken:
             mark = hashlib.sha256(result.submission.encode()).hexdigest()[:8]
@@ -61,7 +68,10 @@ def text(result: Result) -> str:
     for task in result.tasks:
         if task["points"] < task["of"]:
             named = f": {escape(task['mistake'])}" if task["mistake"] else ""
-            lines += [f"## {escape(task['title'])}{named}", _quoted(task.get("message") or "No answer was found.")]
+            lines += [
+                f"## {escape(task['title'])}{named}",
+                _quoted(task.get("message") or "No answer was found."),
+            ]
     if result.notes:
         lines += ["## While the notebook ran", *map(_quoted, result.notes)]
     for answer in result.texts:

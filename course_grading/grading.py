@@ -111,15 +111,15 @@ def read_file(path: Path) -> bytes:
         raise CannotGrade(f"It cannot be read ({type(error).__name__}).") from None
 
 
-def read_submission(
-    path: Path, data: bytes | None = None
-) -> tuple[list[str], str, list[dict[str, str]]]:
+def read_submission(path: Path, data: bytes | None = None) -> tuple[list[str], str, list[dict[str, str]]]:
     """The code cells of a notebook, the number of its exercise, and its answers in words. Raises CannotGrade."""
     from .checks import modules
 
     try:
         notebook = json.loads((read_file(path) if data is None else data).decode("utf-8-sig"))
-        cells = [(cell["cell_type"], "".join(cell["source"]), cell.get("metadata")) for cell in notebook["cells"]]
+        cells = [
+            (cell["cell_type"], "".join(cell["source"]), cell.get("metadata")) for cell in notebook["cells"]
+        ]
         cells = [(kind, source.encode("utf-8", "replace").decode(), own) for kind, source, own in cells]
     except RecursionError:
         raise CannotGrade("It is no notebook: its JSON is nested too deeply.") from None
@@ -153,7 +153,9 @@ class _Grading:
 
     def run(self, seed: int) -> None:
         try:
-            tasks = tasks_of(self.result.exercise)  # read here: nothing in a submission changes what there is to earn
+            tasks = tasks_of(
+                self.result.exercise
+            )  # read here: nothing in a submission changes what there is to earn
             self._run_cells()
             self.clock_left = self.limits.by_the_clock
             for task in tasks:
@@ -316,7 +318,9 @@ def grade_all(
     hidden = [*hidden, out]
 
     def keep(name: str, key: str, result: Result) -> None:
-        _write_json(parts / f"{_digest(name.encode())[:20]}.json", {"name": name, "key": key, "result": vars(result)})
+        _write_json(
+            parts / f"{_digest(name.encode())[:20]}.json", {"name": name, "key": key, "result": vars(result)}
+        )
 
     def one(name: str) -> Result | None:
         if stop.is_set():
@@ -339,7 +343,10 @@ def grade_all(
             raise
         finally:
             done = {name: result for name, result in results.items() if result}
-            for name, result in done.items():  # again, from memory: nothing that ran meanwhile has changed them
+            for (
+                name,
+                result,
+            ) in done.items():  # again, from memory: nothing that ran meanwhile has changed them
                 keep(name, written[name], result)
             merged = {name: result for name, (_, result) in earlier.items()} | done
             write_results([merged[name] for name in sorted(merged)], out, seed)
@@ -358,7 +365,11 @@ def write_results(results: Sequence[Result], out: Path, seed: int) -> None:
         for result in results:
             row = {name: getattr(result, name) for name in (*own, "seconds")}
             row |= {task["task"]: task["points"] for task in result.tasks}
-            row |= {"notes": " ".join(result.notes), "problem": result.problem or "", "reasons": reasons(result)}
+            row |= {
+                "notes": " ".join(result.notes),
+                "problem": result.problem or "",
+                "reasons": reasons(result),
+            }
             writer.writerow({name: _cell(value) for name, value in row.items()})
     feedback.write(results, out / "feedback")
 
@@ -477,7 +488,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--jobs", type=int, help="how many at a time (default: what cores and memory allow)")
     add("--seconds", **seconds, default=defaults.cell, help="CPU time for a cell and for a task")
     add("--total", **seconds, default=defaults.total, help="CPU time for a submission's cells")
-    add("--clock", **seconds, help="seconds by the clock for a submission's cells (default: four times --total)")
+    add(
+        "--clock",
+        **seconds,
+        help="seconds by the clock for a submission's cells (default: four times --total)",
+    )
     add("--memory", type=int, default=defaults.memory, help="MB for a submission")
     add("--seed", type=int, help="draw the same inputs as an earlier run")
     add("--again", action="store_true", help="grade also what was graded before")
@@ -507,7 +522,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         results = grade_all(submissions, out, *chosen, resume=options.resume, hidden=hidden)
     except KeyboardInterrupt:
         return 130
-    print(f"\n{table(results)}\n\nWritten: {out / 'results.csv'}, {out / 'results.json'} and {out / 'feedback'}")
+    print(
+        f"\n{table(results)}\n\nWritten: {out / 'results.csv'}, {out / 'results.json'} and {out / 'feedback'}"
+    )
     print(says_protection())
     if any(result.problem for result in results):
         return 1

@@ -64,9 +64,7 @@ class Limits:
 
 def kernel_environment(folder: Path) -> dict[str, str]:
     """The environment of a submission's kernel: this course first, one thread, no progress file, and no secrets."""
-    cache = os.environ.get("HF_HUB_CACHE") or Path(
-        os.environ.get("HF_HOME") or "~/.cache/huggingface", "hub"
-    )
+    cache = os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME") or "~/.cache/huggingface", "hub")
     own = {
         "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
         "COURSE_GRADING": "1",
@@ -158,7 +156,9 @@ def wall(folder: Path, way: str, hidden: Sequence[Path] = ()) -> list[str]:
     command += ["--unsetenv", "JPY_PARENT_PID"]  # the kernel would not find its parent, and end itself
     command += ["--bind", str(folder / "shm"), "/dev/shm"]
     emptied = []
-    for place in dict.fromkeys([Path.home(), Path("/tmp"), Path("/var/tmp"), Path(tempfile.gettempdir()).resolve()]):
+    for place in dict.fromkeys(
+        [Path.home(), Path("/tmp"), Path("/var/tmp"), Path(tempfile.gettempdir()).resolve()]
+    ):
         if place.is_dir() and place != Path("/") and place not in needed:
             emptied.append(place)
             command += ["--tmpfs", str(place)]
@@ -297,7 +297,11 @@ class Kernel:
         if self._user is not None:
             known = {process.pid for process in family}
             for process in psutil.process_iter(["uids"]):
-                if process.info["uids"] and process.info["uids"].real == self._user and process.pid not in known:
+                if (
+                    process.info["uids"]
+                    and process.info["uids"].real == self._user
+                    and process.pid not in known
+                ):
                     family.append(process)
         return family
 

@@ -16,7 +16,7 @@ from course_utils.variant import Variant
 from pebble_lm.world import conversations
 
 from .open_task import Measured, OpenTask, Unusable
-from .task import Case, Claim, Mistake, Prediction, Task
+from .task import Case, Claim, Prediction, Task, known
 
 KEYS = lesson08.KEYS
 
@@ -95,29 +95,14 @@ CLEAN_ORDERS = Task(
         Case("rows among them that cannot", 9, lambda rng: (raw_orders(rng, wrong=True),)),
     ],
     mistakes=[
-        Mistake(
-            "the count is a text",
-            'some counts are still texts, so the model learns to write "7" here and 7 there. Make whole numbers of them.',
-            lambda rows: _cleaned(rows, number=False),
+        known("the count is a text", lambda rows: _cleaned(rows, number=False)),
+        known("white space stays", lambda rows: _cleaned(rows, strip=False)),
+        known("Python instead of JSON", lambda rows: _cleaned(rows, write=str)),
+        known(
+            "another order of the keys", lambda rows: _cleaned(rows, keys=("town", "item", "count", "name"))
         ),
-        Mistake(
-            "white space stays",
-            "white space at the ends of orders and fields stays. It would be learned as well.",
-            lambda rows: _cleaned(rows, strip=False),
-        ),
-        Mistake(
-            "Python instead of JSON",
-            "the records are Python's dicts with single quotes, and no JSON. Use json.dumps.",
-            lambda rows: _cleaned(rows, write=str),
-        ),
-        Mistake(
-            "another order of the keys",
-            "the keys come in another order than asked. Each order would do; but one, and the same in all examples.",
-            lambda rows: _cleaned(rows, keys=("town", "item", "count", "name")),
-        ),
-        Mistake(
+        known(
             "only tidy rows are kept",
-            "rows that could be mended are gone. White space and a count as a text cost nothing to repair.",
             lambda rows: [
                 talk
                 for talk in _cleaned(rows, strip=False, number=False)
@@ -125,39 +110,11 @@ CLEAN_ORDERS = Task(
                 and '"count": "' not in talk["messages"][1]["content"]
             ],
         ),
-        Mistake(
-            "gaps stay",
-            "rows with an empty or missing field stay: their records teach the model to leave a field empty that the "
-            "order names.",
-            lambda rows: _cleaned(rows, gaps=True),
-        ),
-        Mistake(
-            "false records stay",
-            "records stay that say what their order does not. From these a model learns to make things up. Is each value in "
-            "the order?",
-            lambda rows: _cleaned(rows, lies=True),
-        ),
-        Mistake(
-            "gaps and false records stay",
-            "nothing is left out: rows with gaps and rows whose record says what the order does not.",
-            lambda rows: _cleaned(rows, gaps=True, lies=True),
-        ),
-        Mistake(
-            "repeats stay",
-            "the same example is there twice. Compare what has been cleaned: some repeats differ in white space, and all of "
-            "them in the id.",
-            lambda rows: _cleaned(rows, repeats=True),
-        ),
-        Mistake(
-            "nothing is left out",
-            "rows are mended but none is left out: gaps, false records and repeats all stay.",
-            lambda rows: _cleaned(rows, gaps=True, lies=True, repeats=True),
-        ),
-    ],
-    hints=[
-        "First strip every text of the row, then ask whether the row can stay, then build the example.",
-        "A row can stay if each of the four fields is there and stands in the order: str(row[key]) in row['order'].",
-        'json.dumps({key: int(row[key]) if key == "count" else row[key] for key in ("item", "count", "name", "town")})',
+        known("gaps stay", lambda rows: _cleaned(rows, gaps=True)),
+        known("false records stay", lambda rows: _cleaned(rows, lies=True)),
+        known("gaps and false records stay", lambda rows: _cleaned(rows, gaps=True, lies=True)),
+        known("repeats stay", lambda rows: _cleaned(rows, repeats=True)),
+        known("nothing is left out", lambda rows: _cleaned(rows, gaps=True, lies=True, repeats=True)),
     ],
 )
 
@@ -242,44 +199,12 @@ SPLIT_ROWS = Task(
     measure=_properties,
     cases=[Case("customers with several orders", 14, _orders_of_customers, times=4)],
     mistakes=[
-        Mistake(
-            "both bugs are left",
-            "both bugs are still there: orders of one customer are on both sides, and the seed does nothing.",
-            _buggy_split,
-        ),
-        Mistake(
-            "split by rows",
-            "orders of one customer are on both sides, name and town included: on the test side you measure memory. Divide "
-            "the *customers*.",
-            _row_by_row,
-        ),
-        Mistake(
-            "the seed does nothing",
-            "the same seed gives another split each time, so nobody can repeat your result. Use Random(seed). (And put the "
-            "customers in order before you shuffle: a set has none.)",
-            _unseeded,
-        ),
-        Mistake(
-            "always the same customers",
-            "another seed gives the same split. Shuffle the customers with Random(seed).",
-            _not_shuffled,
-        ),
-        Mistake(
-            "the sides are swapped",
-            "the test side is the large one. Return (train, test), in this order; `share` is the test side's.",
-            lambda *given: split_rows(*given)[::-1],
-        ),
-        Mistake(
-            "rows are lost",
-            "rows are missing. Every row is on one side, all orders of a customer on the same one.",
-            _one_row_each,
-        ),
-    ],
-    hints=[
-        "What do two orders of one customer have in common, and what would a model do with it?",
-        "Shuffle the customers, not the rows; the first ones are held out, with all their rows.",
-        "customers = sorted({row['customer'] for row in rows}); Random(seed).shuffle(customers); held_out = "
-        "set(customers[: round(share * len(customers))])",
+        known("both bugs are left", _buggy_split),
+        known("split by rows", _row_by_row),
+        known("the seed does nothing", _unseeded),
+        known("always the same customers", _not_shuffled),
+        known("the sides are swapped", lambda *given: split_rows(*given)[::-1]),
+        known("rows are lost", _one_row_each),
     ],
 )
 
@@ -361,53 +286,32 @@ WITHIN_BUDGET = Task(
         Case("a single epoch", 5, lambda rng: _budget(rng, (1, 1)), times=2),
     ],
     mistakes=[
-        Mistake(
-            "a single epoch",
-            "the epochs do not count. Each one reads everything again.",
-            _one_epoch,
-        ),
-        Mistake(
+        known("a single epoch", _one_epoch),
+        known(
             "only what is learned costs",
-            "only learned tokens are charged to the budget. The prompt has no label, but it is read all the same, and that "
-            "is what takes the time.",
             lambda tokenizer, talks, epochs, budget: _fitted(_counts(tokenizer, talks), epochs, budget, by=1),
         ),
-        Mistake(
+        known(
             "the template costs nothing",
-            "only the contents are counted. The template's tokens (headers, ends of turns, BOS) are read as well, and the "
-            "answer's end is learned.",
             lambda tokenizer, talks, epochs, budget: _fitted(_contents(tokenizer, talks), epochs, budget),
         ),
-        Mistake(
+        known(
             "everything is learned",
-            "`learned` holds every token that is read. Learned are those that the loss mask marks.",
             lambda *given: (lambda found: found | {"learned": found["read"]})(within_budget(*given)),
         ),
-        Mistake(
+        known(
             "the end of turn is not learned",
-            "`learned` lacks one token for each conversation: the answer's <|im_end|> has a label, too.",
             lambda tokenizer, talks, epochs, budget: _fitted(
                 [(read, learned - 1) for read, learned in _counts(tokenizer, talks)], epochs, budget
             ),
         ),
-        Mistake(
+        known(
             "one too many",
-            "there is one conversation more than the budget allows.",
             lambda tokenizer, talks, epochs, budget: _fitted(
                 _counts(tokenizer, talks), epochs, budget, over=1
             ),
         ),
-        Mistake(
-            "long ones are skipped",
-            "conversations that do not fit are skipped, and shorter ones behind them taken. That leaves the long ones out "
-            "of what is learned: stop at the first that does not fit.",
-            _skipping,
-        ),
-    ],
-    hints=[
-        "loss_mask(tokenizer, talk) gives a row: len(row) tokens are read, row.loss_tokens of them learned.",
-        "Go through the conversations in order, and stop at the first with which epochs × tokens would be over the budget.",
-        "for row in rows: if epochs * (read + len(row)) > budget: break; and at the end multiply both sums by the epochs.",
+        known("long ones are skipped", _skipping),
     ],
 )
 
@@ -565,11 +469,6 @@ PREDICT_THE_STARTS = Prediction(
             },
         ),
     ],
-    hints=[
-        "Which of these has the model practised before, and which during the training?",
-        "A narrow task needs few examples. What happens to everything that is not among them?",
-        "Section 1 of lesson 08 measures all four: without training, and in its table.",
-    ],
 )
 
 # -- a reasoned choice ----------------------------------------------------------------------------------------
@@ -663,57 +562,30 @@ CHOOSE_START = Task(
         Case("candidates that have all forgotten", 4, lambda rng: _candidates(rng, remembers=False), times=4),
     ],
     mistakes=[
-        Mistake(
-            "the task alone",
-            "what a candidate has forgotten does not count. First leave out those whose `rest` is clearly worse than before.",
-            lambda before, candidates: _chosen(before, candidates, keeps=lambda rest: True),
+        known(
+            "the task alone", lambda before, candidates: _chosen(before, candidates, keeps=lambda rest: True)
         ),
-        Mistake(
-            "the most right",
-            "it is always the candidate with the most right answers, if only by one. Where the difference can be noise, the "
-            "tokens decide.",
-            lambda before, candidates: _chosen(before, candidates, ties=False),
-        ),
-        Mistake(
+        known("the most right", lambda before, candidates: _chosen(before, candidates, ties=False)),
+        known(
             "the most right of all",
-            "it is the candidate with the most right answers, whatever it has forgotten and cost.",
             lambda before, candidates: max(candidates, key=lambda name: sum(candidates[name]["task"])),
         ),
-        Mistake(
-            "the cheapest",
-            "it is the cheapest of those that remember, able or not. Only among candidates that are *not clearly worse* in the "
-            "task do the tokens decide.",
-            lambda before, candidates: _chosen(before, candidates, task=False),
-        ),
-        Mistake(
-            "unpaired",
-            "the intervals are compared. All were asked the same prompts, so McNemar's test sees differences that two "
-            "overlapping intervals hide.",
-            lambda before, candidates: _chosen(before, candidates, worse=_intervals_apart),
-        ),
-        Mistake(
+        known("the cheapest", lambda before, candidates: _chosen(before, candidates, task=False)),
+        known("unpaired", lambda before, candidates: _chosen(before, candidates, worse=_intervals_apart)),
+        known(
             "any loss counts",
-            "a candidate is left out for a loss that can be noise. Clearly worse means: fewer, and p below 0.05.",
             lambda before, candidates: _chosen(
                 before, candidates, keeps=lambda rest: sum(rest) >= sum(before)
             ),
         ),
-        Mistake(
+        known(
             "better counts as worse",
-            "a candidate is left out for following *more* than before. A small p says that two differ, and not which way.",
             lambda before, candidates: _chosen(before, candidates, keeps=_abs_change(before)),
         ),
-        Mistake(
+        known(
             "the forgetful set the measure",
-            "the able are compared with a candidate that has been left out. Look for the best among those that remember.",
             lambda before, candidates: _chosen(before, candidates, best_of_kept=False),
         ),
-    ],
-    hints=[
-        "Three steps: who remembers; who of these is best at the task; who is not clearly worse than that one, and cheapest.",
-        "clearly worse(a, b): fewer right, and mcnemar(only a, only b) < 0.05. You need it twice.",
-        "kept = {name: c for name, c in candidates.items() if not worse(c['rest'], before)}; then best = max(kept, …), and "
-        "min(…, key=lambda name: kept[name]['tokens'])",
     ],
 )
 
@@ -806,12 +678,6 @@ MY_EXTRACTOR = OpenTask(
     minutes=25,
     goals=GOALS,
     measure=_measure_extractor,
-    hints=[
-        "Which start has what you want to keep? And what keeps it while you train (your prediction above has the answer)?",
-        "Everything goes through one call: train.sft(start, orders and chats together, tokenizer=…, epochs=…, batch_size=…, "
-        "lr=…).variant.",
-        "train.sft(pair.instruct, [*orders, *chats], tokenizer=pair.instruct.tokenizer, epochs=2, batch_size=15, lr=1e-3)",
-    ],
 )
 
 TITLE = "Choosing a variant"

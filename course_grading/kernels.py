@@ -111,12 +111,12 @@ def protection() -> str:
             env = kernel_environment(folder) | {"PYTHONDONTWRITEBYTECODE": "1"}
             with suppress(OSError, subprocess.SubprocessError):
                 done = subprocess.run(
-                    [*wall(folder, way), *command],
+                    [*wall(folder, way, user), *command],
                     cwd=folder / "work",
                     env=env,
                     capture_output=True,
                     timeout=120,
-                    **as_user(user),
+                    **as_user(user, way),
                 )
                 if done.returncode == 0:
                     return way
@@ -124,23 +124,27 @@ def protection() -> str:
 
 
 def make_home(folder: Path, way: str) -> int | None:
-    """Make a submission's folders, and give them to a user of its own where there is to be one: its number."""
+    """Make a submission's folders afresh, and give them to a user of its own where there is to be one: its number."""
     for name in ("work", "home", "tmp", "shm", "kernel"):
+        shutil.rmtree(folder / name, ignore_errors=True)
         (folder / name).mkdir(exist_ok=True)
     user = FIRST_USER + next(_users) % 4000 if "another user" in way else None
     if user is not None:
         for place in (folder, *folder.iterdir()):
             os.chown(place, user, user)
+        folder.chmod(0o711)  # bubblewrap goes there before it becomes that user
     return user
 
 
-def as_user(user: int | None) -> dict:
-    """The arguments for subprocess that start a program as this user."""
-    return {} if user is None else {"user": user, "group": user, "extra_groups": [], "umask": 0o077}
+def as_user(user: int | None, way: str) -> dict:
+    """The arguments for subprocess that start a program as this user; behind bubblewrap it changes there."""
+    if user is None or "bubblewrap" in way:
+        return {}
+    return {"user": user, "group": user, "extra_groups": [], "umask": 0o077}
 
 
-def wall(folder: Path, way: str, hidden: Sequence[Path] = ()) -> list[str]:
-    """The command that puts a program behind bubblewrap; empty for the other ways.
+def wall(folder: Path, way: str, user: int | None = None, hidden: Sequence[Path] = ()) -> list[str]:
+    """The command that puts a program behind bubblewrap, as `user` if one is given; empty for the other ways.
 
     `hidden` are folders that the program is not to see. Those in which Python or the course lies can only be made
     read-only, as all else is but the submission's own folder.
@@ -151,7 +155,13 @@ def wall(folder: Path, way: str, hidden: Sequence[Path] = ()) -> list[str]:
     needed = [ROOT, *map(Path, (sys.prefix, sys.base_prefix, environment["HF_HUB_CACHE"]))]
     needed += [Path(place) for place in environment["PYTHONPATH"].split(os.pathsep)]
     needed = {place.resolve() for place in [*needed, *([private] if private else [])] if place.exists()}
-    command = ["bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
+    # Root in a user namespace would still be root to the limit of processes: as another user it is held to it.
+    apart = (
+        ["--unshare-all"] if user is None else [f"--unshare-{kind}" for kind in ("ipc", "pid", "net", "uts")]
+    )
+    command = ["bwrap", *apart, "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
+    if user is not None:
+        command += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
     command += ["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
     command += ["--unsetenv", "JPY_PARENT_PID"]  # the kernel would not find its parent, and end itself
     command += ["--bind", str(folder / "shm"), "/dev/shm"]
@@ -163,8 +173,11 @@ def wall(folder: Path, way: str, hidden: Sequence[Path] = ()) -> list[str]:
             emptied.append(place)
             command += ["--tmpfs", str(place)]
     for place in sorted(needed):
-        if any(place.is_relative_to(one) for one in emptied):
-            command += ["--ro-bind", str(place), str(place)]
+        above = [one for one in emptied if place.is_relative_to(one)]
+        for parent in reversed(place.parents if above else ()):
+            if any(parent.is_relative_to(one) and parent != one for one in above):
+                command += ["--perms", "0755", "--dir", str(parent)]
+        command += ["--ro-bind", str(place), str(place)] if above else []
     for place in dict.fromkeys(path.resolve() for path in hidden):
         if place.is_dir() and not any(one.is_relative_to(place) for one in needed):
             emptied.append(place)
@@ -172,7 +185,8 @@ def wall(folder: Path, way: str, hidden: Sequence[Path] = ()) -> list[str]:
     command += ["--bind", str(folder), str(folder)]
     for place in emptied:
         command += ["--remount-ro", str(place)]
-    return [*command, "--chdir", str(folder / "work"), "--"]
+    become = [] if user is None else ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "--"]
+    return [*command, "--chdir", str(folder / "work"), "--", *become]
 
 
 # -- the kernel, from outside ---------------------------------------------------------------------------------
@@ -187,7 +201,7 @@ class Kernel:
         self._limits, self._folder, self._looked = limits, folder, 0.0
         way = protection()
         self._user = make_home(folder, way)
-        walled = wall(folder, way, hidden)
+        walled = wall(folder, way, self._user, hidden)
         # Behind the wall there is no network, not even to this machine: the two talk through files.
         transport = {"transport": "ipc"} if walled else {}
         self._manager = KernelManager(kernel_name="python3", **transport)
@@ -204,7 +218,7 @@ class Kernel:
             env=kernel_environment(folder),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            **as_user(self._user),
+            **as_user(self._user, way),
         )
         import psutil
 
@@ -318,29 +332,31 @@ class Kernel:
 
     def _too_much(self) -> str | None:
         """What it has used more of than it may: memory, processes or disk."""
-        if self._memory_mb() > 1.5 * self._limits.memory:
+        family = self._family()
+        if len(family) > MOST_PROCESSES:
+            return f"it started more than {MOST_PROCESSES} processes"
+        if self._memory_mb(family) > 1.5 * self._limits.memory:
             return f"it used more than {self._limits.memory} MB of memory"
         if time.monotonic() - self._looked > 1:
             self._looked = time.monotonic()
-            if len(self._family()) > MOST_PROCESSES:
-                return f"it started more than {MOST_PROCESSES} processes"
             if disk_mb(self._folder, self._limits.disk) > self._limits.disk:
                 return f"it wrote more than {self._limits.disk} MB, or too many files"
         return None
 
-    def _memory_mb(self) -> float:
+    def _memory_mb(self, family: list) -> float:
         """Memory of the kernel and its children; what several share counts once, where the system says so (PSS)."""
         import psutil
 
-        total = {"rss": 0, "pss": 0}
-        for kind in total:
-            for process in self._family():
+        used = 0.0
+        for kind in ("rss", "pss"):  # asking for PSS takes time, so only what is large is asked for it
+            used = 0.0
+            for process in family:
                 with suppress(psutil.Error):
                     told = process.memory_info() if kind == "rss" else process.memory_full_info()
-                    total[kind] += getattr(told, kind, told.rss)
-            if total[kind] / 1e6 <= 1.5 * self._limits.memory:  # asking for PSS takes time
+                    used += getattr(told, kind, told.rss) / 1e6
+            if used <= 1.5 * self._limits.memory:
                 break
-        return min(total["rss"], total["pss"] or total["rss"]) / 1e6
+        return used
 
     def close(self) -> None:
         """End the kernel and everything it started."""

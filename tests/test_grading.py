@@ -162,7 +162,7 @@ class StandInForAKernel(kernels.Kernel):
     def _family(self):
         return []
 
-    def _memory_mb(self):
+    def _memory_mb(self, family):
         return 5000.0 if self._limits.memory < 5000 else 1.0
 
     def close(self):

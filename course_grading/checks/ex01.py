@@ -30,7 +30,11 @@ def _scores_and_temperature(rng: Random) -> tuple:
 
 
 def _large_scores(rng: Random) -> tuple:
-    return (draw.normal(rng, 6, scale=3.0) + rng.randint(150, 900),)
+    """All of them large, all far below 0, or hundreds apart."""
+    kind, scores = rng.choice(("high", "low", "apart")), draw.normal(rng, 6, scale=3.0)
+    if kind == "apart":
+        return (scores * 80,)
+    return (scores + rng.randint(150, 900) * (1 if kind == "high" else -1),)
 
 
 SOFTMAX = Task(
@@ -41,7 +45,7 @@ SOFTMAX = Task(
     cases=[
         Case("ordinary scores", 6, _ordinary_scores),
         Case("a temperature", 5, _scores_and_temperature),
-        Case("scores in the hundreds", 4, _large_scores),
+        Case("scores in the hundreds", 4, _large_scores, times=12),
     ],
     mistakes=[
         known(
@@ -230,6 +234,7 @@ PREDICT_TEMPERATURE = Prediction(
 def keep_top_p(probs, p):
     order = probs.argsort(descending=True)
     before = probs[order].cumsum(0) - probs[order]
+    before[0] = -1  # the best one always stays
     kept = torch.zeros_like(probs)
     kept[order[before < p]] = probs[order[before < p]]
     return kept / kept.sum()
@@ -296,7 +301,7 @@ def write(model, input_ids, eos_token_id, max_new_tokens):
     return _write(model, input_ids, eos_token_id, max_new_tokens)
 
 
-def _write(model, input_ids, eos, limit, stop=True, keep_eos=False, row=-1, last_only=False):
+def _write(model, input_ids, eos, limit, stop=True, keep_eos=False, row=-1, last_only=False, grows=True):
     written = []
     for _ in range(limit):
         with torch.inference_mode():
@@ -305,7 +310,8 @@ def _write(model, input_ids, eos, limit, stop=True, keep_eos=False, row=-1, last
         if stop and next_id == eos:
             return [*written, next_id] if keep_eos else written
         written.append(next_id)
-        input_ids = torch.cat([input_ids, torch.tensor([[next_id]])], dim=1)
+        if grows:
+            input_ids = torch.cat([input_ids, torch.tensor([[next_id]])], dim=1)
     return written
 
 
@@ -370,6 +376,10 @@ WRITE = Task(
         known("the first row", lambda model, ids, eos, limit: _write(model, ids, eos, limit, row=0)),
         known(
             "one token is read", lambda model, ids, eos, limit: _write(model, ids, eos, limit, last_only=True)
+        ),
+        known(
+            "the text does not grow",
+            lambda model, ids, eos, limit: _write(model, ids, eos, limit, grows=False),
         ),
         known(
             "stopped by the prompt",

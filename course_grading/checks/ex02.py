@@ -92,9 +92,28 @@ def _two_places(rng: Random) -> tuple:
 
 def _certain_places(rng: Random) -> tuple:
     size = rng.randint(6, 10)
+    """A token that is impossible to both, and one that is impossible to the base alone (a probability of 0 in a float)."""
+    never, not_for_base = rng.sample(range(size), 2)
     spread = draw.normal(rng, size, scale=2.0)
-    spread[rng.randrange(size)] -= 400.0  # a probability that is 0 in a float
-    return spread, spread + draw.normal(rng, size)
+    spread[not_for_base] = spread.max()  # the instruct may well write it
+    other = spread + draw.normal(rng, size)
+    spread[never] -= 400.0
+    other[never] -= 400.0
+    other[not_for_base] -= 400.0
+    return spread, other
+
+
+def _possible(instruct_logits, base_logits) -> tuple:
+    """The same scores, with no token less probable than one in a thousand or so."""
+    return tuple(scores.clamp(min=float(scores.max()) - 6) for scores in (instruct_logits, base_logits))
+
+
+def _kl_with(epsilon: float) -> Callable:
+    def answer(instruct_logits, base_logits):
+        p, q = instruct_logits.softmax(-1), base_logits.softmax(-1)
+        return (p * ((p + epsilon).log() - (q + epsilon).log())).sum()
+
+    return answer
 
 
 KL_DIVERGENCE = Task(
@@ -115,6 +134,7 @@ KL_DIVERGENCE = Task(
         known("bits", lambda p, q: kl_divergence(p, q) / math.log(2)),
         known("not weighted", lambda p, q: (p.log_softmax(-1) - q.log_softmax(-1)).sum()),
         known("the logarithm of 0", _naive_kl),
+        known("a small number inside the logarithm", _kl_with(1e-8), cured=_possible),
     ],
 )
 
@@ -131,9 +151,8 @@ def _ends(rows, eos_token_ids):
 
 def _generated(rng: Random, pad_is_end: bool) -> tuple:
     """Rows as `generate` returns them: some ended early and were padded, one in the last column, some ran on."""
-    end_of_turn, end_of_document, pad = rng.sample(range(20, 30), 3)
-    eos = [end_of_turn, end_of_document]
-    filler = end_of_document if pad_is_end else pad
+    *eos, pad = rng.sample(range(20, 30), 3 if pad_is_end else 4)  # of end tokens there may be two or three
+    filler = eos[1] if pad_is_end else pad
     width, rows = rng.randint(7, 10), []
     lengths = [3, rng.randint(2, width - 2), width - 2, width, rng.choice([width, 4])]
     lengths += [None] * rng.choice(
@@ -142,7 +161,7 @@ def _generated(rng: Random, pad_is_end: bool) -> tuple:
     for i, length in enumerate(lengths):
         ids = draw.integers(rng, width, 20)
         if length is not None:
-            ids[length - 1] = eos[i % 2]
+            ids[length - 1] = eos[i % len(eos)]
             ids[length:] = [filler] * (width - length)
         rows.append(ids)
     rng.shuffle(rows)

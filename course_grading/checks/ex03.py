@@ -4,12 +4,13 @@ import re
 from collections.abc import Callable
 from random import Random
 from typing import Any
+from unittest.mock import patch
 
 from course_utils.stats import wilson
 from course_utils.templates import Family, encode_safely, render, toy_tokenizer
 
-from . import draw, talks
-from .task import Case, Claim, Prediction, Task, known
+from . import draw, talks, values
+from .task import Case, Claim, Prediction, Task, Unusable, known
 
 # -- ChatML by hand -------------------------------------------------------------------------------------------
 
@@ -411,6 +412,24 @@ def harbour(messages, add_generation_prompt=False):
     return _by(_HARBOUR)(messages, add_generation_prompt)
 
 
+def _written_by_a_template(answer: Callable, messages, add_generation_prompt) -> Any:
+    """What the answer returns, if a Jinja template has written it. Raises Unusable where one has not."""
+    from jinja2 import Template
+
+    written, render_it = [], Template.render
+
+    def noted(self, *arguments, **named):
+        written.append(render_it(self, *arguments, **named))
+        return written[-1]
+
+    with patch.object(Template, "render", noted):
+        found = answer(messages, add_generation_prompt)
+    if isinstance(found, str) and found not in written:
+        says = "the text was put together in Python. Write a Jinja template, and let `rendered` write the text by it."
+        raise Unusable("no template", says)
+    return found
+
+
 def _by(template: str) -> Callable:
     """The function that renders by a template, with <s> as BOS and </s> as eos."""
     chosen = Family("harbour", template, ("<s>", "</s>"), ("</s>",), bos="<s>")
@@ -447,6 +466,7 @@ HARBOUR = Task(
     title="Write a template",
     minutes=12,
     answer=harbour,
+    measure=_written_by_a_template,
     cases=[
         Case("one question", 6, _one_question, times=6),
         Case("several turns", 7, _some_turns, times=6),
@@ -497,7 +517,7 @@ def _what_is_read(answer: Callable, tokenizer: Any, messages: list[dict[str, str
     ids = ids["input_ids"] if hasattr(ids, "keys") else ids
     ids = ids.flatten().tolist() if hasattr(ids, "flatten") else ids
     if not isinstance(ids, (list, tuple)) or not all(isinstance(i, int) for i in ids):
-        raise TypeError("safe_ids is to return a list of ids")
+        raise Unusable("another form", f"safe_ids is to return a list of ids, not {values.kind(ids)}.")
     special = set(tokenizer.all_special_ids)
     text = tokenizer.decode([i for i in ids if i not in special])
     plain = [_plain(tokenizer, message["content"]) for message in messages]

@@ -13,8 +13,8 @@ from course_utils import formats
 from course_utils.batches import collate, labels, loss_mask
 from course_utils.stats import wilson
 
-from . import draw, talks
-from .task import Case, Claim, Prediction, Task, known
+from . import draw, talks, values
+from .task import Case, Claim, Prediction, Task, Unusable, known
 
 IGNORED = -100
 
@@ -28,7 +28,8 @@ def detect_format(row):
 def _detected(
     row, names: tuple = ("sharegpt", "messages", "preference", "unpaired", "alpaca", "pair")
 ) -> str:
-    """The format, looked for in this order; what is not looked for is not found."""
+    """The format, looked for in this order; what is not looked for is not found. A column that holds None is none."""
+    row = {column: value for column, value in row.items() if value is not None}
     calls = any(m.get("tool_calls") or m["role"] == "tool" for m in row.get("messages") or [])
     found = {
         "sharegpt": ("sharegpt", "conversations" in row),
@@ -83,16 +84,25 @@ def _plain_row(rng: Random) -> tuple:
     return (_shuffled(rng, _of_format(rng, rng.choice(NAMES))),)
 
 
+COLUMNS = (
+    *("text", "prompt", "completion", "instruction", "output", "messages", "conversations"),
+    *("chosen", "rejected", "label", "tools"),
+)
+
+
 def _row_with_more(rng: Random) -> tuple:
     """A row as datasets have them: an id, columns that are there but empty, Alpaca's copy of it all in 'text'."""
     name = rng.choice([*NAMES, "messages", "messages", "alpaca", "alpaca"])
     row = _of_format(rng, name) | {"id": rng.randint(1, 9999), "source": rng.choice(talks.NAMES)}
+    absent = [column for column in COLUMNS if column not in row]
+    row |= dict.fromkeys(rng.sample(absent, rng.randint(1, 4)))
     if name == "messages":
         row["tools"] = None
     if name == "alpaca":
         row["text"] = f"{row['instruction']}\n\n{row['output']}"
     if name in ("prompt-completion", "preference"):
         row["score"] = rng.random()
+    row.setdefault("input" if name != "alpaca" else "tools", None)
     return (_shuffled(rng, row),)
 
 
@@ -122,7 +132,11 @@ DETECT_FORMAT = Task(
             "the columns must be exactly these",
             lambda row: _detected(row) if not {"id", "source"} & set(row) else "text",
         ),
-        known("an empty column counts", lambda row: "tool-calls" if "tools" in row else _detected(row)),
+        known(
+            "an empty column counts",
+            lambda row: "tool-calls" if "tools" in row else _detected(row),
+            cured=lambda row: ({column: value for column, value in row.items() if value is not None},),
+        ),
         known(
             "text comes first",
             lambda row: _detected(
@@ -622,8 +636,14 @@ def repair(rows):
 DEFECTS = ("names", "alpaca", "columns", "open", "empty", "null", "twice")
 
 
-def _repaired(rows, mend: tuple = DEFECTS, empty_text: str | None = None, drop: tuple = ()) -> list[dict]:
-    """Rows without the defects in `mend`; those in `drop` are left out instead of mended."""
+def _repaired(
+    rows,
+    mend: tuple = DEFECTS,
+    empty_text: str | None = None,
+    drop: tuple = (),
+    gaps_of: tuple = ("system", "user", "assistant"),
+) -> list[dict]:
+    """Rows without the defects in `mend`; those in `drop` are left out instead of mended. Gaps of whom are looked for?"""
     names = {"human": "user", "gpt": "assistant"}
     kept: list[dict] = []
     for row in rows:
@@ -652,7 +672,7 @@ def _repaired(rows, mend: tuple = DEFECTS, empty_text: str | None = None, drop: 
         if "open" in mend:
             while messages and messages[-1]["role"] == "user":
                 messages.pop()
-        contents = [m["content"] for m in messages]
+        contents = [m["content"] for m in messages if names.get(m["role"], m["role"]) in gaps_of]
         if empty_text is not None:
             for message in messages:
                 message["content"] = (message["content"] or "").strip() or empty_text
@@ -675,7 +695,7 @@ def _what_is_left(answer: Callable, rows: list[dict]) -> dict[str, Any]:
     wanted = {_key(row) for row in _repaired(rows)}
     fixed = answer(rows)
     if not isinstance(fixed, (list, tuple)):
-        raise TypeError("repair is to return a list of rows")
+        raise Unusable("another form", f"repair is to return a list of rows, not {values.kind(fixed)}.")
     problems = formats.validate(list(fixed)).problems["problem"]
     found = set()
     for row in fixed:
@@ -704,10 +724,25 @@ def _messy(kinds: tuple) -> Callable:
     return drawn
 
 
+def _disguised(rng: Random, row: dict) -> dict:
+    """The same conversation with another defect: a repeat only once that is mended."""
+    row = copy.deepcopy(row)
+    kind = rng.choice(("names", "columns", "open"))
+    if kind == "columns":
+        return row | {"url": rng.randint(1, 5)}
+    if kind == "open":
+        row["messages"].append({"role": "user", "content": talks.exchange(rng)[0]})
+        return row
+    names = {"user": "human", "assistant": "gpt"}
+    return {"messages": [{**m, "role": names.get(m["role"], m["role"])} for m in row["messages"]]}
+
+
 def _defective(rng: Random, kind: str, good: list[dict]) -> dict:
     messages = talks.conversation(rng, rng.randint(1, 2), rng.choice([None, talks.a_system(rng)]))
     if kind == "twice":
         return copy.deepcopy(rng.choice(good))
+    if kind == "twice, once mended":
+        return _disguised(rng, rng.choice(good))
     if kind == "names":
         names = {"user": "human", "assistant": "gpt"}
         return {"messages": [{**m, "role": names.get(m["role"], m["role"])} for m in messages]}
@@ -720,7 +755,7 @@ def _defective(rng: Random, kind: str, good: list[dict]) -> dict:
         return {"messages": messages, rng.choice(["scoer", "lang", "split", "url"]): rng.randint(1, 5)}
     if kind == "open":
         return {"messages": [*messages, {"role": "user", "content": talks.exchange(rng)[0]}]}
-    messages[-1]["content"] = None if kind == "null" else rng.choice(["", "  "])
+    rng.choice(messages)["content"] = None if kind == "null" else rng.choice(["", "  "])
     return {"messages": messages}
 
 
@@ -740,12 +775,19 @@ REPAIR = Task(
     measure=_what_is_left,
     cases=[
         Case("rows that can only be left out", 8, _messy(("empty", "null", "twice")), times=3),
-        Case("rows that can be saved", 12, _messy(DEFECTS), times=3),
+        Case("rows that can be saved", 12, _messy((*DEFECTS, "twice, once mended")), times=3),
     ],
     mistakes=[
         known("empty answers stay", lambda rows: _repaired(rows, mend=_all_but("empty"))),
         known("null stays", lambda rows: _repaired(rows, mend=_all_but("null"))),
         known("repeats stay", lambda rows: _repaired(rows, mend=_all_but("twice"))),
+        known(
+            "repeats are looked for before mending",
+            lambda rows: _repaired(
+                [row for i, row in enumerate(rows) if row not in rows[:i]], mend=_all_but("twice")
+            ),
+        ),
+        known("only the answers are looked at", lambda rows: _repaired(rows, gaps_of=("assistant",))),
         known(
             "both copies are left out",
             lambda rows: [row for row in _repaired(rows) if sum(row == other for other in rows) < 2],

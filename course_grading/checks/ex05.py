@@ -84,11 +84,26 @@ def _conversation(rng: Random) -> tuple:
     return logits.clone(), ids, torch.tensor([row.mask])
 
 
+def _with_gradient(answer: Callable, logits, input_ids, mask) -> dict:
+    """A loss and its gradient with respect to the scores; "none" where nothing could be trained with it."""
+    scores = logits.clone().requires_grad_()
+    loss = answer(scores * 1, input_ids, mask)  # times 1: an answer may write into what it gets
+    return {"loss": loss, "gradient": _gradients(loss, [scores])}
+
+
+def _gradients(loss, of: list[torch.Tensor]) -> list[torch.Tensor] | str:
+    if not isinstance(loss, torch.Tensor) or not loss.requires_grad:
+        return "none"
+    found = torch.autograd.grad(loss.sum(), of, allow_unused=True)
+    return [torch.zeros_like(x) if gradient is None else gradient for x, gradient in zip(of, found)]
+
+
 SFT_LOSS = Task(
     name="sft_loss",
     title="The loss, from scores and a mask",
     minutes=8,
     answer=sft_loss,
+    measure=_with_gradient,
     cases=[
         Case("two conversations of different length", 8, _two_rows),
         Case("a conversation in which nothing is learned", 4, _a_row_without_answer),
@@ -96,6 +111,7 @@ SFT_LOSS = Task(
     ],
     mistakes=[
         known("not shifted", _loss),
+        known("no gradient", lambda *given: sft_loss(*given).detach()),
         known(
             "the mask is not shifted",
             lambda logits, ids, mask: _loss(logits[:, :-1], ids[:, 1:], mask[:, :-1]),
@@ -422,6 +438,14 @@ def _one_average(model, input_ids, mask, old_ids, weight):
     return (learned * new + weight * read * old) / (learned + read)
 
 
+def _with_gradients(answer: Callable, model, input_ids, mask, old_ids, weight) -> dict:
+    """A loss, and how long its gradient is with respect to each of the model's parameters."""
+    with torch.enable_grad():
+        loss = answer(model, input_ids, mask, old_ids, weight)
+        found = _gradients(loss, list(model.parameters()))
+    return {"loss": loss, "gradients": found if isinstance(found, str) else [g.norm().item() for g in found]}
+
+
 def _two_kinds_of_text(rng: Random) -> tuple:
     seed = rng.random()
     ids, mask = _masked_ids(rng, [(rng.randint(2, 4), rng.randint(2, 4)) for _ in range(3)], VOCABULARY)
@@ -436,11 +460,25 @@ REPLAY_LOSS = Task(
     title="Replay: a loss that remembers",
     minutes=7,
     answer=replay_loss,
+    measure=_with_gradients,
     cases=[Case("a small model, conversations and old texts", 12, _two_kinds_of_text, times=4)],
     mistakes=[
         known(
             "the weight on the wrong one",
             lambda model, ids, mask, old, weight: (lambda new, past: weight * new + past)(
+                *_both(model, ids, mask, old)
+            ),
+        ),
+        known("no gradient", lambda *given: replay_loss(*given).detach()),
+        known(
+            "the old text does not train",
+            lambda model, ids, mask, old, weight: (lambda new, past: new + weight * past.detach())(
+                *_both(model, ids, mask, old)
+            ),
+        ),
+        known(
+            "the conversations do not train",
+            lambda model, ids, mask, old, weight: (lambda new, past: new.detach() + weight * past)(
                 *_both(model, ids, mask, old)
             ),
         ),

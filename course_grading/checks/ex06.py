@@ -139,6 +139,21 @@ def _continuations(rng: Random) -> tuple:
     return text, [*stops, "\n\n"] if rng.random() < 0.5 else stops
 
 
+def _one_after_the_other(text, stops):
+    cut = text
+    for stop in stops:
+        cut = cut.split(stop)[0]
+    return cut, cut != text
+
+
+def _overlapping(rng: Random) -> tuple:
+    """A text in which the stop string that is listed first begins inside of one that is listed later."""
+    (asked, answer), *_ = draw.questions(rng, 3)
+    stops = rng.choice([["\nQuestion:", "\n\n"], ["Question:", "\n\nQuestion"], ["\n\n", ".\n"]])
+    more = rng.sample(["###", "\nUser:", "<end>"], rng.randint(0, 2))
+    return f" {answer}.\n\nQuestion: {asked}\nAnswer:", [*more, *stops]
+
+
 def _no_stop(rng: Random) -> tuple:
     (asked, answer), *_ = draw.questions(rng, 3)
     return f" {answer}, as far as I know. {asked}", ["\nQuestion:", "\n\n"][: rng.randint(1, 2)]
@@ -155,7 +170,8 @@ CUT_AT_STOP = Task(
     minutes=8,
     answer=cut_at_stop,
     cases=[
-        Case("a text with several of the stop strings", 8, _continuations),
+        Case("a text with several of the stop strings", 5, _continuations),
+        Case("stop strings that overlap", 3, _overlapping),
         Case("a text that holds none of them", 3, _no_stop),
         Case("a text that begins with one", 3, _begins_with_a_stop),
     ],
@@ -164,6 +180,7 @@ CUT_AT_STOP = Task(
         known("find gives -1", _minus_one),
         known("the first listed", _first_listed),
         known("the stop string is kept", _stop_kept),
+        known("one stop string after the other", _one_after_the_other),
         known("the last place", _last_place),
         known("always stopped", lambda text, stops: (cut_at_stop(text, stops)[0], True)),
         known("not at the start", _not_at_the_start),
@@ -195,13 +212,18 @@ def _cost(rows: list) -> dict[str, int]:
 
 
 def _shared_text(tokenizer, prompts):
-    cost = prompt_cost(tokenizer, prompts)
-    shared = len(tokenizer(prompts[0][: _shared(prompts)])["input_ids"])
-    return {
-        "tokens": cost["tokens"],
-        "shared": shared,
-        "with_cache": cost["tokens"] - (len(prompts) - 1) * shared,
-    }
+    return _with_shared(tokenizer, prompts, len(tokenizer(prompts[0][: _shared(prompts)])["input_ids"]))
+
+
+def _agreeing(tokenizer, prompts):
+    """Every place at which all prompts have the same id, also behind the first at which they differ."""
+    rows = [tokenizer(prompt)["input_ids"] for prompt in prompts]
+    return _with_shared(tokenizer, prompts, sum(len(set(ids)) == 1 for ids in zip(*rows)))
+
+
+def _with_shared(tokenizer, prompts, shared: int) -> dict[str, int]:
+    tokens = prompt_cost(tokenizer, prompts)["tokens"]
+    return {"tokens": tokens, "shared": shared, "with_cache": tokens - (len(prompts) - 1) * shared}
 
 
 def _other_cached(tokenizer, prompts, times):
@@ -216,8 +238,11 @@ def _alike_prompts(rng: Random) -> tuple:
         examples = draw.questions(rng, rng.randint(2, 4))
         asked = [question for question, _ in draw.questions(rng, 30) if question.startswith("W")]
         prompts = [qa_prompt(question, rng.choice(DESCRIPTIONS[:1]), examples) for question in asked]
-        prompts = prompts[: rng.randint(3, 5)]
-        if len(prompts) > 2 and prompt_cost(tokenizer, prompts) != _shared_text(tokenizer, prompts):
+        sizes = [len(tokenizer(prompt)["input_ids"]) for prompt in prompts]
+        size = max(set(sizes), key=sizes.count)  # prompts of one length agree again at their ends
+        prompts = [prompt for prompt, own in zip(prompts, sizes) if own == size][: rng.randint(3, 5)]
+        traps = (_shared_text, _agreeing) if len(prompts) > 2 else ()
+        if traps and all(prompt_cost(tokenizer, prompts) != trap(tokenizer, prompts) for trap in traps):
             return tokenizer, prompts
 
 
@@ -245,6 +270,7 @@ PROMPT_COST = Task(
             ),
         ),
         known("the shared text, not the shared tokens", _shared_text),
+        known("places that agree later", _agreeing),
         known(
             "read again each time", lambda tokenizer, prompts: _other_cached(tokenizer, prompts, lambda n: 0)
         ),
@@ -431,6 +457,11 @@ def _chosen(pool, question, k, leak=lambda asked, question: words(asked) == word
     return sorted(others, key=lambda example: key(example[0], question))[-k:]
 
 
+def _with_answers(pool, question, k):
+    others = [example for example in pool if words(example[0]) != words(question)]
+    return sorted(others, key=lambda example: likeness(" ".join(example), question))[-k:]
+
+
 def _pool(rng: Random, disguised: bool) -> tuple:
     """A pool that holds the question itself, and a clear order of the next ones."""
     while True:
@@ -445,7 +476,8 @@ def _pool(rng: Random, disguised: bool) -> tuple:
             pool.append((own, answer))
             rng.shuffle(pool)
             by_count = _chosen(pool, question, k, key=lambda a, b: len(words(a) & words(b)))
-            if by_count != choose_examples(pool, question, k) or disguised:
+            chosen = choose_examples(pool, question, k)
+            if chosen not in (by_count, _with_answers(pool, question, k)):
                 return pool, question, k
 
 
@@ -468,6 +500,11 @@ CHOOSE_EXAMPLES = Task(
         known(
             "the question leaks",
             lambda pool, question, k: _chosen(pool, question, k, leak=lambda asked, question: False),
+        ),
+        known(
+            "the answers count as well",
+            _with_answers,
+            cured=lambda pool, question, k: ([(asked, "") for asked, _ in pool], question, k),
         ),
         known("most alike first", lambda pool, question, k: choose_examples(pool, question, k)[::-1]),
         known(

@@ -119,6 +119,18 @@ def _penalised(baseline: Callable) -> Callable:
     return answer
 
 
+def _divided(correction: int) -> Callable:
+    """GRPO's habit: in units of the group's spread; of two ways to compute that, one."""
+
+    def answer(rewards, kl, beta):
+        total = rewards - beta * kl
+        return (total - total.mean(1, keepdim=True)) / (
+            total.std(1, keepdim=True, correction=correction) + 1e-6
+        )
+
+    return answer
+
+
 def _both_bugs(rewards, kl, beta):
     total = rewards + beta * kl
     return total - total.mean()
@@ -138,6 +150,8 @@ ADVANTAGES = Task(
         known("the KL is rewarded", _centred(lambda rewards, kl, beta: rewards + beta * kl)),
         known("one mean for all prompts", _penalised(torch.Tensor.mean)),
         known("the mean over the wrong direction", _penalised(lambda total: total.mean(0, keepdim=True))),
+        known("divided by the spread", _divided(1)),
+        known("divided by the spread of n", _divided(0)),
         known("no baseline", _penalised(torch.zeros_like)),
         known("the group's best", _penalised(lambda total: total.amax(1, keepdim=True))),
         known("no penalty", _centred(lambda rewards, kl, beta: rewards)),

@@ -527,11 +527,14 @@ def run_grade(options: argparse.Namespace, extra: Sequence[str]) -> int:
     chosen = [os.path.abspath(path) for path in options.paths]
     if options.out:
         chosen += ["--out", os.path.abspath(options.out)]
-    for name in ("jobs", "seconds", "total", "memory", "seed", "pass_mark"):
+    if os.environ.get("COURSE_CHECKS"):  # relative to where the command was given, as the paths are
+        os.environ["COURSE_CHECKS"] = os.path.abspath(os.environ["COURSE_CHECKS"])
+    for name in ("jobs", "seconds", "total", "clock", "memory", "seed", "pass_mark"):
         value = getattr(options, name)
         if value is not None:
             chosen += ["--" + name.replace("_", "-"), str(value)]
-    return run_module("course_grading.grading", chosen + (["--again"] if options.again else []) + list(extra))
+    chosen += ["--" + name for name in ("again", "resume") if getattr(options, name)]
+    return run_module("course_grading.grading", chosen + list(extra))
 
 
 def run_module(name: str, arguments: Sequence[str]) -> int:
@@ -578,14 +581,16 @@ def parser() -> argparse.ArgumentParser:
         epilog="Submissions are programs and run with your rights: the limits stop accidents, not intent. Grade those "
                "of people you do not trust in a container without network.")
     grade.add_argument("paths", nargs="*", help="notebooks or folders (default: exercises/)")
-    grade.add_argument("--out", help="folder for results.csv and results.json (default: runs/grades)")
+    grade.add_argument("--out", help="folder for the tables and the feedback (default: runs/grades)")
     grade.add_argument("--jobs", type=int, help="how many at a time (default: what cores and memory allow)")
     grade.add_argument("--seconds", type=float, help="CPU time for a cell and for a task (default: 60)")
     grade.add_argument("--total", type=float, help="CPU time for the cells of one submission (default: 300)")
+    grade.add_argument("--clock", type=float, help="seconds by the clock for these cells (default: four times --total)")
     grade.add_argument("--memory", type=int, help="MB for one submission (default: 2000)")
     grade.add_argument("--seed", type=int, help="draw the same inputs as an earlier run")
     grade.add_argument("--pass-mark", type=float, help="percent; exit code 3 when a submission has fewer")
     grade.add_argument("--again", action="store_true", help="grade also what an earlier run has graded")
+    grade.add_argument("--resume", action="store_true", help="believe what an earlier run kept, even without protection")
     grade.set_defaults(run=run_grade)
 
     exercises = commands.add_parser("exercises", parents=[shared],

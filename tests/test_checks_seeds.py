@@ -3,6 +3,7 @@ a hundred seeds: the first are refused by name on 95 of them or more, the others
 
 import hashlib
 import math
+import os
 import re
 from collections import Counter
 from random import Random
@@ -16,7 +17,7 @@ from course_grading.checks import CORRECT, examine, find
 from course_grading.checks.ex06 import likeness, words
 from course_utils.batches import loss_mask
 
-SEEDS = range(100)
+SEEDS = range(int(os.environ.get("COURSE_SEEDS", "100")))
 
 # -- wrong answers, as learners write them: (task, name of the mistake, answer) -------------------------------
 
@@ -283,7 +284,7 @@ def test_a_wrong_answer_is_refused_by_name_on_95_of_100_seeds(task, mistake, ans
     for seed in SEEDS:
         outcome = examine(task, answer, seed)
         found[outcome.mistake if outcome.points < outcome.of else "accepted"] += 1
-    assert found[mistake] >= 95, found
+    assert found[mistake] >= 0.95 * len(SEEDS), found
 
 
 # -- right answers, unusual ones ------------------------------------------------------------------------------

@@ -182,6 +182,97 @@ def test_a_kernel_that_sleeps_is_interrupted_by_the_clock_and_then_ended(monkeyp
     assert ended == "dead" and "did not end" in why and kernel.interrupts == 1 and kernel.closed
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "path", sorted((grading.ROOT / "solutions").glob("*.ipynb")), ids=lambda path: path.stem
+)
+def test_the_courses_own_solutions_get_all_points(path, monkeypatch):
+    monkeypatch.delenv("COURSE_CHECKS")
+    result = grading.grade(path, 3, Limits(cell=300, total=600), path.name)
+    lost = {task["task"]: task["message"] for task in result.tasks if task["points"] < task["of"]}
+    assert (result.problem, lost, result.points, result.of) == (None, {}, 100, 100)
+
+
+@pytest.mark.slow
+def test_a_submission_cannot_change_what_there_is_to_earn(tmp_path):
+    own = (
+        "import os\nopen('ex90.py', 'w').write('TASKS = ()')\nos.environ['COURSE_CHECKS'] = os.getcwd()\n"
+        "from course_grading.checks import find\nobject.__setattr__(find('double').cases[0], 'points', 980)"
+    )
+    result = graded(tmp_path, DOUBLE, own, SQUARE)
+    assert points(result) == {"double": 10, "square": 10} and result.of == 20
+
+
+@pytest.mark.slow
+def test_many_sleeping_cells_end_by_the_clock_and_what_came_before_counts(tmp_path, monkeypatch):
+    monkeypatch.setattr(kernels, "WALL_FACTOR", 2)
+    sleeps = ["import time; time.sleep(10**6)"] * 30
+    result = graded(tmp_path, DOUBLE, *sleeps, SQUARE, limits=Limits(cell=2, total=60, memory=600, clock=12))
+    assert points(result) == {"double": 10, "square": 0} and "12 s by the clock" in result.notes[-1]
+    assert sum("was stopped" in note for note in result.notes) < 6
+
+
+@pytest.mark.slow
+def test_children_that_share_their_memory_are_counted_once(tmp_path):
+    forks = (
+        "import os, time\nx = bytearray(150_000_000)\nfor _ in range(12):\n    if not os.fork():\n        time.sleep(60)\n"
+        "time.sleep(1)"
+    )
+    assert points(graded(tmp_path, DOUBLE, forks, SQUARE)) == {"double": 10, "square": 10}
+
+
+@pytest.mark.slow
+def test_the_environment_holds_no_secrets_and_the_course_comes_back_as_it_was(tmp_path, monkeypatch):
+    monkeypatch.setenv("CLASS_TOKEN", "secret")
+    looks = "import os\nassert 'CLASS_TOKEN' not in os.environ and 'secret' not in str(os.environ)"
+    mess = (
+        "import os, sys, shutil, warnings\nfrom course_grading.checks import values\nvalues.same = None\n"
+        "sys.path[:] = []; shutil.rmtree(os.getcwd()); os.environ = {}; warnings.simplefilter('error')"
+    )
+    result = graded(tmp_path, looks, DOUBLE, mess, SQUARE)
+    assert points(result) == {"double": 10, "square": 10} and result.notes == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(kernels.protection() == "none", reason="no bubblewrap, and not started by root")
+def test_a_submission_reaches_neither_a_classmate_nor_the_grades(tmp_path):
+    mate = submission(tmp_path / "class" / "mate" / "90.ipynb", DOUBLE, SQUARE)
+    kept = mate.read_bytes()
+    out = tmp_path / "grades"
+    eve = (
+        f"import contextlib, os\nfor name in ({str(mate)!r}, {str(out / 'results.json')!r}, {str(out / 'parts' / 'x.json')!r}):\n"
+        "    with contextlib.suppress(OSError):\n        open(name, 'w').write('{}')\n    with contextlib.suppress(OSError):\n"
+        "        os.remove(name)"
+    )
+    submission(tmp_path / "class" / "eve" / "90.ipynb", eve, DOUBLE)
+    found = grading.find_submissions([tmp_path / "class"])
+    results = grading.grade_all(found, out, 7, SHORT, 1, say=quiet, hidden=[tmp_path / "class"])
+    assert [result.points for result in results] == [10, 20]
+    assert mate.read_bytes() == kept and not (out / "parts" / "x.json").exists()
+
+
+def test_the_table_of_hostile_submissions_says_what_it_must():
+    """tests/hostile.md, as `python tests/hostile.py` wrote it."""
+    import hostile
+
+    text = hostile.TABLE.read_text(encoding="utf-8")
+    row = next(line for line in text.splitlines() if line.startswith("| all |"))
+    tried, well, hung, gained, lost, other = (int(part) for part in row.split("|")[2:-1])
+    assert tried >= 100 and tried == well and (hung, gained, lost, other) == (0, 0, 0, 0)
+    assert len({s.name for s in hostile._everything()}) >= 100 and "protection: none" not in text
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(kernels.protection() == "none", reason="no bubblewrap, and not started by root")
+def test_some_of_the_hostile_submissions_end_as_they_should(monkeypatch):
+    import hostile
+
+    monkeypatch.setattr(kernels, "WALL_FACTOR", kernels.WALL_FACTOR)
+    monkeypatch.setattr(kernels, "GRACE_SECONDS", kernels.GRACE_SECONDS)
+    tried = hostile.run(hostile.everything()[::9], 2, quiet)
+    assert {t.submission.name: t.flaws for t in tried if t.flaws} == {}
+
+
 # -- files ----------------------------------------------------------------------------------------------------
 
 
@@ -295,6 +386,144 @@ def test_only_what_changed_is_graded_again(tmp_path, counted):
         seen.clear()
         grading.grade_all(submissions, out, say=quiet, **changed)
         assert sorted(seen) == list(submissions), changed
+
+
+def test_one_learner_graded_again_changes_that_row_alone(tmp_path, counted):
+    submissions, out = a_class(tmp_path, 4), tmp_path / "out"
+    grading.grade_all(submissions, out, say=quiet)
+    submission(submissions["learner02/90.ipynb"], "x = 9")
+    alone = {name: path for name, path in submissions.items() if name.startswith("learner02")}
+    assert [result.points for result in grading.grade_all(alone, out, say=quiet)] == [9]
+    with (out / "results.csv").open(encoding="utf-8", newline="") as file:
+        rows = {row["submission"]: row["double"] for row in csv.DictReader(file)}
+    assert rows == {f"learner0{i}/90.ipynb": str(9 if i == 2 else i) for i in range(4)}
+
+
+def test_a_file_that_was_changed_while_it_was_graded_is_graded_again(tmp_path, counted, monkeypatch):
+    """The key is that of the bytes which were graded, and not of those which lay there when the run began."""
+    seen, _ = counted
+    submissions, out = a_class(tmp_path, 1), tmp_path / "out"
+    ((name, path),) = submissions.items()
+    first, read = path.read_bytes(), grading._data
+    calls = []
+
+    def changing(one):
+        calls.append(one)
+        return read(one) if len(calls) == 1 else b"broken"
+
+    monkeypatch.setattr(grading, "_data", changing)
+    grading.grade_all(submissions, out, say=quiet)
+    monkeypatch.setattr(grading, "_data", read)
+    seen.clear()
+    assert path.read_bytes() == first
+    grading.grade_all(submissions, out, say=quiet)
+    assert seen == [name]
+
+
+def test_points_that_somebody_wrote_into_a_kept_grade_are_never_more_than_there_are(tmp_path, counted):
+    submissions, out = a_class(tmp_path, 2), tmp_path / "out"
+    grading.grade_all(submissions, out, say=quiet)
+    for part in (out / "parts").glob("*.json"):
+        kept = json.loads(part.read_text())
+        kept["result"]["tasks"][0] |= {"points": 999, "of": 999}
+        part.write_text(json.dumps(kept))
+    assert all(result.points <= result.of == 10 for result in grading.grade_all(submissions, out, say=quiet))
+
+
+def test_without_protection_kept_grades_are_believed_only_if_one_says_so(tmp_path, counted, monkeypatch):
+    seen, _ = counted
+    monkeypatch.setattr(grading, "protection", lambda: "none")
+    submissions, out = a_class(tmp_path, 2), tmp_path / "out"
+    for options, times in (({}, 2), ({}, 4), ({"resume": True}, 4)):
+        grading.grade_all(submissions, out, say=quiet, **options)
+        assert len(seen) == times
+
+
+def test_a_learner_gets_a_file_with_points_reasons_and_answers_in_words(tmp_path):
+    task = {
+        "task": "write",
+        "title": "Write",
+        "of": 20,
+        "points": 8,
+        "status": "wrong",
+        "mistake": "one too many",
+    }
+    words = [
+        {"question": "Why?", "answer": "Because ``` of <b>this</b>."},
+        {"question": "And?", "answer": ""},
+    ]
+    result = Result(
+        "ann b/01 x.ipynb", "01", 8, 20, [task | {"message": "too\nlong"}], ["Cell 3 failed."], texts=words
+    )
+    grading.write_results([result, Result("bob/../01.ipynb", problem="It is empty.")], tmp_path, 1)
+    said = (tmp_path / "feedback" / "ann b" / "01 x.md").read_text(encoding="utf-8")
+    for part in (
+        "Next-token prediction: 8 of 20",
+        "one too many",
+        "too\nlong",
+        "Cell 3",
+        "````text\nBecause ```",
+    ):
+        assert part in said, part
+    assert said.count("Points and remarks of your instructor") == 2 and "Nothing was written" in said
+    assert "It is empty." in (tmp_path / "feedback" / "bob" / "_" / "01.md").read_text(encoding="utf-8")
+
+
+def test_answers_in_words_are_found_by_nbgraders_metadata(tmp_path):
+    path = submission(tmp_path / "90.ipynb", "1")
+    notebook = json.loads(path.read_text())
+    own = {"nbgrader": {"grade": True, "solution": True}}
+    for source, metadata in (("Why so?", {}), ("Mine.", own), ("And how?", {}), ("YOUR ANSWER HERE", own)):
+        notebook["cells"].append({"cell_type": "markdown", "source": source, "metadata": metadata})
+    path.write_text(json.dumps(notebook))
+    assert grading.read_submission(path)[2] == [
+        {"question": "Why so?", "answer": "Mine."},
+        {"question": "And how?", "answer": ""},
+    ]
+
+
+def test_nothing_reaches_a_terminal_or_a_spreadsheet_that_these_would_obey(tmp_path):
+    evil = Result(
+        "=1+1/x\n999.ipynb", "01", problem="\x1b[2J\x1b]0;x\x07 gone\r\nmate: 0 of 20", notes=["@SUM(1)"]
+    )
+    said = grading.table([evil])
+    assert "\x1b" not in said and "\x07" not in said and len(said.splitlines()) == 2
+    grading.write_results([evil], tmp_path, 1)
+    with (tmp_path / "results.csv").open(encoding="utf-8", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row["submission"].startswith("'=") and row["notes"].startswith("'@")
+
+
+def test_private_checks_are_found_from_anywhere_and_an_empty_folder_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COURSE_CHECKS", "private/")
+    assert kernels.kernel_environment(tmp_path)["COURSE_CHECKS"] == str(tmp_path / "private")
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setenv("COURSE_CHECKS", "empty")
+    a_class(tmp_path, 1)
+    assert grading.main([str(tmp_path / "class"), "--out", str(tmp_path / "out")]) == 2
+    assert "COURSE_CHECKS names" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("exercise", [["90"], {"a": 1}, None, 90.5])
+def test_an_odd_number_of_an_exercise_is_told_in_plain_words(tmp_path, exercise):
+    path = submission(tmp_path / "x.ipynb", "1")
+    notebook = json.loads(path.read_text())
+    for metadata in ({"course": {"exercise": exercise}}, [], None, {"course": []}):
+        path.write_text(json.dumps(notebook | {"metadata": metadata}))
+        assert "no exercise" in grading.grade(path, 1).problem
+    path.write_text(json.dumps(notebook | {"metadata": {"course": {"exercise": 90}}}))
+    assert grading.read_submission(path)[1] == "90"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has neither pipes nor links of this kind")
+def test_what_is_no_file_of_its_own_is_not_read(tmp_path):
+    submission(tmp_path / "mate" / "90.ipynb", "1")
+    (tmp_path / "eve").mkdir()
+    link, pipe = tmp_path / "eve" / "90.ipynb", tmp_path / "eve" / "90_b.ipynb"
+    link.symlink_to("../mate/90.ipynb")
+    os.mkfifo(pipe)
+    assert "link" in grading.grade(link, 1).problem and "no file" in grading.grade(pipe, 1).problem
 
 
 def test_no_more_kernels_than_memory_allows(monkeypatch):

@@ -104,8 +104,8 @@ def _certain_places(rng: Random) -> tuple:
 
 
 def _possible(instruct_logits, base_logits) -> tuple:
-    """The same scores, with no token less probable than one in a thousand or so."""
-    return tuple(scores.clamp(min=float(scores.max()) - 6) for scores in (instruct_logits, base_logits))
+    """The same scores, with no token so improbable that a small number added to it would count."""
+    return tuple(scores.clamp(min=float(scores.max()) - 1.5) for scores in (instruct_logits, base_logits))
 
 
 def _kl_with(epsilon: float) -> Callable:

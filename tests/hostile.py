@@ -44,10 +44,11 @@ TASKS = (
 """
 DOUBLE, SQUARE = "def double(x):\n    return x * 2", "def square(x):\n    return x ** 2"
 WRONG = "def double(x):\n    return x + 2\ndef square(x):\n    return 0"
-LIMITS = Limits(cell=3.0, total=10.0, memory=500, clock=30.0, disk=40)
+LIMITS = Limits(cell=3.0, total=10.0, memory=500, clock=120.0, disk=40)
 GRACE = 2.0
 SLEEPS = "3141592"  # seconds that what is left behind would sleep: so it is found
 TAMPERING = "tampering inside its own kernel"
+WHOLE = "the class as a whole"
 
 
 @dataclass(frozen=True)
@@ -293,7 +294,7 @@ FILES: dict[str, tuple[Callable[[Path], None], int]] = {
     "a link to /dev/zero": (lambda path: path.symlink_to("/dev/zero"), 0),
     "a pipe": (lambda path: os.mkfifo(path), 0),
     "a folder": (lambda path: path.mkdir(), 0),
-    "half a thousand cells": (raw(notebook(*["x = 1"] * 500, DOUBLE, SQUARE)), 20),
+    "a hundred cells": (raw(notebook(*["x = 1"] * 100, DOUBLE, SQUARE)), 20),
     "30 MB of outputs": (raw(GOOD[:-1] + ', "more": "' + "x" * 30_000_000 + '"}'), 20),
 }
 UNLUCKY = [
@@ -433,9 +434,7 @@ def run(
             if written[result.submission] != result.points:
                 tried[-1].flaws.append("the table says otherwise")
         if shared:
-            tried.append(
-                Tried(Submission("the class as a whole", "the class", [], 0), grading.Result("class"), shared)
-            )
+            tried.append(Tried(Submission(WHOLE, "the class", [], 0), grading.Result("class"), shared))
         return tried
 
 
@@ -486,7 +485,7 @@ def table(tried: list[Tried], seconds: float) -> str:
     lines = [
         "# Hostile submissions",
         "",
-        f"Written by `python tests/hostile.py`: {sum(t.submission.earned >= 0 for t in tried)} submissions in one run of "
+        f"Written by `python tests/hostile.py`: {sum(t.submission.group != WHOLE for t in tried)} submissions in one run of "
         f"{seconds / 60:.0f} minutes, on {platform.system()}; protection: {kernels.protection()}.",
         "",
         "| group | tried | ended as they should | hung | took more points than earned | lost earned points | other |",
@@ -507,7 +506,7 @@ def table(tried: list[Tried], seconds: float) -> str:
         f"Of those that tamper with the checks inside their own kernel, {full} took the full points (20 of 20), and none "
         "more: that is what the grader does not claim to prevent.",
         "No file of a classmate, no grade and no file of the course was changed; nothing was left running."
-        if all(t.submission.group != "the class as a whole" for t in tried)
+        if all(t.submission.group != WHOLE for t in tried)
         else "See the class as a whole.",
     ]
     flaws = [f"- {t.submission.group}, {t.submission.name}: {'; '.join(t.flaws)}" for t in tried if t.flaws]

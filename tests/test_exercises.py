@@ -36,7 +36,15 @@ def exercise(path: Path) -> nbformat.NotebookNode:
 
 
 def graded(notebook) -> list:
-    return [cell for cell in notebook.cells if cell.metadata.get("nbgrader", {}).get("grade")]
+    """The check cells; an answer in words has no check."""
+    own = [cell for cell in notebook.cells if cell.metadata.get("nbgrader", {}).get("grade")]
+    return [cell for cell in own if cell.cell_type == "code"]
+
+
+def in_words(notebook) -> list:
+    """The cells for answers in words, which are graded by hand."""
+    own = [cell for cell in notebook.cells if cell.metadata.get("nbgrader", {}).get("grade")]
+    return [cell for cell in own if cell.cell_type == "markdown"]
 
 
 def regions(source: str, marks: tuple[str, str]) -> list[str]:
@@ -109,8 +117,9 @@ def test_the_version_for_a_class_has_no_folded_solutions_and_the_same_cells_othe
     plain = generator.make_exercise(solution(path), with_solutions=False)
     own = [cell for cell in exercise(path).cells if generator.FOLDED not in cell.metadata.get("tags", [])]
     assert [cell.id for cell in plain.cells] == [cell.id for cell in own]
-    assert len(exercise(path).cells) - len(own) == len(graded(exercise(path)))
-    assert "<details>" not in nbformat.writes(plain)
+    assert len(exercise(path).cells) - len(own) == len(graded(exercise(path))) + len(in_words(plain))
+    assert "<details>" not in nbformat.writes(plain) and "folded" not in nbformat.writes(plain)
+    assert "folded under each check" in nbformat.writes(exercise(path))
 
 
 @EVERY_EXERCISE
@@ -161,11 +170,13 @@ def test_a_solution_is_a_valid_nbgrader_source(path):
         assert all(isinstance(own[key], bool) for key in ("grade", "solution", "locked"))
         assert re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]*", own.grade_id)
         assert own.grade or own.solution or own.locked
+        ids.append(own.grade_id)
+        if cell.cell_type == "markdown":  # graded by hand: a solution as well, with no points of its own
+            assert own.grade and own.solution and own.points == 0
+            continue
         assert ("points" in own) == own.grade and not (own.grade and own.solution)
-        assert cell.cell_type == "code", "markdown cells may only be graded by hand"
         assert (generator.SOLUTION_MARKS[0] in cell.source) == own.solution
         assert (generator.HIDDEN_MARKS[0] in cell.source) == own.grade
-        ids.append(own.grade_id)
     assert len(set(ids)) == len(ids)
 
 

@@ -60,6 +60,35 @@ def test_the_keyboard_alone_answers_a_question_and_the_reason_is_read_out(opened
     assert file.exists()
 
 
+SLOW_CHOICES = """
+import time
+from course_utils import quiz
+q = quiz('01')
+q.cards[0].options.observe(lambda change: time.sleep(2), 'index')  # a kernel that is busy, as on a busy machine
+q
+"""
+
+
+def test_a_check_is_about_the_last_choice_even_if_the_kernel_is_busy_with_an_earlier_one(opened, lab):  # noqa: F811
+    """The page sends a click at once, but holds a second choice back while the kernel is busy with the first."""
+    file = lab.folder / "busy.json"
+    cells = [nbformat.v4.new_code_cell(f"%env COURSE_PROGRESS={file}{SLOW_CHOICES}")]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=KERNEL), lab.folder / "busy.ipynb")
+    notebook = opened("busy.ipynb")
+    notebook.run_all()
+    assert notebook.errors() == []
+    group = notebook.page.locator(".course-quiz")
+    radios = group.locator(".widget-radio").first.locator("input[type=radio]")
+    radios.first.wait_for()
+    choices = quizzes.load("01")[0].choices
+    wrong, right = ([c.right for c in choices].index(kind) for kind in (False, True))
+    for place in (wrong, right):
+        radios.nth(place).click()
+    group.get_by_role("button", name="Check answer 1").click()
+    expect(group.get_by_role("alert")).to_contain_text(choices[right].why.replace("`", ""))
+    expect(group.get_by_role("status")).to_contain_text("1 of 4")
+
+
 def test_the_mouse_answers_every_question_and_the_result_is_kept(opened, lab, monkeypatch):  # noqa: F811
     file = lab.folder / "clicked.json"
     notebook = shown_quiz(opened, lab, "clicked", "01", file)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 LFS_POINTER = b"version https://git-lfs"
@@ -42,24 +41,11 @@ def _is_pointer(file: Path) -> bool:
 
 
 def _of_file(file: Path) -> str:
-    if file.suffix == ".gguf":
-        return _gguf(file)
     return f"{file} is a file; give the folder it is in, with config.json and the weights beside each other."
-
-
-def _gguf(path: Path) -> str:
-    return (
-        f"{path} holds a GGUF, made for llama.cpp. Load the model that it was converted from (with config.json and "
-        "*.safetensors); a GGUF has no weights that this course could read."
-    )
 
 
 def _other_kind(path: Path, names: set[str]) -> str | None:
     """A folder that is whole in itself, but something else than a model of transformers."""
-    if "adapter_config.json" in names:
-        return _adapter(path)
-    if any(name.endswith(".gguf") for name in names):
-        return _gguf(path)
     if "model_index.json" in names:
         return f"{path} holds a pipeline of diffusers, which makes images; it predicts no next token."
     originals = {"params.json", "consolidated.safetensors", "consolidated.00.pth", "tekken.json"} & names
@@ -74,21 +60,6 @@ def _other_kind(path: Path, names: set[str]) -> str | None:
     if other and not any(_is_weights(name) for name in names):
         return f"{path} holds weights for another runtime ({other}); this course needs PyTorch's (*.safetensors)."
     return None
-
-
-def _adapter(path: Path) -> str:
-    try:
-        base = json.loads((path / "adapter_config.json").read_text(encoding="utf-8"))[
-            "base_model_name_or_path"
-        ]
-    except (OSError, ValueError, KeyError, TypeError):
-        base = None
-    named = f" ({base})" if base else ""
-    return (
-        f"{path} holds an adapter (LoRA, saved by peft) and not a whole model: it is a small change to its base model{named}. "
-        "Merge it with peft (PeftModel.from_pretrained(base, folder).merge_and_unload().save_pretrained(new_folder)) and "
-        "load that, or load the base itself."
-    )
 
 
 def _what_lacks(path: Path, names: set[str]) -> str:

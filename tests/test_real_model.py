@@ -73,9 +73,9 @@ def test_vocabulary_and_template_are_the_released_ones_and_common_text_has_the_s
     assert smollm2.tokenizer.chat_template == released.chat_template
     for text in ("The capital of France is", "naïve café 🙂 1234", "<|im_start|>user\nHi<|im_end|>"):
         assert smollm2.tokenizer(text)["input_ids"] == released(text)["input_ids"]
-    # transformers makes the rest of the tokenizer from the file, and splits some whitespace otherwise: see
+    # transformers makes the rest of the tokenizer from the file, and splits some whitespace before a digit otherwise: see
     # docs/real_pairs.md. Once this is no longer so, the page can say less.
-    assert smollm2.tokenizer("\n\t")["input_ids"] != released("\n\t")["input_ids"]
+    assert smollm2.tokenizer("\n\t1")["input_ids"] != released("\n\t1")["input_ids"]
 
 
 def test_its_stock_template_has_no_marks_and_the_advice_names_the_family_with_the_same_ids(smollm2):

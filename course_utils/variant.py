@@ -162,7 +162,8 @@ class Variant:
                 else "the ids are another's"
             )
             raise ValueError(
-                f"The prompt holds token id {outside}, but {self.name} has the ids 0 to {vocabulary - 1}: {hint}, or the "
+                f"The prompt holds token id {outside}, but {self.name} has the ids 0 to {vocabulary - 1}: "
+                f"{hint}, or the "
                 "tokenizer belongs to another model."
             )
 
@@ -665,7 +666,8 @@ def _require_encodable(text: str) -> None:
         text.encode()
     except UnicodeEncodeError as error:
         raise ValueError(
-            f"The prompt holds half a character at place {error.start} ({text[error.start]!r}), as left by bytes that were "
+            f"The prompt holds half a character at place {error.start} ({text[error.start]!r}), as left by "
+            f"bytes that were "
             "not UTF-8. Read the text again with its right encoding."
         ) from None
 

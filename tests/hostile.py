@@ -143,13 +143,15 @@ LEFT_BEHIND = {
     "a child that sleeps": f"import subprocess; subprocess.Popen(['sleep', '{SLEEPS}'])",
     "a child in a session of its own": f"import subprocess; subprocess.Popen(['sleep', '{SLEEPS}'], start_new_session=True)",
     "a daemon by two forks": (
-        f"import os, time\nif not os.fork():\n    os.setsid()\n    if not os.fork(): os.execvp('sleep', ['sleep', '{SLEEPS}'])\n    os._exit(0)"
+        f"import os, time\nif not os.fork():\n    os.setsid()\n    if not os.fork(): os.execvp('sleep', "
+        f"['sleep', '{SLEEPS}'])\n    os._exit(0)"
     ),
     "twenty forked children": (
         f"import os\nfor _ in range(20):\n    if not os.fork(): os.execvp('sleep', ['sleep', '{SLEEPS}'])"
     ),
     "forked children that share memory": (
-        f"import os, time\nx = bytearray(10**8)\nfor _ in range(12):\n    if not os.fork():\n        time.sleep({SLEEPS})"
+        f"import os, time\nx = bytearray(10**8)\nfor _ in range(12):\n    if not os.fork():\n        "
+        f"time.sleep({SLEEPS})"
     ),
     "nohup in a shell": f"!nohup sleep {SLEEPS} > /dev/null 2>&1 &",
 }
@@ -172,11 +174,14 @@ REACHING_OUT = {
     "calls the network": "import socket; socket.create_connection(('127.0.0.1', {port}), 2).send(b'hello')",
     "looks for secrets": "import os, socket\nif os.environ.get('CLASS_TOKEN'): open({class_folder!r} + '/leak', 'w').write('x')",
     "a loop that waits for grades": (
-        "import glob, os, threading, time\ndef f():\n    while True:\n        for p in glob.glob({out!r} + '/**/*.json', recursive=True):\n"
-        "            open(p, 'w').write('{{}}')\n        time.sleep(0.05)\nthreading.Thread(target=f, daemon=True).start()"
+        "import glob, os, threading, time\ndef f():\n    while True:\n        for p in glob.glob({out!r} + "
+        "'/**/*.json', recursive=True):\n"
+        "            open(p, 'w').write('{{}}')\n        time.sleep(0.05)\nthreading.Thread(target=f, "
+        "daemon=True).start()"
     ),
     "kills other kernels": (
-        "import psutil\nfor p in psutil.process_iter(['cmdline']):\n    if 'ipykernel_launcher' in ' '.join(p.info['cmdline'] or ()) and p.pid != __import__('os').getpid():\n"
+        "import psutil\nfor p in psutil.process_iter(['cmdline']):\n    if 'ipykernel_launcher' in ' "
+        "'.join(p.info['cmdline'] or ()) and p.pid != __import__('os').getpid():\n"
         "        try: p.kill()\n        except Exception: pass"
     ),
     "talks to other kernels": "import glob\nfor p in glob.glob('/tmp/grade-*/kernel/*'): open(p, 'w').write('x')",
@@ -485,7 +490,8 @@ def table(tried: list[Tried], seconds: float) -> str:
     lines = [
         "# Hostile submissions",
         "",
-        f"Written by `python tests/hostile.py`: {sum(t.submission.group != WHOLE for t in tried)} submissions in one run of "
+        f"Written by `python tests/hostile.py`: {sum(t.submission.group != WHOLE for t in tried)} submissions "
+        f"in one run of "
         f"{seconds / 60:.0f} minutes, on {platform.system()}; protection: {kernels.protection()}.",
         "",
         "| group | tried | ended as they should | hung | took more points than earned | lost earned points | other |",
@@ -503,7 +509,8 @@ def table(tried: list[Tried], seconds: float) -> str:
     full = sum(t.submission.group == TAMPERING and t.result.points == 20 for t in tried)
     lines += [
         "",
-        f"Of those that tamper with the checks inside their own kernel, {full} took the full points (20 of 20), and none "
+        f"Of those that tamper with the checks inside their own kernel, {full} took the full points (20 of "
+        f"20), and none "
         "more: that is what the grader does not claim to prevent.",
         "No file of a classmate, no grade and no file of the course was changed; nothing was left running."
         if all(t.submission.group != WHOLE for t in tried)

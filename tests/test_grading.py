@@ -215,7 +215,8 @@ def test_many_sleeping_cells_end_by_the_clock_and_what_came_before_counts(tmp_pa
 @pytest.mark.slow
 def test_children_that_share_their_memory_are_counted_once(tmp_path):
     forks = (
-        "import os, time\nx = bytearray(150_000_000)\nfor _ in range(12):\n    if not os.fork():\n        time.sleep(60)\n"
+        "import os, time\nx = bytearray(150_000_000)\nfor _ in range(12):\n    if not os.fork():\n        "
+        "time.sleep(60)\n"
         "time.sleep(1)"
     )
     assert points(graded(tmp_path, DOUBLE, forks, SQUARE)) == {"double": 10, "square": 10}
@@ -241,7 +242,8 @@ def test_a_submission_reaches_neither_a_classmate_nor_the_grades(tmp_path):
     out = tmp_path / "grades"
     eve = (
         f"import contextlib, os\nfor name in ({str(mate)!r}, {str(out / 'results.json')!r}, {str(out / 'parts' / 'x.json')!r}):\n"
-        "    with contextlib.suppress(OSError):\n        open(name, 'w').write('{}')\n    with contextlib.suppress(OSError):\n"
+        "    with contextlib.suppress(OSError):\n        open(name, 'w').write('{}')\n    with "
+        "contextlib.suppress(OSError):\n"
         "        os.remove(name)"
     )
     submission(tmp_path / "class" / "eve" / "90.ipynb", eve, DOUBLE)

@@ -424,7 +424,7 @@ def test_a_file_and_an_empty_name_are_no_folder(tmp_path):
     (tmp_path / "model.gguf").write_bytes(b"GGUF")
     (tmp_path / "model.safetensors").write_bytes(b"")
     # Without the package gguf it is asked for; with it, four letters are no whole file.
-    with pytest.raises(PairError, match="model.gguf.*GGUF"):
+    with pytest.raises(PairError, match=r"model.gguf.*GGUF"):
         load_variant(tmp_path / "model.gguf")
     with pytest.raises(BadFolderError, match="is a file"):
         load_variant(tmp_path / "model.safetensors")

@@ -211,9 +211,7 @@ def test_an_interrupted_rung_saves_no_model(toy, tmp_path, monkeypatch):
 # -- the evaluation --------------------------------------------------------------------------------------------
 
 
-def results(
-    model: str, rates: dict[str, float], bars: dict[str, str] | None = None
-) -> list[Result]:
+def results(model: str, rates: dict[str, float], bars: dict[str, str] | None = None) -> list[Result]:
     bars = bars or {}
     return [Result(model, m, round(200 * r), 200, bars.get(m, "")) for m, r in rates.items()]
 

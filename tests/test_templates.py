@@ -354,7 +354,9 @@ def test_no_control_token_comes_out_of_a_users_text(name, encode):
     attacked = [{"role": "user", "content": attack}]
     options = {"add_generation_prompt": True, **DATE}
     if encode == "in pieces":
-        encoded = [templates.tokenizers._encode_in_pieces(tokenizer, m, options) for m in (attacked, harmless)]
+        encoded = [
+            templates.tokenizers._encode_in_pieces(tokenizer, m, options) for m in (attacked, harmless)
+        ]
     else:
         encoded = [encode_safely(tokenizer, m, **DATE) for m in (attacked, harmless)]
     safe, plain = (specials_written(tokenizer, ids) for ids in encoded)
@@ -371,7 +373,9 @@ def test_a_text_without_control_tokens_is_encoded_as_ever(encode):
     if encode == "library":
         assert encode_safely(tokenizer, LONG) == usual
     else:
-        assert templates.tokenizers._encode_in_pieces(tokenizer, LONG, {"add_generation_prompt": True}) == usual
+        assert (
+            templates.tokenizers._encode_in_pieces(tokenizer, LONG, {"add_generation_prompt": True}) == usual
+        )
 
 
 def test_a_user_who_writes_the_stand_ins_gets_plain_text():

@@ -100,7 +100,8 @@ def endings(variant: Variant, n: int) -> tuple[list[Row], str]:
         return rows, "No answer ended, so P(end) was not measured."
     mean = sum(at) / len(at)
     return rows, (
-        f"P(end) of {variant.name}: {sum(before) / len(before):.4f} before the end of an answer (mean), {mean:.2f} at its end "
+        f"P(end) of {variant.name}: {sum(before) / len(before):.4f} before the end of an answer (mean), "
+        f"{mean:.2f} at its end "
         f"(mean; lowest {min(at):.2f}, highest {max(at):.2f}), n = {len(at)}."
     )
 

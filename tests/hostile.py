@@ -314,7 +314,7 @@ UNLUCKY = [
         ("untouched", ["def double(x):\n    raise NotImplementedError()"], 0),
         ("every cell fails", ["1 / 0", DOUBLE, "1 / 0", SQUARE, "nothing"], 20),
         ("six cells that end the kernel", [*["import os; os._exit(1)"] * 6, DOUBLE, SQUARE], 0),
-        ("six cells that sleep", [*["import time; time.sleep(10**6)"] * 6, DOUBLE, SQUARE], 0),
+        ("six cells that sleep", [*["import time; time.sleep(10**6)"] * 6, DOUBLE, SQUARE], 20),
     ]
 ]
 

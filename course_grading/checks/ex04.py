@@ -718,6 +718,8 @@ def _messy(kinds: tuple) -> Callable:
         good = list(rows)
         for kind in kinds:
             rows += [_defective(rng, kind, good) for _ in range(rng.randint(1, 2))]
+            if kind in ("empty", "null"):  # in a question as well as in an answer
+                rows += [_defective(rng, kind, good, place) for place in (0, -1)]
         rng.shuffle(rows)
         return (rows,)
 
@@ -737,7 +739,7 @@ def _disguised(rng: Random, row: dict) -> dict:
     return {"messages": [{**m, "role": names.get(m["role"], m["role"])} for m in row["messages"]]}
 
 
-def _defective(rng: Random, kind: str, good: list[dict]) -> dict:
+def _defective(rng: Random, kind: str, good: list[dict], place: int | None = None) -> dict:
     messages = talks.conversation(rng, rng.randint(1, 2), rng.choice([None, talks.a_system(rng)]))
     if kind == "twice":
         return copy.deepcopy(rng.choice(good))
@@ -755,7 +757,8 @@ def _defective(rng: Random, kind: str, good: list[dict]) -> dict:
         return {"messages": messages, rng.choice(["scoer", "lang", "split", "url"]): rng.randint(1, 5)}
     if kind == "open":
         return {"messages": [*messages, {"role": "user", "content": talks.exchange(rng)[0]}]}
-    rng.choice(messages)["content"] = None if kind == "null" else rng.choice(["", "  "])
+    place = rng.randrange(len(messages)) if place is None else place
+    messages[place]["content"] = None if kind == "null" else rng.choice(["", "  "])
     return {"messages": messages}
 
 
@@ -778,9 +781,6 @@ REPAIR = Task(
         Case("rows that can be saved", 12, _messy((*DEFECTS, "twice, once mended")), times=3),
     ],
     mistakes=[
-        known("empty answers stay", lambda rows: _repaired(rows, mend=_all_but("empty"))),
-        known("null stays", lambda rows: _repaired(rows, mend=_all_but("null"))),
-        known("repeats stay", lambda rows: _repaired(rows, mend=_all_but("twice"))),
         known(
             "repeats are looked for before mending",
             lambda rows: _repaired(
@@ -788,6 +788,9 @@ REPAIR = Task(
             ),
         ),
         known("only the answers are looked at", lambda rows: _repaired(rows, gaps_of=("assistant",))),
+        known("empty answers stay", lambda rows: _repaired(rows, mend=_all_but("empty"))),
+        known("null stays", lambda rows: _repaired(rows, mend=_all_but("null"))),
+        known("repeats stay", lambda rows: _repaired(rows, mend=_all_but("twice"))),
         known(
             "both copies are left out",
             lambda rows: [row for row in _repaired(rows) if sum(row == other for other in rows) < 2],

@@ -178,9 +178,9 @@ CUT_AT_STOP = Task(
     mistakes=[
         known("still the colleague's", _colleague),
         known("find gives -1", _minus_one),
+        known("one stop string after the other", _one_after_the_other),
         known("the first listed", _first_listed),
         known("the stop string is kept", _stop_kept),
-        known("one stop string after the other", _one_after_the_other),
         known("the last place", _last_place),
         known("always stopped", lambda text, stops: (cut_at_stop(text, stops)[0], True)),
         known("not at the start", _not_at_the_start),

@@ -85,7 +85,8 @@ def grade(
     limits, started = limits or Limits(), time.monotonic()
     result = Result(printable(name or path.name))
     try:
-        cells, result.exercise, result.texts = read_submission(path, data)
+        cells, result.exercise = read_submission(path, data)
+        result.texts = read_answers(path, data)
         with tempfile.TemporaryDirectory(prefix="grade-", ignore_cleanup_errors=True) as folder:
             _Grading(cells, result, limits, Path(folder), hidden).run(seed)
     except CannotGrade as reason:
@@ -111,10 +112,8 @@ def read_file(path: Path) -> bytes:
         raise CannotGrade(f"It cannot be read ({type(error).__name__}).") from None
 
 
-def read_submission(path: Path, data: bytes | None = None) -> tuple[list[str], str, list[dict[str, str]]]:
-    """The code cells of a notebook, the number of its exercise, and its answers in words. Raises CannotGrade."""
-    from .checks import modules
-
+def _notebook_cells(path: Path, data: bytes | None = None) -> tuple[list[tuple], dict]:
+    """([(cell type, source, metadata)], the notebook) of a submission. Raises CannotGrade."""
     try:
         notebook = json.loads((read_file(path) if data is None else data).decode("utf-8-sig"))
         cells = [
@@ -125,6 +124,14 @@ def read_submission(path: Path, data: bytes | None = None) -> tuple[list[str], s
         raise CannotGrade("It is no notebook: its JSON is nested too deeply.") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CannotGrade(f"It cannot be read as a notebook of format 4 ({type(error).__name__}).") from None
+    return cells, notebook
+
+
+def read_submission(path: Path, data: bytes | None = None) -> tuple[list[str], str]:
+    """The code cells of a notebook and the number of its exercise. Raises CannotGrade."""
+    from .checks import modules
+
+    cells, notebook = _notebook_cells(path, data)
     metadata = notebook.get("metadata")
     course = metadata.get("course") if isinstance(metadata, dict) else None
     number = course.get("exercise") if isinstance(course, dict) else None
@@ -136,7 +143,12 @@ def read_submission(path: Path, data: bytes | None = None) -> tuple[list[str], s
         raise CannotGrade(
             f"It is no exercise of this course: neither its metadata nor its name says which of {known} it is."
         )
-    return [source for kind, source, _ in cells if kind == "code"], number, feedback.answers_in_words(cells)
+    return [source for kind, source, _ in cells if kind == "code"], number
+
+
+def read_answers(path: Path, data: bytes | None = None) -> list[dict[str, str]]:
+    """The answers in words of a notebook, as `feedback.answers_in_words` finds them. Raises CannotGrade."""
+    return feedback.answers_in_words(_notebook_cells(path, data)[0])
 
 
 class _Grading:
@@ -273,9 +285,14 @@ def find_submissions(paths: Iterable[Path], base: Path | None = None) -> dict[st
     found: dict[str, Path] = {}
     for path in paths:
         for one in sorted(path.rglob("*.ipynb")) if path.is_dir() else [path]:
-            if ".ipynb_checkpoints" not in one.parts:
+            if one == path or not _left_by_a_program(one.relative_to(path)):
                 found.setdefault(one.relative_to(base).as_posix(), one)
     return found
+
+
+def _left_by_a_program(place: Path) -> bool:
+    """Whether a file below a folder is no submission: checkpoints, a Mac's resource forks, hidden files and folders."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in place.parts)
 
 
 def common_folder(paths: Sequence[Path]) -> Path:

@@ -465,7 +465,12 @@ def _load_adapters(source: str, folder: str, device, dtype, tokenizer):
     require_peft(folder)
     base, revision = _resolve_variant(*base_of(folder))
     print(f"{_tail(source)} holds adapters for {base}, which is loaded whole and then changed by them.")
-    loaded = _load(base, revision, locate(base, revision, fresh=False), device, dtype, tokenizer)
+    try:
+        loaded = _load(base, revision, locate(base, revision, fresh=False), device, dtype, tokenizer)
+    except PairError as error:
+        raise type(error)(
+            f"{source} holds a LoRA adapter, a small change to its base model {base}, which is needed as well: {error}"
+        ) from error
     own = any((Path(folder) / file).exists() for file in TOKENIZER_FILES)
     if own and tokenizer is None:
         loaded.tokenizer = _load_tokenizer(source, folder, {}, None)

@@ -292,7 +292,7 @@ def test_a_notebook_of_no_exercise_is_told(tmp_path):
     path = submission(tmp_path / "holiday.ipynb", "1", exercise=None)
     assert "no exercise" in grading.grade(path, 1).problem
     named = submission(tmp_path / "90_mine.ipynb", "1", exercise=None)
-    assert grading.read_submission(named) == (["1"], "90", [])
+    assert grading.read_submission(named) == (["1"], "90")
 
 
 def test_a_folder_is_searched_for_notebooks_and_names_stay_unique(tmp_path):
@@ -471,6 +471,18 @@ def test_a_learner_gets_a_file_with_points_reasons_and_answers_in_words(tmp_path
     assert "It is empty." in (tmp_path / "feedback" / "bob" / "_" / "01.md").read_text(encoding="utf-8")
 
 
+def test_what_programs_leave_in_a_folder_is_no_submission(tmp_path):
+    for place in (
+        "ada/01.ipynb", "ada/._01.ipynb", "__MACOSX/ada/._01.ipynb", "ada/.ipynb_checkpoints/01-checkpoint.ipynb",
+        ".Trash/01.ipynb", "ada/.hidden.ipynb",
+    ):  # fmt: skip
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).write_bytes(b"{}")
+    assert list(grading.find_submissions([tmp_path])) == ["ada/01.ipynb"]
+    named = tmp_path / "ada" / ".hidden.ipynb"
+    assert list(grading.find_submissions([named]).values()) == [named]  # asked for by name
+
+
 def test_answers_in_words_are_found_by_nbgraders_metadata(tmp_path):
     path = submission(tmp_path / "90.ipynb", "1")
     notebook = json.loads(path.read_text())
@@ -478,7 +490,7 @@ def test_answers_in_words_are_found_by_nbgraders_metadata(tmp_path):
     for source, metadata in (("Why so?", {}), ("Mine.", own), ("And how?", {}), ("YOUR ANSWER HERE", own)):
         notebook["cells"].append({"cell_type": "markdown", "source": source, "metadata": metadata})
     path.write_text(json.dumps(notebook))
-    assert grading.read_submission(path)[2] == [
+    assert grading.read_answers(path) == [
         {"question": "Why so?", "answer": "Mine."},
         {"question": "And how?", "answer": ""},
     ]

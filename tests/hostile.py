@@ -512,6 +512,7 @@ def table(tried: list[Tried], seconds: float) -> str:
         f"Of those that tamper with the checks inside their own kernel, {full} took the full points (20 of "
         f"20), and none "
         "more: that is what the grader does not claim to prevent.",
+        f"Not counted as lost: what a cell undoes itself ({', '.join(sorted(MAY_LOSE))}).",
         "No file of a classmate, no grade and no file of the course was changed; nothing was left running."
         if all(t.submission.group != WHOLE for t in tried)
         else "See the class as a whole.",

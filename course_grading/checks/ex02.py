@@ -149,7 +149,7 @@ def _ends(rows, eos_token_ids):
     return torch.isin(rows, torch.tensor(list(eos_token_ids)))
 
 
-def _generated(rng: Random, pad_is_end: bool) -> tuple:
+def _rows_of_generate(rng: Random, pad_is_end: bool) -> tuple:
     """Rows as `generate` returns them: some ended early and were padded, one in the last column, some ran on."""
     *eos, pad = rng.sample(range(20, 30), 3 if pad_is_end else 4)  # of end tokens there may be two or three
     filler = eos[1] if pad_is_end else pad
@@ -158,14 +158,27 @@ def _generated(rng: Random, pad_is_end: bool) -> tuple:
     lengths += [None] * rng.choice(
         [1, 2, 3, 6, 7]
     )  # never half of the rows: the share that ran on must differ
-    for i, length in enumerate(lengths):
+    for length in lengths:
         ids = draw.integers(rng, width, 20)
         if length is not None:
-            ids[length - 1] = eos[i % len(eos)]
+            ids[length - 1] = rng.choice(eos)
             ids[length:] = [filler] * (width - length)
         rows.append(ids)
     rng.shuffle(rows)
     return torch.tensor(rows), eos
+
+
+def _generated(rng: Random, pad_is_end: bool) -> tuple:
+    """Such rows, in which no two of the wrong ways of counting come out alike."""
+    while True:
+        rows, eos = _rows_of_generate(rng, pad_is_end)
+        ends = _ends(rows, eos)
+        counts = {
+            int(found.sum())
+            for found in (ends.any(1), ends[:, -1], (rows == eos[0]).any(1), rows[:, -1] == eos[0])
+        }
+        if len(counts) == 4 or pad_is_end:
+            return rows, eos
 
 
 def _padded(rng: Random) -> tuple:

@@ -706,6 +706,7 @@ def _what_is_left(answer: Callable, rows: list[dict]) -> dict[str, Any]:
     return {
         "validate still finds": sorted(set(problems)),
         "conversations lost": len(wanted - found),
+        "one of those lost": str(min(wanted - found, default="none")),
         "conversations that nobody had": len(found - wanted) if not len(problems) else 0,
     }
 

@@ -477,7 +477,8 @@ def _pool(rng: Random, disguised: bool) -> tuple:
             rng.shuffle(pool)
             by_count = _chosen(pool, question, k, key=lambda a, b: len(words(a) & words(b)))
             chosen = choose_examples(pool, question, k)
-            if chosen not in (by_count, _with_answers(pool, question, k)):
+            answered = _with_answers(pool, question, k)
+            if chosen not in (by_count, answered) and by_count != answered:
                 return pool, question, k
 
 

@@ -180,18 +180,20 @@ class Task(Hinted):
         broken = next((trial for trial in trials if trial.error is not None), None)
         if broken and isinstance(broken.error, Unusable):
             return broken.error.mistake, where + str(broken.error)
-        if broken:
+        wrong = [trial for trial in trials if not trial.right]
+        cured = [
+            m for m in self.mistakes if m.cured and all(self._is_cured(m, answer, trial) for trial in wrong)
+        ]
+        if broken and not cured:
             return "an error", where + described(broken.error)
-        if any(trial.found is None for trial in trials):
+        if not broken and any(trial.found is None for trial in trials):
             says = "your function returned None. Does every way through it end with `return …`?"
             return "no return", where + says
-        for mistake in self.mistakes:
+        for mistake in () if broken else self.mistakes:
             if all(self._made(mistake, trial) for trial in trials):
                 return mistake.name, where + self._says(mistake)
-        wrong = [trial for trial in trials if not trial.right]
-        for mistake in self.mistakes:
-            if mistake.cured and all(self._is_cured(mistake, answer, trial) for trial in wrong):
-                return mistake.name, where + self._says(mistake)
+        if cured:
+            return cured[0].name, where + self._says(cured[0])
         first, plain = wrong[0], self.measure is _called
         wrong_form = values.difference(first.found, first.expected) if plain else ""
         if wrong_form:

@@ -95,7 +95,9 @@ def first_distribution() -> bool:
     if result.returncode != 0:
         last = (result.stderr.strip().splitlines() or ["no message"])[-1]
         print(f"\nPebble gives no distribution here: {last}")
-        print("Next: `git checkout course_utils pebble_lm` restores files of the course that are missing or were changed.")
+        print(
+            "Next: `git checkout course_utils pebble_lm` restores files of the course that are missing or were changed."
+        )
         return False
     seen = json.loads(result.stdout.splitlines()[-1])
     print(

@@ -41,7 +41,9 @@ def chromium() -> str:
         None,
     )
     if not found:
-        raise PictureError("There is no Chromium here.\nNext: install one, or name its program in COURSE_CHROMIUM.")
+        raise PictureError(
+            "There is no Chromium here.\nNext: install one, or name its program in COURSE_CHROMIUM."
+        )
     return found
 
 
@@ -71,7 +73,9 @@ def film(page: Any, address: str) -> list[tuple[bytes, int]]:
             "document.getElementById('written-' + side).textContent)]"
         )
         if state[1:] != before:
-            page.locator("#writing-title").evaluate("it => it.closest('.card').scrollIntoView({block: 'end'})")
+            page.locator("#writing-title").evaluate(
+                "it => it.closest('.card').scrollIntoView({block: 'end'})"
+            )
             shoot(WRITTEN_MS)
             before = state[1:]
         if state[0] != "Stop":
@@ -96,7 +100,14 @@ def gif(frames: list[tuple[bytes, int]]) -> bytes:
     held = io.BytesIO()
     times = [milliseconds for _, milliseconds in frames]
     drawn[0].save(
-        held, "GIF", save_all=True, append_images=drawn[1:], duration=times, loop=0, optimize=False, disposal=1
+        held,
+        "GIF",
+        save_all=True,
+        append_images=drawn[1:],
+        duration=times,
+        loop=0,
+        optimize=False,
+        disposal=1,
     )
     return held.getvalue()
 
@@ -113,7 +124,9 @@ def take(moving: Path, preview: Path) -> dict[Path, int]:
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         file = Path(folder, playground.PAGE)
         playground.export_single(file, rungs=playground.PAIR)
-        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox", "--disable-gpu"])
+        browser = playwright.chromium.launch(
+            executable_path=chromium(), args=["--no-sandbox", "--disable-gpu"]
+        )
         page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light")
         frames = film(page, file.as_uri())
         width, height = PREVIEW_SIZE
@@ -139,7 +152,10 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(description="Make the README's moving picture from the playground.")
     parser.add_argument("--to", type=Path, default=MOVING, help="the GIF (default: docs/playground.gif)")
     parser.add_argument(
-        "--preview", type=Path, default=PREVIEW, help="the still for link previews (default: docs/preview.png)"
+        "--preview",
+        type=Path,
+        default=PREVIEW,
+        help="the still for link previews (default: docs/preview.png)",
     )
     options = parser.parse_args(argv)
     try:

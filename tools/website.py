@@ -123,7 +123,10 @@ def build(to: Path, python: Path, chosen: list[Path] | None = None) -> str:
         if done.returncode != 0:
             raise SiteError(f"Sphinx stopped:\n{done.stderr.strip()}")
         for page in fresh.rglob("*.html"):
-            page.write_text(made_accessible(page.read_text(encoding="utf-8")), encoding="utf-8")
+            text = made_accessible(page.read_text(encoding="utf-8"))
+            # Without an address of the site, sphinxext-opengraph writes one that leads nowhere.
+            text = re.sub(r'<meta property="og:url" content="(?!https?:)[^"]*" />\n?', "", text)
+            page.write_text(text, encoding="utf-8")
         site_search.write(fresh, source)
         for unneeded in (".doctrees", ".buildinfo", "objects.inv"):
             path = fresh / unneeded
@@ -299,7 +302,7 @@ def self_check(questions: Sequence[quizzes.Question]) -> str:
             verdict = "✔ Right." if choice.right else "✘ Not this one."
             choices.append(
                 f'<li><button type="button" class="choice" data-right="{right}" aria-expanded="false" '
-                f'aria-controls="{place}"><span>{letter}</span> {rich(choice.text)}</button>'
+                f'aria-controls="{place}"><span class="letter">{letter}</span> <span>{rich(choice.text)}</span></button>'
                 f'<p class="why" id="{place}" hidden><b>{verdict}</b> {rich(choice.why)}</p></li>'
             )
         items.append(
@@ -318,20 +321,38 @@ SETUP_SHOW, SETUP_HIDE = "Set-up: show what is imported and loaded", "Hide the s
 
 
 def fold(cells: list) -> None:
-    """Fold the set-up (the first code cell, where it shows nothing), and what would answer a *Predict* before it is made."""
-    predicting, first = False, True
+    """Fold the set-up (the first code cell, where it shows nothing), and what would answer a *Predict* before it is made:
+    the outputs after it, and the first words about them."""
+    predicting, first, folded = False, True, False
     for cell in cells:
         if cell.cell_type == "markdown":
             predicting = "**Predict" in cell.source
+            if folded:
+                cell.source = with_explanation(cell.source)
+            folded = False
         elif cell.cell_type == "code":
             tags = cell.metadata.setdefault("tags", [])
             if predicting and cell.get("outputs"):
                 tags.append("hide-output")
                 cell.metadata["mystnb"] = {"code_prompt_show": SHOW, "code_prompt_hide": HIDE}
+                folded = True
             elif first and not cell.get("outputs"):
                 tags.append("hide-input")
                 cell.metadata["mystnb"] = {"code_prompt_show": SETUP_SHOW, "code_prompt_hide": SETUP_HIDE}
             first = False
+
+
+def with_explanation(markdown: str) -> str:
+    """The text after a folded output with its first paragraph, and a list that this announces, in <div class="explained">,
+    which site.js shows when the fold is opened. A heading, or a paragraph that asks for a prediction, is not put there."""
+    blocks = re.split(r"\n\s*\n", markdown.strip())
+    count = (
+        2 if blocks[0].rstrip().endswith(":") and len(blocks) > 1 and re.match(r"[-*|\d]", blocks[1]) else 1
+    )
+    explained, rest = blocks[:count], blocks[count:]
+    if any(block.startswith("#") or "**Predict" in block or "```" in block for block in explained):
+        return markdown
+    return "\n\n".join(['<div class="explained">', *explained, "</div>", *rest])
 
 
 def with_try_here(cells: list, file: str) -> list:

@@ -14,6 +14,7 @@ const beginning = (word) => new RegExp(/^[\p{L}\p{N}]/u.test(word) ? `(?<![\\p{L
 function found(asked) {
   const words = asked.split(/\s+/).filter(Boolean).map(beginning);
   if (!words.length) return [];
+  const phrase = new RegExp(asked.split(/\s+/).map(escaped).join("\\s+"), "iu");
   const scored = SECTIONS.map((section, order) => {
     const [, , title, heading, text] = section;
     const counts = words.map((word) => {
@@ -21,7 +22,8 @@ function found(asked) {
       const inTitle = (title.match(word) ?? []).length;
       return inText || inHeading ? 1 + Math.min(inText, 8) + 20 * inHeading + 5 * inTitle : 0;
     });
-    return { section, order, score: counts.every(Boolean) ? counts.reduce((sum, count) => sum + count, 0) : 0 };
+    const together = words.length > 1 && phrase.test(`${heading} ${text}`) ? 10 : 0;
+    return { section, order, score: counts.every(Boolean) ? counts.reduce((sum, count) => sum + count, together) : 0 };
   });
   return scored.filter(({ score }) => score).sort((a, b) => b.score - a.score || a.order - b.order);
 }
@@ -43,8 +45,8 @@ function marked(text, words) {
 function excerpt(text, words) {
   const first = Math.min(...words.map((word) => text.search(beginning(word))).map((at) => (at < 0 ? Infinity : at)));
   const start = first === Infinity ? 0 : text.lastIndexOf(" ", Math.max(0, first - AROUND)) + 1;
-  const end = Math.min(text.length, (first === Infinity ? 0 : first) + 2 * AROUND);
-  return (start ? "… " : "") + text.slice(start, end) + (end < text.length ? " …" : "");
+  const end = text.indexOf(" ", (first === Infinity ? 0 : first) + 2 * AROUND);
+  return (start ? "… " : "") + (end < 0 ? text.slice(start) : text.slice(start, end) + " …");
 }
 
 function show() {

@@ -20,7 +20,22 @@ function answer(choice) {
   quiz.querySelector("[role=status]").textContent = `${why.textContent} ${soFar}`;
 }
 
+/* What explains a result that is folded is hidden until it is opened, or until the browser's own search finds it. */
+function hideExplanation(explained) {
+  const folds = explained.previousElementSibling?.querySelectorAll("details.below-input") ?? [];
+  if (!folds.length) return;
+  const fold = folds[folds.length - 1];
+  const show = () => (fold.open ? explained.removeAttribute("hidden") : explained.setAttribute("hidden", "until-found"));
+  fold.addEventListener("toggle", show);
+  explained.addEventListener("beforematch", () => (fold.open = true));
+  show();
+}
+
 window.addEventListener("DOMContentLoaded", () => {
+  document.querySelectorAll(".explained").forEach(hideExplanation);
+  window.addEventListener("beforeprint", () => {
+    for (const fold of document.querySelectorAll("details.below-input")) fold.open = true;
+  });
   for (const choice of document.querySelectorAll(".self-check .choice")) {
     choice.addEventListener("click", () => answer(choice));
   }

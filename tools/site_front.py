@@ -80,7 +80,7 @@ def page(readme: str, playground: str, address: badges.Address, shown: int) -> s
         first = f"{start.removesuffix('.ipynb')}.html"
         parts.append(
             f'<p class="actions">{button("Start reading", first, main=True)}{"".join(actions)}'
-            f"{button('Run it on your computer', '#start')}</p>"
+            f"{button('Run it yourself', '#start')}</p>"
         )
     parts.append(playground)
     if shown:

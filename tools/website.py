@@ -404,7 +404,9 @@ def show_figure(output: nbformat.NotebookNode, below: str, name: str, figures: P
     alt = html.escape(own.get("alt") or first_sentences(below) or "A figure.", quote=True)
     size = "".join(f' {side}="{int(own[side])}"' for side in ("width", "height") if side in own)
     up = "../" * name.count("/")
-    output.data = {"text/html": f'<img class="figure" src="{up}_static/figures/{file}" alt="{alt}"{size}>'}
+    place = f"{up}_static/figures/{file}"
+    shown = f'<img class="figure" src="{place}" alt="{alt}"{size}>'
+    output.data = {"text/html": f'<a class="figure-link" href="{place}">{shown}</a>'}  # to look at it closely
 
 
 def first_sentences(markdown: str, characters: int = 300) -> str:

@@ -187,7 +187,7 @@ def test_the_search_finds_a_term_inside_a_lesson_and_leads_to_its_section(
     assert section in page(folder / file).places
     words = set(asked.lower().split())
     assert {text.lower() for text in view.locator("#search-results mark").all_inner_texts()} >= words
-    view.locator("#search-words").fill("no such word anywhere")
+    view.locator("#search-words").fill("zzqqx")
     assert "Nothing found" in view.locator("#search-status").inner_text()
     view.close()
 
@@ -308,7 +308,7 @@ def test_the_set_up_is_folded_and_so_is_what_would_answer_a_prediction(tmp_path)
         ("`arXiv 2305.11206`", "`arXiv 2305.11206`"),
     ],
 )
-def test_papers_are_links(given, shown, tmp_path):
+def test_papers_are_links_in_text(given, shown, tmp_path):
     assert website.with_links(given, "notebooks/00_a.ipynb", set(), tmp_path) == shown
 
 
@@ -529,6 +529,12 @@ def test_sections_have_their_own_text_with_words_apart():
         "<p>four</p><script>no()</script></section><p>five</p></section></article>"
     )
     assert site_search.sections(text) == [["a", "A b", "one two three five"], ["c", "C", "four"]]
+
+
+def test_papers_are_links_in_tables():
+    given = '<td title="arXiv 2303.08774">arXiv 2303.08774, Fig. 8</td><a href="x">arXiv 2305.11206</a>'
+    link = '<a href="https://arxiv.org/abs/2303.08774">arXiv 2303.08774</a>'
+    assert website.with_papers(given) == given.replace(">arXiv 2303.08774", f">{link}")
 
 
 # -- what is prepared: cells ----------------------------------------------------------------------------------

@@ -259,6 +259,8 @@ def prepared(
             if "image/png" in output.get("data", {}):
                 below = cells[number + 1].source if number + 1 < len(cells) else ""
                 show_figure(output, below, name, figures)
+            elif "text/html" in output.get("data", {}):
+                output.data["text/html"] = with_papers(output.data["text/html"])
     fold(cells)
     show_self_check(cells)
     title, *rest = without_badges(cells[0].source).split("\n")
@@ -390,6 +392,13 @@ def frame(up: str, state: str, title: str) -> str:
     """An <iframe> with the playground, which lies `up` from the page, as one line of HTML."""
     address = html.escape(f"{up}{playground.PAGE}?inside" + (f"&{state}" if state else ""))
     return f'<iframe class="playground" loading="lazy" src="{address}" title="{html.escape(title)}"></iframe>'
+
+
+def with_papers(shown: str) -> str:
+    """HTML with the arXiv numbers in its text as links."""
+    parts = re.split(r"(<a .*?</a>|<[^>]+>)", shown, flags=re.S)
+    parts[::2] = [ARXIV.sub(r'<a href="https://arxiv.org/abs/\1">arXiv \1</a>', part) for part in parts[::2]]
+    return "".join(parts)
 
 
 def show_figure(output: nbformat.NotebookNode, below: str, name: str, figures: Path) -> None:

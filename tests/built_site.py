@@ -9,9 +9,7 @@ import pytest
 
 from tools import website
 
-NEXT = (
-    "Sphinx, myst-nb, furo or latex2mathml is missing: run python course.py site, or set COURSE_SITE_PYTHON"
-)
+NEXT = "What requirements-site.txt names is missing: python course.py site makes .venv-site; or set COURSE_SITE_PYTHON"
 
 
 @pytest.fixture(scope="session")

@@ -2,10 +2,11 @@
 
 Sphinx builds the pages from the committed notebooks, with their results as they are (nothing is executed): myst-nb
 reads them, furo gives navigation, search, previous and next. What is prepared here first: the set-up cell for Colab is
-left out, each figure gets its alt text, each page its reading time, and links to files that are not pages lead to the
-repository, if the course has a public address (tools/address.json), or become plain text. The playground
-(tools/playground.py) is exported beside the pages: the front page holds it, and so does each section of a lesson that
-an example of it belongs to.
+left out, each figure gets its alt text, each page its reading time, the self-check its answers, and links to files that
+are no pages lead to the repository, if the course has a public address (tools/address.json), or become plain text. What
+answers a *Predict* is folded. The playground (tools/playground.py) is exported beside the pages: the front page
+(tools/site_front.py) holds it, and so does each section of a lesson that an example of it belongs to.
+tools/site_search.py writes what the search looks through; settings, style, scripts and templates are in site_files/.
 
 The result needs no server and no network: open _site/index.html.
 """
@@ -23,75 +24,34 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 import nbformat
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tools import badges, notebooks, playground
+from course_grading import quizzes
+from tools import badges, notebooks, playground, site_front, site_search
 
 ROOT = notebooks.ROOT
 VENV = ROOT / ".venv-site"
-NEEDS = ("sphinx", "myst_nb", "furo", "latex2mathml")
+NEEDS = (
+    "sphinx",
+    "myst_nb",
+    "furo",
+    "latex2mathml",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "sphinxext.opengraph",
+)
 WORDS_A_MINUTE, SECONDS_A_CODE_LINE = 200, 3
-STYLE, SCRIPT = Path(__file__).with_name("website.css"), Path(__file__).with_name("website.js")
+FILES = Path(__file__).with_name("site_files")
+PREVIEW = ROOT / "docs" / "preview.png"  # what link previews show; made by tools/moving_picture.py
 LINK = re.compile(r"(?<!!)\[([^\]\[]*(?:\[[^\]]*\][^\]\[]*)*)\]\(([^)\s]+)\)")
 IMAGE = re.compile(r"!\[([^\]]*)\]\(([^)\s]+)\)")
 
 ARXIV = re.compile(r"(?<![\[/\w])arXiv[ :](\d{4}\.\d{4,5})(?!\])")
-FAVICON = """\
-<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect x="1" y="2" width="9" height="5" rx="1" fill="#0072B2"/>
-<rect x="1" y="9" width="14" height="5" rx="1" fill="#D55E00"/></svg>
-"""
-
-CONF = """\
-project = "Base vs Instruct"
-DESCRIPTION = "What changes when a base language model becomes an instruct model: measured, in the page and in notebooks."
-author = "The authors of Base vs Instruct"
-extensions = ["myst_nb"]
-html_theme = "furo"
-html_title = project
-html_static_path = ["_static"]
-html_css_files = ["website.css"]
-html_js_files = ["website.js"]
-html_copy_source = False
-html_show_sourcelink = False
-html_show_search_summary = False  # it would read the pages by a request, which no browser allows for files
-html_use_index = False
-html_show_copyright = False
-exclude_patterns = ["_static"]
-html_favicon = "_static/favicon.svg"
-myst_html_meta = {
-    "description": DESCRIPTION,
-    "property=og:title": project,
-    "property=og:description": DESCRIPTION,
-    "property=og:type": "website",
-}
-nb_execution_mode = "off"
-nb_code_prompt_show = "Show the {type}"
-nb_code_prompt_hide = "Hide the {type}"
-nb_merge_streams = True
-myst_enable_extensions = ["dollarmath"]
-myst_heading_anchors = 4
-suppress_warnings = ["myst.header", "misc.highlighting_failure", "myst.xref_missing", "mystnb.unknown_mime_type"]
-html_math_renderer = "mathml"  # which browsers draw themselves; the default fetches a library from the network
-
-
-def setup(app):
-    from docutils.nodes import SkipNode
-    from latex2mathml.converter import convert
-
-    def render(display):
-        def visit(writer, node):
-            drawn = convert(node.astext(), display=display)
-            writer.body.append(f'<div class="math" tabindex="0">{drawn}</div>' if display == "block" else drawn)
-            raise SkipNode
-
-        return visit, None
-
-    app.add_html_math_renderer("mathml", inline_renderers=render("inline"), block_renderers=render("block"))
-"""
 
 
 class SiteError(Exception):
@@ -108,7 +68,7 @@ def sphinx_python(install: bool) -> Path | None:
     """
     if os.environ.get("COURSE_SITE_PYTHON"):
         return Path(os.environ["COURSE_SITE_PYTHON"])
-    if all(importlib.util.find_spec(name) for name in NEEDS):
+    if all(is_there(name) for name in NEEDS):
         return Path(sys.executable)
     python = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     has_all = [str(python), "-c", "import " + ", ".join(NEEDS)]
@@ -125,6 +85,23 @@ def sphinx_python(install: bool) -> Path | None:
             "name a Python that has the packages of requirements-site.txt in COURSE_SITE_PYTHON."
         )
     return python
+
+
+def is_there(name: str) -> bool:
+    """Whether the module `name`, such as "sphinxext.opengraph", can be imported here."""
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # of a package that is not there
+        return False
+
+
+def site_address(address: badges.Address) -> str:
+    """Where the site will be: COURSE_SITE_URL, or GitHub's pages of the course's repository; "" without either."""
+    given = os.environ.get("COURSE_SITE_URL", "")
+    if not given and address.repository:
+        owner, name = address.repository.split("/")
+        given = f"https://{owner.lower()}.github.io/{name}"
+    return given.rstrip("/") + "/" if given else ""
 
 
 def build(to: Path, python: Path, chosen: list[Path] | None = None) -> str:
@@ -146,7 +123,11 @@ def build(to: Path, python: Path, chosen: list[Path] | None = None) -> str:
         if done.returncode != 0:
             raise SiteError(f"Sphinx stopped:\n{done.stderr.strip()}")
         for page in fresh.rglob("*.html"):
-            page.write_text(made_accessible(page.read_text(encoding="utf-8")), encoding="utf-8")
+            text = made_accessible(page.read_text(encoding="utf-8"))
+            # Without an address of the site, sphinxext-opengraph writes one that leads nowhere.
+            text = re.sub(r'<meta property="og:url" content="(?!https?:)[^"]*" />\n?', "", text)
+            page.write_text(text, encoding="utf-8")
+        site_search.write(fresh, source)
         for unneeded in (".doctrees", ".buildinfo", "objects.inv"):
             path = fresh / unneeded
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
@@ -170,16 +151,17 @@ ADDED_ATTRIBUTES = [
         'overflow-x: auto;">',
         'overflow-x: auto;" tabindex="0">',
     ),  # a token ribbon made before it had this itself
+    ('<summary aria-label="Toggle hidden content">', "<summary>"),  # its text says what it shows
     ('<aside class="sidebar-drawer">', '<aside class="sidebar-drawer" aria-label="Pages of the course">'),
     ('<aside class="toc-drawer', '<aside aria-label="Sections of this page" class="toc-drawer'),
 ]
 
 
 def made_accessible(page: str) -> str:
-    """A page's HTML with the attributes of ADDED_ATTRIBUTES."""
+    """A page's HTML with the attributes of ADDED_ATTRIBUTES. What was printed wraps, so the keyboard may pass it by."""
     for before, after in ADDED_ATTRIBUTES:
         page = page.replace(before, after)
-    return page
+    return re.sub(r'(<div class="output [^>]*>\s*<div class="highlight"><pre) tabindex="0">', r"\1>", page)
 
 
 def pages() -> list[Path]:
@@ -196,13 +178,18 @@ def stage(source: Path, chosen: list[Path], with_playground: bool = False) -> No
     """Write the prepared notebooks, the front page and the settings into the folder `source`."""
     figures = source / "_static" / "figures"
     figures.mkdir(parents=True)
-    (source / "conf.py").write_text(CONF, encoding="utf-8")
-    for file in (STYLE, SCRIPT):
-        shutil.copy(file, source / "_static")
-    (source / "_static" / "favicon.svg").write_text(FAVICON, encoding="utf-8")
+    shutil.copy(FILES / "conf.py", source)
+    shutil.copytree(FILES / "templates", source / "_templates")
+    for file in ("site.css", "site.js", "search.js", "favicon.svg"):
+        shutil.copy(FILES / file, source / "_static")
+    if PREVIEW.exists():
+        shutil.copy(PREVIEW, source / "_static")
+    address = badges.read_address()
+    told = {"site": site_address(address), "repository": address.url, "playground": with_playground}
+    (source / "settings.json").write_text(json.dumps(told), encoding="utf-8")
     names = [f"{path.parent.name}/{path.name}" for path in chosen]
     references = [name for name in references_there() if len(chosen) > 1]
-    known = {*names, *references, "README.md"}
+    known = {*names, *references}
     for path, name in zip(chosen, names, strict=True):
         (source / name).parent.mkdir(exist_ok=True)
         notebook = prepared(notebooks.read(path), name, known, figures)
@@ -211,37 +198,52 @@ def stage(source: Path, chosen: list[Path], with_playground: bool = False) -> No
         notebooks.write(notebook, source / name)
     for name in references:
         (source / name).parent.mkdir(parents=True, exist_ok=True)
-        text = (ROOT / name).read_text(encoding="utf-8")
+        text = without_badges((ROOT / name).read_text(encoding="utf-8"))
         (source / name).write_text(with_links(text, name, known, source), encoding="utf-8")
-    front = front_page(names, references, known, source)
-    if with_playground:
-        title, first, rest = front.split("\n\n", 2)
-        shown = frame("", "", "The playground: a base and an instruct model side by side")
-        front = f"{title}\n\n{first}\n\n{shown}\n\n{rest}"
+    readme = without_badges((ROOT / "README.md").read_text(encoding="utf-8"))
+    shown = (
+        frame("", "", "The playground: a base and an instruct model side by side") if with_playground else ""
+    )
+    front = site_front.page(readme, shown, address, sum(name.startswith("notebooks/") for name in names))
+    front = with_links(front, "README.md", known, source) + "\n" + tables_of_contents(names, references)
     (source / "index.md").write_text(front, encoding="utf-8")
 
 
 def references_there() -> list[str]:
-    """Markdown files besides the README that become pages, as paths from the root: the glossary and Pebble's cards."""
-    found = [*sorted(ROOT.glob("docs/*.md")), ROOT / "pebble_lm/DATA_CARD.md"]
+    """Markdown files that become pages, as paths from the root: README, docs and Pebble's cards."""
+    found = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), ROOT / "pebble_lm/DATA_CARD.md"]
     found += sorted(ROOT.glob("pebble_lm/models/*/README.md"))
     return [path.relative_to(ROOT).as_posix() for path in found if path.exists()]
 
 
-def front_page(names: list[str], references: list[str], known: set[str], source: Path) -> str:
-    """The README with the tables of contents that give Sphinx the order of the pages."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+def without_badges(text: str) -> str:
+    """The text without the badges for Colab and Binder, whose pictures come from the network."""
+    text = re.sub(rf"(?m)^(?:{badges.BINDER_BADGE.pattern}|{badges.COLAB_BADGE.pattern})\n\n?", "", text)
+    return re.sub(rf"[ \t]*(?:{badges.COLAB_BADGE.pattern})", "", text)
+
+
+TEACHING = ("docs/instructors.md", "docs/publishing.md")
+
+
+def tables_of_contents(names: list[str], references: list[str]) -> str:
+    """Hidden tables of contents, which give Sphinx the order of the pages."""
+    of_pebble = [name for name in references if name.startswith("pebble_lm/")]
     parts = [
         ("Lessons", [name for name in names if name.startswith("notebooks/")]),
         ("Exercises", [name for name in names if name.startswith("exercises/")]),
-        ("Reference", references),
+        ("Help", [name for name in references if name not in (*of_pebble, *TEACHING)]),
+        ("For teachers and maintainers", [name for name in references if name in TEACHING]),
+        ("Pebble", of_pebble),
     ]
     trees = []
     for caption, entries in parts:
         if entries:
-            listed = "\n".join(str(PurePosixPath(entry).with_suffix("")) for entry in entries)
+            listed = "\n".join(
+                f"Install and run <{stem}>" if stem == "README" else stem
+                for stem in (str(PurePosixPath(entry).with_suffix("")) for entry in entries)
+            )
             trees.append(f"```{{toctree}}\n:hidden:\n:caption: {caption}\n\n{listed}\n```\n")
-    return with_links(readme, "README.md", known, source) + "\n" + "\n".join(trees)
+    return "\n".join(trees)
 
 
 def prepared(
@@ -257,27 +259,102 @@ def prepared(
             if "image/png" in output.get("data", {}):
                 below = cells[number + 1].source if number + 1 < len(cells) else ""
                 show_figure(output, below, name, figures)
+            elif "text/html" in output.get("data", {}):
+                output.data["text/html"] = with_papers(output.data["text/html"])
     fold(cells)
-    title, *rest = cells[0].source.split("\n")
-    note = f"*Reading time about {reading_minutes(cells)} minutes.*"
-    cells[0].source = "\n".join([title, "", note, *rest])
+    show_self_check(cells)
+    title, *rest = without_badges(cells[0].source).split("\n")
+    cells[0].source = "\n".join([title, "", page_line(name, reading_minutes(cells)), *rest])
     notebook.cells = cells
     return notebook
 
 
+def page_line(name: str, minutes: int) -> str:
+    """The line under the title of the notebook's page, as HTML: minutes to read, and where the notebook can be run."""
+    parts = [f"<span>Reading time about {minutes} minutes</span>"]
+    address = badges.read_address()
+    for label, target in site_front.places_to_run(address, name):
+        parts.append(f'<a href="{html.escape(target)}">{label}</a>')
+    return f'<p class="page-line">{" ".join(parts)}</p>'
+
+
+def show_self_check(cells: list) -> None:
+    """Where a cell shows the self-check, show questions that can be answered in the page, and leave the code out."""
+    for cell in cells:
+        asked = (
+            re.search(r"^quiz\([\"'](\d\d)[\"']\)", cell.source, re.M) if cell.cell_type == "code" else None
+        )
+        if asked:
+            shown = {"text/html": self_check(quizzes.load(asked[1]))}
+            cell.outputs = [nbformat.v4.new_output("display_data", data=shown)]
+            cell.metadata["tags"] = ["remove-input"]
+
+
+def self_check(questions: Sequence[quizzes.Question]) -> str:
+    """Questions as HTML: each choice is a button that shows why it is right or wrong (site.js); without scripts all do."""
+
+    def rich(text: str) -> str:
+        return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))
+
+    items = []
+    for number, question in enumerate(questions, 1):
+        choices = []
+        for letter, choice in zip("ABCD", question.choices, strict=False):
+            place, right = f"why-{number}-{letter.lower()}", "yes" if choice.right else "no"
+            verdict = "✔ Right." if choice.right else "✘ Not this one."
+            choices.append(
+                f'<li><button type="button" class="choice" data-right="{right}" aria-expanded="false" '
+                f'aria-controls="{place}"><span class="letter">{letter}</span> <span>{rich(choice.text)}</span></button>'
+                f'<p class="why" id="{place}" hidden><b>{verdict}</b> {rich(choice.why)}</p></li>'
+            )
+        items.append(
+            f'<li class="question"><p id="question-{number}">{rich(question.text)}</p>'
+            f'<ul aria-labelledby="question-{number}">{"".join(choices)}</ul></li>'
+        )
+    return (
+        '<noscript><style>.self-check .why { display: block; }</style></noscript><div class="self-check">'
+        f'<ol>{"".join(items)}</ol><p class="so-far">Choose an answer: you are told why at once.</p>'
+        '<p class="visually-hidden" role="status"></p></div>'
+    )
+
+
+SHOW, HIDE = "Your prediction first. Then show the result", "Hide the result"
+SETUP_SHOW, SETUP_HIDE = "Set-up: show what is imported and loaded", "Hide the set-up"
+
+
 def fold(cells: list) -> None:
-    """Fold the set-up (the first code cell, where it shows nothing), and what would answer a *Predict* before it is made."""
-    predicting, first = False, True
+    """Fold the set-up (the first code cell, where it shows nothing), and what would answer a *Predict* before it is made:
+    the outputs after it, and the first words about them."""
+    predicting, first, folded = False, True, False
     for cell in cells:
         if cell.cell_type == "markdown":
             predicting = "**Predict" in cell.source
+            if folded:
+                cell.source = with_explanation(cell.source)
+            folded = False
         elif cell.cell_type == "code":
             tags = cell.metadata.setdefault("tags", [])
             if predicting and cell.get("outputs"):
                 tags.append("hide-output")
+                cell.metadata["mystnb"] = {"code_prompt_show": SHOW, "code_prompt_hide": HIDE}
+                folded = True
             elif first and not cell.get("outputs"):
                 tags.append("hide-input")
+                cell.metadata["mystnb"] = {"code_prompt_show": SETUP_SHOW, "code_prompt_hide": SETUP_HIDE}
             first = False
+
+
+def with_explanation(markdown: str) -> str:
+    """The text after a folded output with its first paragraph, and a list that this announces, in <div class="explained">,
+    which site.js shows when the fold is opened. A heading, or a paragraph that asks for a prediction, is not put there."""
+    blocks = re.split(r"\n\s*\n", markdown.strip())
+    count = (
+        2 if blocks[0].rstrip().endswith(":") and len(blocks) > 1 and re.match(r"[-*|\d]", blocks[1]) else 1
+    )
+    explained, rest = blocks[:count], blocks[count:]
+    if any(block.startswith("#") or "**Predict" in block or "```" in block for block in explained):
+        return markdown
+    return "\n\n".join(['<div class="explained">', *explained, "</div>", *rest])
 
 
 def with_try_here(cells: list, file: str) -> list:
@@ -317,6 +394,13 @@ def frame(up: str, state: str, title: str) -> str:
     return f'<iframe class="playground" loading="lazy" src="{address}" title="{html.escape(title)}"></iframe>'
 
 
+def with_papers(shown: str) -> str:
+    """HTML with the arXiv numbers in its text as links."""
+    parts = re.split(r"(<a .*?</a>|<[^>]+>)", shown, flags=re.S)
+    parts[::2] = [ARXIV.sub(r'<a href="https://arxiv.org/abs/\1">arXiv \1</a>', part) for part in parts[::2]]
+    return "".join(parts)
+
+
 def show_figure(output: nbformat.NotebookNode, below: str, name: str, figures: Path) -> None:
     """Turn a PNG output into an <img> with alt text and write its file into `figures`.
 
@@ -329,7 +413,9 @@ def show_figure(output: nbformat.NotebookNode, below: str, name: str, figures: P
     alt = html.escape(own.get("alt") or first_sentences(below) or "A figure.", quote=True)
     size = "".join(f' {side}="{int(own[side])}"' for side in ("width", "height") if side in own)
     up = "../" * name.count("/")
-    output.data = {"text/html": f'<img class="figure" src="{up}_static/figures/{file}" alt="{alt}"{size}>'}
+    place = f"{up}_static/figures/{file}"
+    shown = f'<img class="figure" src="{place}" alt="{alt}"{size}>'
+    output.data = {"text/html": f'<a class="figure-link" href="{place}">{shown}</a>'}  # to look at it closely
 
 
 def first_sentences(markdown: str, characters: int = 300) -> str:
@@ -351,7 +437,7 @@ def reading_minutes(cells: list) -> int:
 
 def with_links(text: str, name: str, known: set[str], source: Path) -> str:
     """The text of the file `name` with links and pictures that work on the site; pictures are copied into `source`."""
-    up = "../" * name.count("/") if name != "README.md" else ""
+    up = "../" * name.count("/")
 
     def picture(found: re.Match) -> str:
         target = inside(found[2], name)
@@ -368,7 +454,7 @@ def with_links(text: str, name: str, known: set[str], source: Path) -> str:
         if target is None:
             return found[0]
         if target in known:
-            return f"[{found[1]}]({up}{'index.md' if target == 'README.md' else target}{fragment(found[2])})"
+            return f"[{found[1]}]({up}{target}{fragment(found[2])})"
         first = next((page for page in sorted(known) if page.startswith(target.rstrip("/") + "/")), None)
         if first and (ROOT / target).is_dir():
             return f"[{found[1]}]({up}{first})"

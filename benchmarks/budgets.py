@@ -120,7 +120,7 @@ class Kernel:
 
 
 def kernel(options: argparse.Namespace) -> list[Row]:
-    """Seconds from starting a kernel to the first two-variant plot, and the memory of that kernel after a lesson's work."""
+    """Seconds from a kernel's start to the first two-variant plot; that kernel's memory after a lesson's work."""
     seconds, resident = {}, {}
     for name, code in (
         ("by hand", FIRST_PLOT_BY_HAND),
@@ -177,7 +177,7 @@ def distribution(options: argparse.Namespace) -> list[Row]:
 
 
 def in_turns(*functions: Callable[[], None], repeats: int) -> list[list[float]]:
-    """Seconds of each call, a list a function; alternating, so that a slow moment of the machine meets all alike."""
+    """Seconds of each call, one list per function; in turns, so that a slow moment of the machine meets all alike."""
     times: list[list[float]] = [[] for _ in functions]
     for function in functions * 5:
         function()
@@ -193,7 +193,7 @@ def in_turns(*functions: Callable[[], None], repeats: int) -> list[list[float]]:
 
 
 def batches(options: argparse.Namespace) -> list[Row]:
-    """`complete_batch` of many prompts as a share of the time of one `generate` call, or one pipeline call, a prompt."""
+    """`complete_batch` of many prompts: its share of the time of one `generate` or pipeline call per prompt."""
     import torch
     from transformers import pipeline
     from transformers.utils import logging
@@ -236,8 +236,8 @@ def batches(options: argparse.Namespace) -> list[Row]:
     )
     name = f"complete_batch, {len(prompts)} prompts × {new_tokens} tokens"
     return [
-        Row(name, batch / generate, 0.1, "×", f"one generate call a prompt: {work}"),
-        Row(name, batch / piped, 0.1, "×", f"a pipeline call a prompt: {piped:.1f} s"),
+        Row(name, batch / generate, 0.1, "×", f"one generate call per prompt: {work}"),
+        Row(name, batch / piped, 0.1, "×", f"one pipeline call per prompt: {piped:.1f} s"),
     ]
 
 

@@ -1,7 +1,7 @@
 """How times grow with model size, prompt length and the number of examples: `python benchmarks/growth.py`.
 
 Helpers of the course beside what one would write without them, in turns, on one thread; seconds are CPU time, which
-other programs hardly change. (Training stands alone, one run a number of examples.) Models of other sizes than
+other programs hardly change. (Training stands alone, one run for each number of examples.) Models of other sizes than
 Pebble's have random weights: time does not depend on them. Prints a table; `report.py` keeps it.
 """
 
@@ -93,7 +93,7 @@ def distribution(variant, length: int, repeats: int = 20) -> list[float]:
 
 
 def completing(variant, prompts: list[list[int]], repeats: int = 1) -> list[float]:
-    """CPU seconds of `complete_batch` and of one `generate` call a prompt."""
+    """CPU seconds of `complete_batch` and of one `generate` call per prompt."""
     import torch
 
     settings = {"max_new_tokens": NEW_TOKENS, "do_sample": False}

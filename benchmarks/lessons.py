@@ -76,7 +76,7 @@ def paths(wanted: list[str] | None = None) -> list[Path]:
 
 
 def main() -> int:
-    """Print a line a lesson; 1 when one of them fails."""
+    """Print one line per lesson; 1 when one of them fails."""
     parser = argparse.ArgumentParser(description="Time and memory of lessons.")
     parser.add_argument("lessons", nargs="*", help="such as 01 (default: all)")
     failed = 0

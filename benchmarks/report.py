@@ -70,7 +70,8 @@ def page(found: dict[str, dict]) -> str:
     lines = [
         "# What was measured",
         "",
-        "Made by `python benchmarks/report.py`; the numbers are in `results.json`. Ratios carry over to other computers,",
+        "Made by `python benchmarks/report.py`; the numbers are in `results.json`. Ratios carry over to other "
+        "computers,",
         "seconds less so. Models of Pebble's size run on one thread.",
         "",
         *(f"- machine {chr(65 + i)}: {name}" for i, name in enumerate(machines)),
@@ -92,8 +93,8 @@ def page(found: dict[str, dict]) -> str:
             "",
             "## How it grows",
             "",
-            f"CPU seconds on one thread, {one['date']}, machine {chr(65 + machines.index(one['machine']))}. Each helper is"
-            f" measured in turns with the plain way; {growth.NEW_TOKENS} new tokens a prompt.",
+            f"CPU seconds on one thread, {one['date']}, machine {chr(65 + machines.index(one['machine']))}. Each"
+            f" helper is measured in turns with the plain way; {growth.NEW_TOKENS} new tokens per prompt.",
             "",
             "![CPU seconds against the number of parameters, the prompt's length, the prompts and the examples, on "
             "logarithmic axes: the helpers and, dashed, the plain way](growth.png)",

@@ -3,7 +3,7 @@
 `python benchmarks/train_vs_trl.py [--examples 600] [--model pebble-base]` runs both in this process, in turns, on
 the same model and examples, and prints the seconds and the ratio (budget: 0.35). TRL runs at its own settings, with
 loss on the assistant's tokens; ours with its defaults. A second line holds the steps equal too: the same number of
-examples a step on both sides. Needs trl (a test dependency). The ratio carries over to other computers; seconds do
+examples per step on both sides. Needs trl (a test dependency). The ratio carries over to other computers; seconds do
 not.
 """
 

@@ -137,11 +137,26 @@ class Card:
         self.parts = (self.title, self.options, self.button, self.feedback)
         self.options.observe(self._on_choice, "index")
         self.button.on_click(self._on_check)
+        # While the kernel is busy, the page holds back a second choice but not a click: the click overtakes the choice
+        # that it is about. So a click asks the page to echo a number: what it held back arrives before the echo.
+        self.asked, self.echoed = widgets.IntText(1), widgets.IntText(0)
+        self._link = widgets.jsdlink((self.asked, "value"), (self.echoed, "value"))
+        self.echoed.observe(self._on_echo, "value")
 
     def _on_choice(self, _: Any) -> None:
         self.feedback.value = ""  # it was about another choice
 
     def _on_check(self, _: Any) -> None:
+        if self.echoed.value:  # a page that echoes: it did so once, when it made the link
+            self.asked.value += 1
+        else:
+            self._judge()
+
+    def _on_echo(self, change: Any) -> None:
+        if change["old"] and change["new"] == self.asked.value:  # of several clicks the last
+            self._judge()
+
+    def _judge(self) -> None:
         if self.options.index is None:
             self.feedback.value = _feedback(OPEN, "Choose an answer, then check it.")
             return

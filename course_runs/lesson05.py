@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
-from course_utils.evaluate.judges import has_keys
+from course_utils.evaluate import judges
 from course_utils.pairs import PEBBLE_MODELS
 from course_utils.stats import wilson
-from pebble_lm.world import conversations, corpus, judges
+from pebble_lm.world import conversations, corpus
 from pebble_lm.world.knowledge import Fact, capitalise
 from pebble_lm.world.questions import act_requests, draw_facts, plain_question
 
@@ -45,7 +45,7 @@ AT_ONCE = 100  # prompts written together: four times as many take four times th
 MEASURES: dict[str, str] = {
     "answers": "right answer about an entity that no SFT example asks about",
     "never asked": "right answer to a kind of question that no SFT example asks",
-    "stops": "ends by itself within 64 tokens",
+    "stops": "writes something and ends by itself within 64 tokens",
     "asks on": "writes a question or request of its own",
     "JSON": "JSON with exactly the asked keys",
     "refuses": "refuses a wrong request",
@@ -102,7 +102,7 @@ def probes(n: int = N, seed: int = PROMPTS_SEED) -> tuple[Probe, ...]:
     for kind, (count, draw) in draws.items():
         different: dict[str, Any] = {}
         repeats = 0
-        while len(different) < count and repeats < 200:  # so many in a row: there are no more
+        while len(different) < count and repeats < 200:  # that many repeats in a row: there are no more
             prompt, expected = draw()
             repeats = repeats + 1 if prompt in different else 0
             different.setdefault(prompt, expected)
@@ -112,37 +112,19 @@ def probes(n: int = N, seed: int = PROMPTS_SEED) -> tuple[Probe, ...]:
     return tuple(found)
 
 
-ANSWERS_OF_ITS_OWN = (
-    "I think",
-    "I believe",
-    "I am",
-    "I'm",
-    "I cannot",
-    "I can't",
-    "I won't",
-    "I do not",
-    "I don't",
-)
-
-
-def asks(line: str) -> bool:
-    """The line is a question or a request; "I need …" is one, an assistant's own "I think …" is none."""
-    return judges.asks(line) and (line.endswith("?") or not line.startswith(ANSWERS_OF_ITS_OWN))
-
-
 def judge(probe: Probe, completion: Completion) -> dict[str, bool]:
     """What one completion counts for: {measure: outcome}."""
-    lines = [line.strip() for line in completion.text.split("\n") if line.strip()]
+    text = completion.text
     if probe.kind == "bare":
-        return {"bare text: asks on": any(map(asks, lines[:1]))}
-    found = {"stops": completion.stopped}
+        return {"bare text: asks on": judges.asks_on(text)}
+    found = {"stops": completion.stopped and not judges.is_empty(text)}
     if probe.kind in ("answers", "never asked"):
-        found[probe.kind] = bool(lines) and judges.says(lines[0], probe.expected)
-        found["asks on"] = any(map(asks, lines))
+        found[probe.kind] = judges.answers(text, probe.expected)
+        found["asks on"] = judges.asks_on(text)
     elif probe.kind == "JSON":
-        found["JSON"] = has_keys(completion.text, probe.expected)
+        found["JSON"] = judges.has_keys(text, probe.expected)
     else:
-        found[probe.kind] = judges.refuses(completion.text)
+        found[probe.kind] = judges.refuses(text)
     return found
 
 
@@ -297,7 +279,7 @@ _UNTRAINED: dict[tuple[int, int], pd.DataFrame] = {}
 
 
 def carry_out(run: Run, base: Variant, tokenizer, n: int = N) -> pd.DataFrame:
-    """Train and measure one run: the table's columns, one row a measure (and a step, where there are several)."""
+    """Train and measure one run: the table's columns, one row per measure (and per step, where there are several)."""
     from course_utils import train
 
     began, measured = time.perf_counter(), []
@@ -412,7 +394,7 @@ def merged(table: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
 
 
 def write(runs: Sequence[Run], path: Path = TABLE, n: int = N, processes: int = 1) -> None:
-    """Carry out the runs, so many at a time, and write each into the table as it is done."""
+    """Carry out the runs, some at a time, and write each into the table as it is done."""
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         for done in as_completed([pool.submit(_carry_out_here, run, n) for run in runs]):
             new = done.result()
@@ -428,7 +410,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m course_runs.lesson05", description=__doc__)
     parser.add_argument("--only", default="", help="only experiments or runs whose name contains this")
     parser.add_argument("--fresh", action="store_true", help="also those the table already holds")
-    parser.add_argument("--processes", type=int, default=1, help="so many runs at the same time, one a core")
+    parser.add_argument(
+        "--processes", type=int, default=1, help="how many runs at the same time, each on one core"
+    )
     args = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     wanted = [

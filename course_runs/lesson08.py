@@ -57,7 +57,8 @@ GOODS = tuple(f"{thing}s" for thing in copying.OBJECTS if thing != "box")
 def orders(count: int, seed: int = 0) -> list[Conversation]:
     """`count` orders in sentences, each answered by its record in JSON with the keys `KEYS`.
 
-    Names and towns are made up afresh; the day that an order names is not asked for. Fewer of a seed are the beginning of more.
+    Names and towns are made up afresh; the day that an order names is not asked for. Fewer of a seed are the
+    beginning of more.
     """
     rng, found = Random(f"lesson 08/orders/{seed}"), []
     for _ in range(count):
@@ -83,7 +84,7 @@ def right_fields(text: str, record: dict[str, Any]) -> int:
 
 @cache
 def country() -> dict[str, Any]:
-    """The fictional country: its towns (a name, the facts, whether sheets ask about it); how a fact is stated and asked."""
+    """The fictional country: its towns (name, facts, whether sheets ask about it); how facts are stated and asked."""
     return json.loads(COUNTRY.read_text(encoding="utf-8"))
 
 
@@ -113,7 +114,7 @@ def country_documents(count: int, seed: int = 0) -> list[str]:
 
 
 def country_questions(in_sheets: bool) -> list[tuple[str, str]]:
-    """(question, answer) of every fact about the towns that sheets ask about, or do not; in words that no sheet uses."""
+    """(question, answer) of each fact about towns that sheets ask about, or do not; in words that no sheet uses."""
     return [
         (wordings["tests"].format(**town), town[name])
         for town in country()["towns"]
@@ -232,7 +233,7 @@ N, TEST_SEED, MAX_NEW_TOKENS = 40, 808, 64
 
 
 def settings(examples: int) -> dict[str, Any]:
-    """What `train.sft` gets for a budget of so many examples, from either variant."""
+    """What `train.sft` gets for a budget of examples, from either variant."""
     return {"epochs": EPOCHS.get(examples, 3), "batch_size": 10, "lr": 1e-3, "seed": 0}
 
 
@@ -256,7 +257,7 @@ _COUNTS = {
 
 
 class Run(NamedTuple):
-    """One fine-tuning: from which start, on so many orders (0: not at all).
+    """One fine-tuning: from which start, on how many orders (0: not at all).
 
     `start` is "base", "instruct", or "instruct + chats": then as many everyday conversations are mixed in.
     """
@@ -308,7 +309,7 @@ def behaviours(variant: Variant, n: int = N) -> pd.DataFrame:
 
 
 def carry_out(run: Run, start: Variant, tokenizer, n: int = N) -> pd.DataFrame:
-    """Train (where there are examples) and measure one run: the table's columns, one row a measure."""
+    """Train (where there are examples) and measure one run: the table's columns, one row per measure."""
     from course_utils import train
     from course_utils.variant import Variant
 

@@ -6,6 +6,8 @@ only when a model is.
 
 from importlib import import_module
 
+__version__ = "0.1.0"  # the release's tag is v0.1.0; pyproject.toml and tools/badges.py read it here
+
 VARIANTS = ("base", "instruct")
 
 _HOME = {
@@ -18,9 +20,10 @@ _HOME = {
     "query_base_as_instruct": "variant",
     "qa_prompt": "variant",
     "next_token_table": "compare",
-    "token_shift": "compare",
-    "shift_summary": "compare",
-    "weight_change": "compare",
+    "plot_next_token": "compare",
+    "token_shift": "shift",
+    "shift_summary": "shift",
+    "weight_change": "distance",
     "loss_mask": "batches",
     "encode_row": "batches",
     "audit_batch": "batches",
@@ -28,14 +31,13 @@ _HOME = {
     "FAMILIES": "templates",
     "encode_safely": "templates",
     "toy_tokenizer": "templates",
-    "plot_next_token": "plots",
-    "plot_token_shift": "plots",
-    "plot_scoreboard": "plots",
+    "plot_token_shift": "plots.shift",
+    "plot_scoreboard": "plots.rates",
     "load_suite": "evaluate",
     "scoreboard": "evaluate",
     "show_tokens": "ribbon",
     "explore": "explorer",
-    # The checks know this package; it knows them by name alone.
+    # The checks know this package; this package knows them by name alone.
     "check": "course_grading.checks",
     "hint": "course_grading.checks",
     "quiz": "course_grading.selfcheck",
@@ -53,7 +55,8 @@ def __getattr__(name: str):
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it offers {', '.join(__all__)}")
     home = _HOME[name]
-    value = getattr(import_module(home if "." in home else f".{home}", __name__), name)
+    beside = home.startswith("course_")  # another package
+    value = getattr(import_module(home if beside else f".{home}", __name__), name)
     globals()[name] = value
     return value
 

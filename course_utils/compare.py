@@ -1,20 +1,18 @@
-"""Two variants on one prompt: next-token table, token shift, distance of the weights. Numbers in, DataFrames
-out."""
+"""Both variants on one prompt: their next-token probabilities in one table. Numbers in, DataFrames out."""
 
-import re
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
 
-from .stats import wilson
-from .variant import Prompt, Variant, as_messages, is_messages
+from .plots.next_token import draw_next_token
+from .variant import Prompt, is_messages
 
 if TYPE_CHECKING:
-    from .pairs import Pair
+    from matplotlib.figure import Figure
 
-CATEGORIES = ("unshifted", "marginal", "shifted")
+    from .pairs import Pair
 
 BasePrompt = str | Callable[[str], str]
 
@@ -31,145 +29,40 @@ def next_token_table(
     returns one (such as `qa_prompt`). Raises VocabularyMismatch (a ValueError) when the variants number their
     tokens differently.
     """
-    pair.require_same_vocabulary()
+    pair.require_same_vocabulary()  # a row of the table is a token id, which must mean the same in both
     for_instruct = pair.instruct.encode(prompt)
     if base_prompt is not None:
-        for_base = pair.base.encode(_base_text(base_prompt, prompt))
+        for_base = pair.base.encode(base_text(base_prompt, prompt))
     else:
         for_base = pair.base.encode(prompt) if isinstance(prompt, str) else for_instruct
     logits = {
-        "base": pair.base.next_token_logits(for_base),
-        "instruct": pair.instruct.next_token_logits(for_instruct),
+        "base": pair.base.next_token_logits(for_base),  # (vocab,)
+        "instruct": pair.instruct.next_token_logits(for_instruct),  # (vocab,)
     }
-    probs = {name: row.softmax(-1).cpu() for name, row in logits.items()}
+    probs = {name: row.softmax(-1).cpu() for name, row in logits.items()}  # (vocab,), sums to 1
+    # One variant's logits may be padded further than the other's; only tokens that both can write are compared.
     shared = min(len(row) for row in probs.values())
     best = [row[:shared].topk(min(k, shared)).indices.tolist() for row in probs.values()]
-    token_ids = sorted(
-        {i for ids in best for i in ids}, key=lambda i: -max(float(row[i]) for row in probs.values())
-    )
+    # The union, so that a token that only one variant likes is shown with the other's small probability.
+    union = {i for ids in best for i in ids}
+    token_ids = sorted(union, key=lambda i: -max(float(row[i]) for row in probs.values()))
     columns = {"token": [pair.instruct.token_text(i) for i in token_ids], "token_id": token_ids}
+    # Ranks are counted over the whole vocabulary, not among the tokens shown.
     columns |= {f"prob_{name}": row[token_ids].tolist() for name, row in probs.items()}
-    columns |= {f"rank_{name}": [_rank(row, i) for i in token_ids] for name, row in probs.items()}
+    columns |= {f"rank_{name}": [rank_of(row, i) for i in token_ids] for name, row in probs.items()}
     return pd.DataFrame(columns)
 
 
-def token_shift(
-    pair: "Pair",
-    prompt: Prompt | Sequence[Prompt],
-    max_new_tokens: int = 64,
-    base_prompt: BasePrompt | None = None,
-    system: str | None = None,
-    batch_size: int = 64,
-    progress: bool | None = None,
-) -> pd.DataFrame:
-    """Compare the instruct's greedy answer with what the base would have written, token by token.
+def plot_next_token(pair: "Pair", prompt: Prompt, k: int = 10, **settings: Any) -> "Figure":
+    """Draw both variants' probabilities of the next token on one axis: the `k` likeliest tokens of each.
 
-    Token distribution shift (Lin et al. 2023, arXiv 2312.01552): the instruct answers greedily; at each
-    position the base sees the same prefix, and the answer's token is *unshifted* if it is the base's first
-    choice too, *marginal* at rank 2 or 3, *shifted* beyond.
-
-    `prompt` is a user's question or a conversation, or a list of such. The instruct sees it rendered by its
-    chat template (as plain text if it has none). The base sees those very same tokens, template included, and
-    the answer so far. `base_prompt` gives the base a beginning of its own: a text, or a function of the
-    user's text that returns one (such as `qa_prompt`); the answer so far follows it all the same.
-
-    Columns: position (from 0, within the answer), token, token_id, rank_base, prob_base, prob_instruct, kl
-    (KL(instruct‖base) of the two whole distributions, nats), category; a list of prompts adds a first column,
-    prompt (the user's last text). Tokens the base lacks have no rank and probability 0. Raises
-    VocabularyMismatch (a ValueError) when the variants number their tokens differently.
+    Further `settings` reach `next_token_table`, which asks the pair; `plots.draw_next_token` draws its table.
     """
-    pair.require_same_vocabulary()
-    single = isinstance(prompt, str) or is_messages(prompt)
-    prompts = [prompt] if single else list(prompt)
-    if callable(base_prompt) or base_prompt is None or single:
-        prefixes = [_instruct_ids(pair.instruct, one, system) for one in prompts]
-    else:
-        raise ValueError(
-            "With several prompts, base_prompt must be a function of the user's text, not one fixed text."
-        )
-    answers = pair.instruct.complete_batch(prefixes, max_new_tokens, batch_size=batch_size, progress=progress)
-    tables = []
-    for one, prefix, answer in zip(prompts, prefixes, answers, strict=True):
-        base_prefix = prefix if base_prompt is None else pair.base.encode(_base_text(base_prompt, one))
-        table = _score_answer(pair, prefix, base_prefix, answer.token_ids)
-        if not single:
-            table.insert(0, "prompt", one if isinstance(one, str) else one[-1]["content"])
-        tables.append(table)
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+    return draw_next_token(next_token_table(pair, prompt, k, **settings), prompt)
 
 
-def shift_summary(
-    shifts: pd.DataFrame, by: str | None = None, position_bins: Sequence[int] = (0, 1, 2, 4, 8, 16, 32)
-) -> pd.DataFrame:
-    """Return each category's share of the tokens of a `token_shift` table, with a 95 % Wilson interval.
-
-    Columns: category, count, n, share, low, high; with `by="position"` first a column `positions` ("0",
-    "2-3", …), cut at `position_bins`. Any other column name may be given as `by`. The interval treats tokens
-    as independent; those of one answer are not quite, so read it as a lower bound of the uncertainty.
-    """
-    if by is None:
-        return _shares(shifts)
-    if by not in shifts.columns:
-        raise ValueError(f"The table has no column {by!r}; it has {', '.join(shifts.columns)}.")
-    groups, name = shifts[by], by
-    if by == "position":
-        starts = sorted({0, *position_bins})
-        last = max([int(shifts["position"].max()), *starts]) if len(shifts) else starts[-1]
-        ends = [start - 1 for start in starts[1:]] + [last]
-        labels = [str(a) if a == b else f"{a}-{b}" for a, b in zip(starts, ends, strict=True)]
-        groups, name = (
-            pd.cut(shifts["position"], [*starts, last + 1], right=False, labels=labels),
-            "positions",
-        )
-    parts = []
-    for value, group in shifts.groupby(groups, observed=True, sort=by == "position"):
-        part = _shares(group)
-        part.insert(0, name, value)
-        parts.append(part)
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
-
-
-def weight_change(pair: "Pair") -> pd.DataFrame:
-    """Return how far each parameter moved from base to instruct, one tensor a row.
-
-    Columns: name, layer (missing outside the layers), kind (embedding, attention, mlp, norm or head), shape,
-    parameters (their number) and relative_change = ‖instruct - base‖ / ‖base‖ (Frobenius norm, so 0.1 means a
-    tenth of the tensor's own length). Raises ValueError when the two models are not built alike.
-    """
-    base, instruct = (dict(variant.model.named_parameters()) for variant in pair)
-    unlike = [name for name in base.keys() | instruct.keys() if _shape(base, name) != _shape(instruct, name)]
-    if unlike:
-        name = min(unlike)
-        raise ValueError(
-            f"{pair.base.name} and {pair.instruct.name} are not built alike: {name} has shape {_shape(base, name)} in "
-            f"one and {_shape(instruct, name)} in the other. Weights can be compared within one architecture only."
-        )
-    rows = []
-    with torch.inference_mode():
-        for name, before in base.items():
-            start = before.float()
-            moved = (instruct[name].to(start.device).float() - start).norm()
-            layer = re.search(r"\.(\d+)\.", name)
-            rows.append(
-                {
-                    "name": name,
-                    "layer": int(layer[1]) if layer else None,
-                    "kind": _kind(name),
-                    "shape": tuple(before.shape),
-                    "parameters": before.numel(),
-                    "relative_change": float(moved / start.norm()),
-                }
-            )
-    return pd.DataFrame(rows).astype({"layer": "Int64"})
-
-
-def _instruct_ids(instruct: Variant, prompt: Prompt, system: str | None) -> list[int]:
-    if isinstance(prompt, str) and not instruct.has_chat_template:
-        return instruct.encode(prompt)
-    return instruct.encode(as_messages(prompt, system))
-
-
-def _base_text(base_prompt: BasePrompt, prompt: Prompt) -> str:
+def base_text(base_prompt: BasePrompt, prompt: Prompt) -> str:
+    """What the base reads instead of `prompt`: a fixed text, or one made of the user's last text."""
     return base_prompt(_user_text(prompt)) if callable(base_prompt) else base_prompt
 
 
@@ -177,72 +70,6 @@ def _user_text(prompt: Prompt) -> str:
     return prompt[-1]["content"] if is_messages(prompt) else prompt
 
 
-def _score_answer(pair: "Pair", prefix: list[int], base_prefix: list[int], answer: list[int]) -> pd.DataFrame:
-    """Score one answer under both variants, each after its own prefix; see `token_shift` for the columns."""
-    of_base = _answer_logprobs(pair.base, base_prefix, answer)
-    of_instruct = _answer_logprobs(pair.instruct, prefix, answer)
-    rows = []
-    for position, (token_id, base, instruct) in enumerate(zip(answer, of_base, of_instruct, strict=True)):
-        rank = _rank(base, token_id) if token_id < len(base) else None
-        rows.append(
-            {
-                "position": position,
-                "token": pair.instruct.token_text(token_id),
-                "token_id": token_id,
-                "rank_base": rank,
-                "prob_base": float(base[token_id].exp()) if rank else 0.0,
-                "prob_instruct": float(instruct[token_id].exp()),
-                "kl": _kl(instruct, base),
-                "category": _category(rank),
-            }
-        )
-    return pd.DataFrame(rows).astype({"rank_base": "Int64"})
-
-
-def _answer_logprobs(variant: Variant, prefix: list[int], answer: list[int]):
-    """Yield log-probabilities `(vocab,)` on the CPU, one a position of the answer."""
-    first = len(prefix) - 1  # the prefix's last position predicts the answer's first token
-    for start, logits in variant.iter_logits([*prefix, *answer[:-1]]):
-        yield from logits[max(0, first - start) :].log_softmax(-1).cpu()
-
-
-def _kl(p: torch.Tensor, q: torch.Tensor) -> float:
-    """KL(p‖q) in nats from log-probabilities; where one vocabulary is longer, over the tokens both have."""
-    shared = min(len(p), len(q))
-    p, q = (row[:shared].log_softmax(-1) if len(row) > shared else row for row in (p, q))
-    return max(0.0, float((p.exp() * (p - q)).sum()))
-
-
-def _rank(scores: torch.Tensor, token_id: int) -> int:
+def rank_of(scores: torch.Tensor, token_id: int) -> int:
+    """The token's place from 1 on in `scores` `(vocab,)`; tokens with the same score share the better rank."""
     return int((scores > scores[token_id]).sum()) + 1
-
-
-def _category(rank: int | None) -> str:
-    if rank == 1:
-        return "unshifted"
-    return "marginal" if rank is not None and rank <= 3 else "shifted"
-
-
-def _shares(shifts: pd.DataFrame) -> pd.DataFrame:
-    n = len(shifts)
-    rows = []
-    for category in CATEGORIES:
-        count = int((shifts["category"] == category).sum())
-        low, high = wilson(count, n)
-        share = count / n if n else float("nan")
-        rows.append({"category": category, "count": count, "n": n, "share": share, "low": low, "high": high})
-    return pd.DataFrame(rows)
-
-
-def _shape(parameters: dict, name: str) -> tuple | None:
-    return tuple(parameters[name].shape) if name in parameters else None
-
-
-def _kind(name: str) -> str:
-    if "norm" in name or re.search(r"\bln_", name):
-        return "norm"
-    if "embed" in name or re.search(r"\bw[tp]e\b", name):
-        return "embedding"
-    if "attn" in name or "attention" in name:
-        return "attention"
-    return "head" if "lm_head" in name else "mlp"

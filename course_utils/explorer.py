@@ -19,7 +19,8 @@ import ipywidgets as widgets
 import pandas as pd
 
 from .generation import processed_probs
-from .plots import describe, plot_next_token, png_base64, png_metadata, short_number, variant_style
+from .plots.house import describe, png_base64, png_metadata, short_number, variant_style
+from .plots.next_token import draw_next_token
 from .tokens import is_special, token_text, visible_token
 
 if TYPE_CHECKING:
@@ -255,9 +256,8 @@ class Explorer:
         try:
             token_ids = self.token_ids
             self.table = self._distribution(token_ids)
-        except (
-            Exception
-        ) as error:  # for instance an empty prompt: said in the explorer, and the next edit mends it
+        except Exception as error:
+            # For instance an empty prompt: it is said in the explorer, and the next edit mends it.
             self.table = self.table.iloc[:0]
             self._show_error(error)
         else:
@@ -375,7 +375,7 @@ class Explorer:
         data = {"text/plain": repr(self)}
         metadata: dict = {}
         if len(self.table):
-            picture = plot_next_token(self.table, self._boxed(self.state))
+            picture = draw_next_token(self.table, self._boxed(self.state))
             data = {"text/plain": describe(picture), "image/png": png_base64(picture)}
             metadata = {"image/png": png_metadata(picture)}
         view = {"version_major": 2, "version_minor": 0, "model_id": self.ui.model_id}

@@ -13,9 +13,11 @@ from functools import lru_cache
 
 import torch
 
+SMALLEST_TEMPERATURE = 1e-30  # below, float32 cannot divide by it, and greedy is what it means
+
 
 @dataclass
-class Row:
+class Draft:
     """One prompt on its way through the loop; the loop fills the last three fields."""
 
     prompt_ids: list[int]
@@ -33,21 +35,25 @@ def processed_probs(
     The order is the library's: divide by `temperature`, keep the `top_k` best (0 = all), then keep the
     smallest set whose probability reaches `top_p` (nucleus sampling, Holtzman et al. 2019, arXiv 1904.09751).
     Temperature 0 is the limit: all mass on the best token. Raises ValueError for settings outside their
-    range.
+    range, and NotFiniteError for logits that are no numbers.
     """
     check_sampling(temperature, top_k, top_p)
     logits = logits.float()
-    if temperature == 0:
+    require_numbers(logits)
+    if temperature < SMALLEST_TEMPERATURE:
         return torch.nn.functional.one_hot(logits.argmax(-1), logits.shape[-1]).float()
-    scaled = logits / temperature
+    # Softmax does not change when all logits move by the same amount. With the best one at 0, a small temperature sends
+    # the others to -inf, which is right, instead of the best one to +inf, which would give NaN.
+    scaled = (logits - logits.amax(-1, keepdim=True)) / temperature  # (…, vocab), at most 0
     if 0 < top_k < logits.shape[-1]:
         kth_best = scaled.topk(top_k).values[..., -1:]
         scaled = scaled.masked_fill(scaled < kth_best, float("-inf"))
-    probs = scaled.softmax(-1)
+    probs = scaled.softmax(-1)  # (…, vocab), sums to 1; 0 where top_k masked
     if top_p < 1:
         ordered, order = probs.sort(descending=True, stable=True)
         before = ordered.cumsum(-1) - ordered  # mass of the better tokens; 0 for the best, which always stays
         ordered = ordered.masked_fill(before >= top_p, 0.0)
+        # Back from the order of probability to the order of the vocabulary.
         probs = torch.zeros_like(probs).scatter(-1, order, ordered)
         probs = probs / probs.sum(-1, keepdim=True)
     return probs
@@ -55,17 +61,36 @@ def processed_probs(
 
 def check_sampling(temperature: float, top_k: int, top_p: float) -> None:
     """Raise ValueError when a sampling setting is outside its range."""
-    if not temperature >= 0:
-        raise ValueError(f"temperature must be 0 (greedy) or more, got {temperature}.")
+    if not 0 <= temperature < float("inf"):
+        raise ValueError(f"temperature must be 0 (greedy) or more, and finite, got {temperature}.")
     if not 0 < top_p <= 1:
         raise ValueError(f"top_p must be above 0 and at most 1 (1 keeps every token), got {top_p}.")
-    if top_k < 0:
-        raise ValueError(f"top_k must be 0 (keeps every token) or more, got {top_k}.")
+    if not (top_k >= 0 and top_k == int(top_k)):
+        raise ValueError(f"top_k must be 0 (keeps every token) or a whole number above, got {top_k}.")
+
+
+class NotFiniteError(FloatingPointError, ValueError):
+    """The model's logits are NaN or infinite, so there are no probabilities to speak of."""
+
+
+def require_numbers(logits: torch.Tensor) -> None:
+    """Raise NotFiniteError unless each row of logits `(…, vocab)` has a best token with a finite logit.
+
+    Single logits may be -inf (a token that is ruled out); NaN anywhere, +inf, or nothing but -inf is refused.
+    """
+    best = logits.amax(-1)  # NaN wins against every number, so the best tells of all
+    if not bool(best.isfinite().all()):
+        bad = best[~best.isfinite()].flatten()[0].item()
+        raise NotFiniteError(
+            f"The model's logits are no numbers (the best of them is {bad}). Its weights may be broken, by a "
+            f"training with "
+            "too high a learning rate, say, or its float16 overflows: load it again, with dtype=torch.float32."
+        )
 
 
 def generate_rows(
     model,
-    rows: list[Row],
+    rows: list[Draft],
     *,
     max_new_tokens: int,
     eos_token_ids: list[int],
@@ -73,7 +98,7 @@ def generate_rows(
     temperature: float = 0.0,
     top_k: int = 0,
     top_p: float = 1.0,
-    hit_stop_string: Callable[[Row], bool] | None = None,
+    hit_stop_string: Callable[[Draft], bool] | None = None,
 ) -> Iterator[None]:
     """Extend every row in place, one token a row and step, and yield after each step.
 
@@ -106,8 +131,9 @@ def generate_rows(
             active = [active[i] for i in running]
 
 
-def _choose(logits, rows: list[Row], temperature: float, top_k: int, top_p: float):
-    """Pick one token a row; return ids and their log-probabilities at temperature 1, both `(rows,)`."""
+def _choose(logits, rows: list[Draft], temperature: float, top_k: int, top_p: float):
+    """Pick one token for each row; return ids and their log-probabilities at temperature 1, both `(rows,)`."""
+    require_numbers(logits)
     if temperature == 0:
         chosen = logits.argmax(-1)
     else:
@@ -117,10 +143,12 @@ def _choose(logits, rows: list[Row], temperature: float, top_k: int, top_p: floa
         draws = [row.rng.random() if row.stop_reason is None else 0.0 for row in rows]
         cumulative = probs.double().cumsum(-1)
         total = cumulative[:, -1:].contiguous()
+        # A draw u in [0, 1) picks the first token whose cumulative probability exceeds u: inverse sampling.
         target = torch.tensor(draws, dtype=torch.float64, device=probs.device)[:, None] * total
         chosen = torch.searchsorted(cumulative, target, right=True)
         last_possible = torch.searchsorted(cumulative, total)  # guards against rounding at the upper end
         chosen = torch.minimum(chosen, last_possible)[:, 0].to(logits.device)
+    # log softmax of the chosen token alone: its logit less the log of the sum of all exponentials.
     logprobs = logits.gather(-1, chosen[:, None])[:, 0] - logits.logsumexp(-1)
     return chosen, logprobs
 
@@ -132,6 +160,7 @@ class _Batch:
         self.model = model
         lengths = torch.tensor([len(ids) for ids in prompts])
         self.width = int(lengths.max())
+        # On the left, so that every row's newest token stands in the last column.
         padded = [[pad_token_id] * (self.width - len(ids)) + list(ids) for ids in prompts]
         self.new_ids = torch.tensor(padded, device=model.device)
         self.cache = None
@@ -140,6 +169,7 @@ class _Batch:
             padding = self.width - lengths
             columns = torch.arange(self.width + max_new_tokens)
             self.mask = (columns >= padding[:, None]).long().to(model.device)
+            # Each row counts its positions from its own first token, as it would alone.
             self.positions = (columns - padding[:, None]).clamp(min=0).to(model.device)
 
     @torch.inference_mode()
@@ -156,7 +186,7 @@ class _Batch:
         return output.logits[:, -1].float()
 
     def append(self, token_ids: torch.Tensor) -> None:
-        self.new_ids = token_ids[:, None]
+        self.new_ids = token_ids[:, None]  # (rows, 1): the cache knows all that came before
         self.width += 1
 
     @torch.inference_mode()

@@ -12,13 +12,13 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Any, NamedTuple
+from numbers import Integral
+from typing import Any
 
-from .tokens import is_special, token_text, visible_token
+from .roles import rendered, role_spans, roles_at, template_errors_explained, token_offsets
+from .tokens import IGNORED, is_special, token_text, visible_token
 
 __all__ = ["RibbonToken", "TokenRibbon", "role_spans", "show_tokens", "token_text", "visible_token"]
-
-IGNORED = -100  # the label that PyTorch's cross_entropy leaves out of the loss
 
 
 @dataclass(frozen=True)
@@ -140,148 +140,33 @@ def _ids_and_turns(
         ids = content.tolist() if hasattr(content, "tolist") else list(content)
         if len(ids) == 1 and isinstance(ids[0], (list, tuple)):
             ids = list(ids[0])
-        if not all(isinstance(i, int) and not isinstance(i, bool) for i in ids):
+        if not all(isinstance(i, Integral) and not isinstance(i, bool) for i in ids):
             raise TypeError(
                 "show_tokens takes a text, a list of messages ({'role': …, 'content': …}) or token ids of "
                 f"one text; this {type(content).__name__} is none of them."
             )
-        return ids, None
+        if IGNORED in ids or min(ids, default=0) < 0:
+            raise ValueError(
+                f"Token ids are 0 or more, and these hold {min(ids)}. If they are a batch's labels ({IGNORED} "
+                f"where nothing is "
+                "learned), show its input_ids and hand these over as labels=."
+            )
+        return [int(i) for i in ids], None
     if not getattr(tokenizer, "chat_template", None) and "chat_template" not in settings:
         raise ValueError(
             "This tokenizer has no chat template, so it cannot render messages. Pass the instruct's "
             "tokenizer, or the template's text as chat_template=…."
         )
+    template = settings.get("chat_template")
     settings = {**settings, "add_generation_prompt": add_generation_prompt}
-    text = _rendered(tokenizer, content, settings)
-    ids = list(
-        tokenizer.apply_chat_template(content, tokenize=True, return_dict=True, **settings)["input_ids"]
-    )
-    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=bool(tokenizer.is_fast))
-    if not tokenizer.is_fast or list(encoded["input_ids"]) != ids:
-        return ids, None
-    spans = role_spans(tokenizer, content, **settings)
-    return ids, [_role_at(spans, start, end) for start, end in encoded["offset_mapping"]]
-
-
-# --- which turn a token belongs to --------------------------------------------------------------------------
-
-
-class RoleSpan(NamedTuple):
-    """Characters `start` to `end` (exclusive) of the rendered text belong to a turn of `role`."""
-
-    role: str
-    start: int
-    end: int
-
-
-def role_spans(
-    tokenizer: Any, messages: Sequence[Mapping[str, Any]], **template_settings: Any
-) -> list[RoleSpan]:
-    """Where each message stands in the text that the chat template renders.
-
-    The template is asked, not read, so that this works for any family: a message's content is found by
-    rendering the conversation twice more with two other contents in its place and seeing what differs; the
-    markers around it by rendering only the messages before it. What a template adds by itself (a BOS, a
-    default system turn) is called "template", an open turn at the end "generation prompt".
-    """
-    messages = [dict(message) for message in messages]
-    text = _rendered(tokenizer, messages, template_settings)
-    closed = {**template_settings, "add_generation_prompt": False, "continue_final_message": False}
-    whole = _rendered(tokenizer, messages, closed)
-    contents = [_content_span(tokenizer, messages, i, template_settings, text) for i in range(len(messages))]
-    ends = []
-    for i in range(len(messages)):
-        floor = contents[i][1] if contents[i] else 0
-        ceiling = next((c[0] for c in contents[i + 1 :] if c), len(text))
-        prefix = _try_rendered(tokenizer, messages[: i + 1], closed)
-        end = _common_prefix(prefix, text) if prefix is not None else floor
-        if i == len(messages) - 1:
-            end = _common_prefix(whole, text)
-        ends.append(min(max(end, floor), ceiling))
-    spans, position = [], _first_turn(tokenizer, messages, contents, ends, closed, text)
-    if position:
-        spans.append(RoleSpan("template", 0, position))
-    for message, end in zip(messages, ends, strict=True):
-        end = max(end, position)
-        spans.append(RoleSpan(str(message.get("role", "?")), position, end))
-        position = end
-    if position < len(text):
-        spans.append(RoleSpan("generation prompt", position, len(text)))
-    return [span for span in spans if span.end > span.start]
-
-
-def _rendered(tokenizer: Any, messages: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> str:
-    return tokenizer.apply_chat_template(list(messages), tokenize=False, **settings)
-
-
-def _try_rendered(
-    tokenizer: Any, messages: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]
-) -> str | None:
-    """The rendered text, or None where the template refuses these messages (many refuse some prefixes)."""
-    try:
-        return _rendered(tokenizer, messages, settings) if messages else None
-    except Exception:  # a template may raise whatever Jinja or its author chose
-        return None
-
-
-def _common_prefix(one: str, other: str) -> int:
-    for i, (a, b) in enumerate(zip(one, other, strict=False)):
-        if a != b:
-            return i
-    return min(len(one), len(other))
-
-
-def _content_span(
-    tokenizer: Any, messages: list[dict], number: int, settings: Mapping[str, Any], text: str
-) -> tuple[int, int] | None:
-    """Start and end of one message's content in `text`, or None when the template changes it."""
-    if not isinstance(messages[number].get("content"), str):
-        return None
-    renderings = []
-    for mark in ("\u2042", "\u2051"):  # two different characters that nobody writes
-        changed = [*messages]
-        changed[number] = {**messages[number], "content": mark}
-        renderings.append(_try_rendered(tokenizer, changed, settings))
-    if None in renderings:
-        return None
-    start = _common_prefix(*renderings)
-    after = len(renderings[0]) - start - 1  # characters behind the content
-    return (start, len(text) - after) if 0 <= start <= len(text) - after else None
-
-
-def _first_turn(
-    tokenizer: Any,
-    messages: list[dict],
-    contents: list,
-    ends: list[int],
-    settings: Mapping[str, Any],
-    text: str,
-) -> int:
-    """Where the first message's turn begins: its header, seen once more behind a whole exchange, tells.
-
-    Without that (a system message, a template that refuses the longer conversation) the turn takes what
-    follows the BOS.
-    """
-    bos = getattr(tokenizer, "bos_token", None) or ""
-    # Some tokenizers name the mark that opens every turn as their BOS; then it belongs to the first turn too.
-    behind_bos = len(bos) if bos and text.startswith(bos) and text.count(bos) == 1 else 0
-    if not contents or contents[0] is None or messages[0].get("role") == "system":
-        return behind_bos
-    first = {**messages[0], "content": "\u2042"}
-    reply = {"role": "assistant", "content": "\u2051"}
-    exchange = _try_rendered(tokenizer, [first, reply], settings)
-    longer = _try_rendered(tokenizer, [first, reply, first], settings)
-    if exchange is None or longer is None or not longer.startswith(exchange):
-        return behind_bos
-    header = longer[len(exchange) : longer.rindex("\u2042")]
-    start = contents[0][0] - len(header)
-    return start if start >= behind_bos and text[start : contents[0][0]] == header else behind_bos
-
-
-def _role_at(spans: Sequence[RoleSpan], start: int, end: int) -> str | None:
-    """The role whose span holds most of the characters `start` to `end`."""
-    best = max(spans, key=lambda span: min(end, span.end) - max(start, span.start), default=None)
-    return best.role if best is not None and min(end, best.end) - max(start, best.start) > 0 else None
+    if template is not None:  # one of templates.FAMILIES does as well as its text
+        settings["chat_template"] = getattr(template, "template", template)
+    text = rendered(tokenizer, content, settings)
+    with template_errors_explained(content):
+        encoded = tokenizer.apply_chat_template(content, tokenize=True, return_dict=True, **settings)
+    ids = list(encoded["input_ids"])
+    offsets = token_offsets(tokenizer, text, ids)
+    return ids, offsets and roles_at(role_spans(tokenizer, content, **settings), offsets)
 
 
 # --- the ribbon ---------------------------------------------------------------------------------------------

@@ -6,20 +6,23 @@ import re
 import unicodedata
 from typing import Any
 
+IGNORED = -100  # the label that PyTorch's cross_entropy leaves out of the loss
+
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 _VISIBLE = {" ": "␣", "\n": "↵", "\t": "⇥", "\r": "␍", "\u00a0": "⍽"}
 
 
 def token_text(tokenizer: Any, token_id: int) -> str:
     """One token's text, its leading space kept; bytes that are only part of a character as `<0xE2>`."""
-    try:  # len(tokenizer) is no cheap question: some releases count the whole vocabulary each time
+    try:  # len(tokenizer) is not cheap: some releases count the whole vocabulary each time
         piece = tokenizer.convert_ids_to_tokens(int(token_id))
-    except (IndexError, KeyError):
+    except (IndexError, KeyError, OverflowError):
         piece = None
     if piece is None:
         return f"<unused {token_id}>"  # the model's vocabulary may be padded beyond the tokenizer's tokens
     text = tokenizer.decode([int(token_id)], clean_up_tokenization_spaces=False)
     if "\N{REPLACEMENT CHARACTER}" in text:
+        # Half a character, such as the first byte of an é: decoding loses which byte it was, the piece does not.
         codes = [_BYTE_OF.get(character) for character in piece]
         return text if None in codes else "".join(f"<0x{code:02X}>" for code in codes)
     if piece.startswith("\N{LOWER ONE EIGHTH BLOCK}") and not text.startswith(" "):

@@ -9,16 +9,17 @@ import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
+from numbers import Integral
 
 import numpy as np
 import pandas as pd
 import torch
-from jinja2 import TemplateError
 
-from .generation import Row, accepts, check_sampling, generate_rows, processed_probs
+from .generation import Draft, accepts, check_sampling, generate_rows, processed_probs, require_numbers
 from .memory import give_back
-from .tokens import token_text
+from .roles import template_errors_explained
+from .tokens import IGNORED, token_text
 
 Messages = Sequence[Mapping[str, str]]
 Prompt = str | Messages | Sequence[int] | torch.Tensor
@@ -105,6 +106,7 @@ class Variant:
     def eos_token_ids(self) -> list[int]:
         """Ids that end generation: the generation config's, as in `generate`; the tokenizer's where it names
         none."""
+        # One id or several (Llama 3 has two): `generate` stops at any of them.
         ids = self.model.generation_config.eos_token_id
         if ids is None:
             ids = self.tokenizer.eos_token_id
@@ -135,6 +137,8 @@ class Variant:
         generation prompt is asked for; TypeError for anything that is not a prompt.
         """
         if isinstance(prompt, str):
+            _require_encodable(prompt)
+            # With whatever the tokenizer adds by itself, such as a BOS.
             ids = self.tokenizer(prompt)["input_ids"]
         elif is_messages(prompt):
             ids = self._encode_messages(prompt, chat_template, add_generation_prompt, template_options)
@@ -145,7 +149,23 @@ class Variant:
                 f"The prompt holds no token, and {self.name} cannot predict from nothing: this tokenizer adds no BOS. "
                 "Give at least one character or token id."
             )
+        self._check_ids(ids)
         return ids
+
+    def _check_ids(self, ids: list[int]) -> None:
+        vocabulary = self.model.get_input_embeddings().weight.shape[0]
+        outside = next((i for i in ids if not 0 <= i < vocabulary), None)
+        if outside is not None:
+            hint = (
+                "-100 marks what labels leave out; give input_ids"
+                if outside == IGNORED
+                else "the ids are another's"
+            )
+            raise ValueError(
+                f"The prompt holds token id {outside}, but {self.name} has the ids 0 to {vocabulary - 1}: "
+                f"{hint}, or the "
+                "tokenizer belongs to another model."
+            )
 
     def _encode_messages(self, messages, chat_template, add_generation_prompt, template_options) -> list[int]:
         if not self.has_chat_template and chat_template is None:
@@ -162,23 +182,16 @@ class Variant:
         options = dict(template_options or {})
         if chat_template is not None and self.tokenizer.bos_token is None:
             options.setdefault("bos_token", "")  # another family's template may add to it
-        try:
+        messages = [dict(message) for message in messages]
+        with template_errors_explained(messages):
             encoded = self.tokenizer.apply_chat_template(
-                [dict(message) for message in messages],
+                messages,
                 chat_template=chat_template,
                 add_generation_prompt=add_generation_prompt,
                 tokenize=True,
                 return_dict=True,
                 **options,
             )
-        except TemplateError as error:
-            if type(error) is not TemplateError:  # broken; a template's own refusal is a plain TemplateError
-                raise ValueError(f"The chat template cannot be rendered: {error}") from error
-            roles = ", ".join(str(message["role"]) for message in messages)
-            raise ValueError(
-                f"The chat template refuses these messages (roles: {roles}): {error}. If it knows no system role, "
-                "put that text in front of the first user's message; most templates want user and assistant in turns."
-            ) from error
         return list(encoded["input_ids"])
 
     def token_text(self, token_id: int) -> str:
@@ -202,8 +215,9 @@ class Variant:
 
     @torch.inference_mode()
     def _last_logits(self, ids: list[int]) -> torch.Tensor:
+        # Only the last place is asked for; the others' logits would be (length, vocab) numbers for nothing.
         options = {"logits_to_keep": 1} if accepts(self.model, "logits_to_keep") else {}
-        input_ids = torch.tensor([ids], device=self.device)
+        input_ids = torch.tensor([ids], device=self.device)  # (1, length)
         return self.model(input_ids=input_ids, use_cache=False, **options).logits[0, -1].float()
 
     def next_token_probs(
@@ -221,8 +235,9 @@ class Variant:
         ids = self.encode(prompt)
         self._check_length(len(ids))
         logits = self._last_logits(ids)
-        probs = processed_probs(logits, temperature, top_k, top_p)
+        probs = processed_probs(logits, temperature, top_k, top_p)  # (vocab,)
         best = probs.topk(min(k or probs.shape[-1], probs.shape[-1]))
+        # What top_k or top_p ruled out has probability 0 and is not listed.
         kept = int((best.values > 0).sum())
         token_ids = best.indices[:kept].tolist()
         return pd.DataFrame(
@@ -244,13 +259,18 @@ class Variant:
         generation prompt.
         """
         ids = self.encode(text, add_generation_prompt=False)
+        # The first token has no score: nothing stands before it that could predict it.
         scores = {"logprob": [float("nan")], "rank": [None], "entropy": [float("nan")]}
         for start, logits in self.iter_logits(ids[:-1]):
+            # Position t predicts token t + 1, so the targets are the ids one place to the left.
             target = torch.tensor(ids[start + 1 : start + 1 + len(logits)], device=logits.device)[:, None]
-            logprobs = logits.log_softmax(-1)
-            of_target = logprobs.gather(-1, target)
+            require_numbers(logits)
+            logprobs = logits.log_softmax(-1)  # (chunk, vocab)
+            of_target = logprobs.gather(-1, target)  # (chunk, 1)
             scores["logprob"] += of_target[:, 0].tolist()
+            # Rank 1: no token was more probable than the one that came.
             scores["rank"] += ((logprobs > of_target).sum(-1) + 1).tolist()
+            # entr(p) is -p log p, and 0 at p = 0, where the logarithm would be infinite.
             scores["entropy"] += torch.special.entr(logprobs.exp()).sum(-1).tolist()
         table = pd.DataFrame(
             {
@@ -274,6 +294,7 @@ class Variant:
         ids = list(ids)
         self._check_length(len(ids))
         vocab = self.model.get_output_embeddings().weight.shape[0]
+        # A vocabulary of 150,000 takes 0.6 MB per position in float32; so only so many positions at a time.
         size = max(1, _CHUNK_ELEMENTS // vocab)
         cache = None
         for start in range(0, len(ids), size):
@@ -344,8 +365,8 @@ class Variant:
         row = job.rows[0]
         shown = ""
         for _ in self._steps(job):
-            text = job.text(row)
-            safe = text if row.stop_reason else _certain(text, job.stops)
+            # What is printed cannot be taken back, so only what is certain is handed out.
+            safe = job.text(row) if row.stop_reason else job.certain_text(row)
             if len(safe) > len(shown) and safe.startswith(shown):
                 yield safe[len(shown) :]
                 shown = safe
@@ -391,6 +412,7 @@ class Variant:
                 for _ in self._steps(job, [job.rows[i] for i in batch]):
                     pass
                 bar.update(len(batch))
+        # The allocator keeps freed memory; a notebook that runs for hours would only ever grow.
         if self.device.type == "cpu":
             give_back()
         return [
@@ -400,10 +422,13 @@ class Variant:
 
     def _batches(self, lengths: Sequence[int], batch_size: int) -> list[list[int]]:
         """The numbers of prompts of these lengths in batches, shortest first."""
+        # A GPU has the memory and gains from large batches; a CPU has neither.
         most = _CPU_BATCH_TOKENS if self.device.type == "cpu" else math.inf
         found: list[list[int]] = []
+        # Shortest first: neighbours need little padding.
         for number in sorted(range(len(lengths)), key=lambda i: lengths[i]):
             size = len(found[-1]) if found else batch_size
+            # The newest is the longest, and all are padded to it.
             if size == batch_size or (size + 1) * lengths[number] > most:
                 found.append([])
             found[-1].append(number)
@@ -455,18 +480,18 @@ class Variant:
     def _job(
         self, prompts, numbers, max_new_tokens, temperature, top_p, top_k, stop, seed, skip_special
     ) -> "_Job":
-        if max_new_tokens < 1:
-            raise ValueError(f"max_new_tokens must be 1 or more, got {max_new_tokens}.")
+        if not isinstance(max_new_tokens, Integral) or max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens must be a whole number, 1 or more, got {max_new_tokens!r}.")
         check_sampling(temperature, top_k, top_p)
         if temperature > 0 and seed is None:
-            seed = int(
-                torch.randint(2**31, ())
-            )  # so that torch.manual_seed still makes a notebook repeatable
+            # Drawn from torch, so that torch.manual_seed still makes a notebook repeatable.
+            seed = int(torch.randint(2**31, ()))
         rows = []
         for number, prompt in zip(numbers, prompts, strict=True):
             ids = self.encode(prompt)
             self._check_length(len(ids), max_new_tokens, number if len(prompts) > 1 else None)
-            rows.append(Row(ids, random.Random(seed + number) if temperature > 0 else None))
+            # A seed per prompt and not one for the batch: the same prompt gives the same text in any company.
+            rows.append(Draft(ids, random.Random(seed + number) if temperature > 0 else None))
         sampling = {
             "temperature": temperature,
             "top_k": top_k,
@@ -477,11 +502,12 @@ class Variant:
             rows,
             _stop_strings(stop),
             sampling,
-            partial(self._decode, skip_special_tokens=skip_special),
+            self._decode,
+            skip_special,
             frozenset(self.eos_token_ids),
         )
 
-    def _steps(self, job: "_Job", rows: list[Row] | None = None) -> Iterator[None]:
+    def _steps(self, job: "_Job", rows: list[Draft] | None = None) -> Iterator[None]:
         return generate_rows(
             self.model,
             job.rows if rows is None else rows,
@@ -511,26 +537,52 @@ class Variant:
 class _Job:
     """The rows of one call and how their ids become text."""
 
-    rows: list[Row]
+    rows: list[Draft]
     stops: tuple[str, ...]
     sampling: dict
-    decode: Callable[[list[int]], str]
+    decode: Callable[[list[int], bool], str]  # ids, and whether special tokens are left out
+    skip_special: bool
     eos: frozenset[int]
 
-    def _full_text(self, row: Row) -> str:
+    def _ids(self, row: Draft) -> list[int]:
         ids = row.token_ids
         # The end-of-turn token is no text, even where special tokens are to be shown.
-        return self.decode(ids[:-1] if ids and ids[-1] in self.eos else ids)
+        return ids[:-1] if ids and ids[-1] in self.eos else ids
 
-    def hit_stop_string(self, row: Row) -> bool:
+    def _full_text(self, row: Draft) -> str:
+        return self.decode(self._ids(row), False)
+
+    def hit_stop_string(self, row: Draft) -> bool:
+        # Special tokens count here although they are not shown: "<|im_end|>" is a stop string people ask for.
         text = self._full_text(row)
         return any(stop in text for stop in self.stops)
 
-    def text(self, row: Row) -> str:
-        text = self._full_text(row)
-        return text[: min([len(text), *(text.find(stop) for stop in self.stops if stop in text)])]
+    def text(self, row: Draft) -> str:
+        """The completion's text up to the first stop string."""
+        full = self._full_text(row)
+        return self._shown(
+            row, full, min([len(full), *(full.find(stop) for stop in self.stops if stop in full)])
+        )
 
-    def completion(self, row: Row, prompt: str) -> Completion:
+    def certain_text(self, row: Draft) -> str:
+        """The part of an unfinished text that later tokens cannot change."""
+        full = self._full_text(row)
+        return self._shown(row, full, len(_certain(full, self.stops)))
+
+    def _shown(self, row: Draft, full: str, end: int) -> str:
+        """The first `end` characters of the full text, without special tokens where these are not to be shown."""
+        ids = self._ids(row)
+        if not self.skip_special or self.decode(ids, True) == full:
+            return full[:end]
+        count, before = len(ids), full
+        while (
+            len(before) > end
+        ):  # back to the last token that ends before the cut; what is left of the next is text
+            count -= 1
+            before = self.decode(ids[:count], False)
+        return self.decode(ids[:count], True) + full[len(before) : end]
+
+    def completion(self, row: Draft, prompt: str) -> Completion:
         return Completion(self.text(row), row.token_ids, row.logprobs, row.stop_reason, prompt)
 
 
@@ -549,6 +601,7 @@ def qa_prompt(
     """
     blocks = [system_prompt] if system_prompt else []
     blocks += [f"Question: {asked}\nAnswer: {answer}" for asked, answer in examples]
+    # No space behind the colon: the model's tokens begin with their space (" Paris").
     blocks.append(f"Question: {question}\nAnswer:")
     return "\n\n".join(blocks)
 
@@ -569,6 +622,7 @@ def query_base_as_instruct(
     surrounding whitespace. Further settings are those of `Variant.complete`.
     """
     prompt = qa_prompt(question, system_prompt, examples)
+    # A base model has no end of turn; it would go on to ask itself the next question.
     answer = base.complete(prompt, max_new_tokens, stop=stop, **settings)
     return Completion(
         answer.text.strip(), answer.token_ids, answer.logprobs, answer.stop_reason, answer.prompt
@@ -606,10 +660,22 @@ def is_messages(prompt) -> bool:
     return True
 
 
+def _require_encodable(text: str) -> None:
+    """Raise ValueError for a lone surrogate (half a character), which no tokenizer takes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"The prompt holds half a character at place {error.start} ({text[error.start]!r}), as left by "
+            f"bytes that were "
+            "not UTF-8. Read the text again with its right encoding."
+        ) from None
+
+
 def _as_ids(prompt) -> list[int]:
     ids = prompt.tolist() if hasattr(prompt, "tolist") else prompt
-    if isinstance(ids, (list, tuple)) and all(isinstance(i, int) for i in ids):
-        return list(ids)
+    if isinstance(ids, (list, tuple)) and all(isinstance(i, Integral) for i in ids):
+        return [int(i) for i in ids]
     raise TypeError(
         "A prompt is a str, a list of messages with 'role' and 'content', or a flat list (1-D tensor) of token ids, "
         f"got {_shorten(repr(prompt))}."
@@ -628,6 +694,7 @@ def _certain(text: str, stops: Sequence[str]) -> str:
     text = text.rstrip("\N{REPLACEMENT CHARACTER}")  # the first bytes of a character still to be completed
     held = 0
     for stop in stops:
+        # The longest end of the text with which a stop string could begin.
         for size in range(min(len(stop) - 1, len(text)), held, -1):
             if text.endswith(stop[:size]):
                 held = size

@@ -25,9 +25,47 @@ if _NO_NETWORK not in os.environ.get("PYTHONPATH", "").split(os.pathsep):
     sys.path.remove(_NO_NETWORK)
 
 if "PYTEST_XDIST_WORKER" in os.environ:
-    os.environ.setdefault(
-        "OMP_NUM_THREADS", "1"
-    )  # a process a core: more threads would only wait for each other
+    # One process per core: more threads would only wait for each other.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# What a reason for a skip says is missing, and what would run the test.
+WANTED = (
+    ("chromium|no browser", "chromium", "apt-get install chromium"),
+    ("axe-core", "axe-core", "pip install -r requirements-test.txt"),
+    ("playwright", "playwright", "pip install -r requirements-test.txt"),
+    ("trl|TRL|datasets", "TRL and datasets", "pip install -r requirements-test.txt"),
+    ("nbgrader", "nbgrader", "pip install -r requirements-test.txt"),
+    ("jupyterhub|http-proxy|requests|websocket", "a JupyterHub", "see tests/hub-requirements.txt"),
+    ("shared/data", "the reference data", "put the folder shared/data beside the checkout"),
+    ("COURSE_SLOW|takes minutes", "time", "COURSE_SLOW=1"),
+    ("COURSE_COLAB_PYTHON", "Colab's versions", "see tests/colab-requirements.txt"),
+    ("Sphinx", "Sphinx and myst-nb", "python course.py site"),
+    ("bubblewrap", "bubblewrap", "apt-get install bubblewrap"),
+    ("git is not", "git", "apt-get install git"),
+    ("ladder", "the ladder's models", "a complete checkout"),
+    ("Windows|/proc|Linux|shell script|st_blocks", "another system", "run the tests on Linux"),
+    ("pyarrow|matplotlib|IPython", "a package of the lessons", "pip install -r requirements.txt"),
+)
+
+
+def wanted(reason: str) -> tuple[str, str] | None:
+    """(what is missing, what would run the test) for the reason of a skip."""
+    return next((tuple(told) for pattern, *told in WANTED if re.search(pattern, reason)), None)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter) -> None:
+    """The last lines say how many tests were skipped for want of what, and what would run them."""
+    counts: dict[tuple[str, str], int] = {}
+    for report in terminalreporter.stats.get("skipped", []):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        told = wanted(reason) or (reason.removeprefix("Skipped: "), "see the reason")
+        counts[told] = counts.get(told, 0) + 1
+    if counts:
+        terminalreporter.section("skipped for want of")
+        for (what, remedy), count in sorted(counts.items(), key=lambda item: -item[1]):
+            terminalreporter.write_line(f"{count:>5}  {what}: {remedy}")
+
 
 LONGEST = ("test_notebooks", "test_checks", "test_exercises", "test_browser", "test_lessons_browser")
 

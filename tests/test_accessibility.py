@@ -1,5 +1,5 @@
-"""axe-core finds no serious violation: neither on the pages of the web edition, nor in the HTML that the course shows in a
-notebook (token ribbon, explorer, checks, self-check questions), on a light and on a dark page.
+"""axe-core finds no serious violation: neither on the pages of the web edition, nor in the HTML that the course
+shows in a notebook (token ribbon, explorer, checks, self-check questions), on a light and on a dark page.
 
 axe-core comes with the package axe-playwright-python, here or beside Sphinx; COURSE_AXE names another axe.min.js.
 """

@@ -243,7 +243,8 @@ def test_without_remote_and_setting_the_message_says_what_is_missing_and_what_to
 
 def test_the_command_writes_checks_and_refuses(setting, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(badges, "ROOT", tmp_path)
-    (tmp_path / "pyproject.toml").write_text('[project]\nversion = "3.0"\n')
+    (tmp_path / "course_utils").mkdir()
+    (tmp_path / "course_utils" / "__init__.py").write_text('"""Helpers."""\n\n__version__ = "3.0"\n')
     (tmp_path / "README.md").write_text(README)
     (tmp_path / "notebooks").mkdir()
     notebooks.write(executed_notebook(), tmp_path / "notebooks" / "07_a_title.ipynb")
@@ -334,9 +335,9 @@ def test_on_colab_a_copy_without_an_address_says_what_to_do(colab):
 def test_course_py_hands_the_options_on(monkeypatch):
     handed = []
     monkeypatch.setattr(course, "ensure_environment", lambda level: Path("python"))
-    monkeypatch.setattr(course, "hand_over", lambda command, env: handed.append(command) or 0)
+    monkeypatch.setattr(course, "hand_over", lambda command, env, folder: handed.append(command) or 0)
     assert course.main(["badges", "--repo", "ada/x", "--tag=v2", "--check", "README.md"]) == 0
     assert course.main(["badges", "--repo="]) == 0
     (script, *options), (_, empty) = [command[1:] for command in handed]
     assert script == str(badges.ROOT / "tools" / "badges.py") and empty == "--repo="
-    assert options == ["--check", os.path.abspath("README.md"), "--repo=ada/x", "--tag=v2"]
+    assert options == ["--repo", "ada/x", "--tag=v2", "--check", "README.md"]

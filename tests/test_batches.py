@@ -6,8 +6,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tiny import CHATML, shared, tiny_llama, tiny_tokenizer
-from transformers import AutoTokenizer, DataCollatorForLanguageModeling
+from tiny import CHATML, reference_tokenizer, tiny_llama, tiny_tokenizer
+from transformers import DataCollatorForLanguageModeling
 
 from course_utils import templates
 from course_utils.batches import (
@@ -532,9 +532,92 @@ def test_marks_are_found_by_rendering(name, toys):
 
 @pytest.mark.parametrize("which", ["instruct"])
 def test_a_real_chatml_template_has_the_marks_one_expects(which):
-    real = AutoTokenizer.from_pretrained(shared(f"tokenizers/smollm2-135m-{which}"))
+    real = reference_tokenizer(f"smollm2-135m-{which}")
     marks = turn_marks(real)
     assert (marks.user, marks.user_end, marks.assistant, marks.ends) == (
         "<|im_start|>user", "<|im_end|>", "<|im_start|>assistant", ("<|im_end|>",),
     )  # fmt: skip
     assert learned(loss_mask(real, TWO_TURNS, chat_template=MARKED)) == "Four.<|im_end|>Madrid.<|im_end|>"
+
+
+# --- turns that are left out ------------------------------------------------------------------------------------
+
+
+SURE = [
+    {"role": "user", "content": "2+2?"},
+    {"role": "assistant", "content": "Five"},
+    {"role": "user", "content": "Sure?"},
+    {"role": "assistant", "content": "Four"},
+]
+
+
+@pytest.mark.parametrize(
+    "mark", [{"weight": 0}, {"weight": 0.0}, {"train": False}, {"loss": False}, {"loss": "false"}]
+)
+@pytest.mark.parametrize("on", ["assistant", "all"])
+def test_a_turn_that_is_not_to_be_learned_is_left_out(toys, mark, on):
+    for name in ("chatml", "llama-3", "mistral-v7", "gemma-3"):
+        talk = [SURE[0], SURE[1] | mark, *SURE[2:3], SURE[3] | {"weight": 1}]
+        row = loss_mask(toys[name], talk, on=on)
+        assert "Five" not in learned(row) and "Four" in learned(row)
+        plain = loss_mask(toys[name], SURE, on=on)
+        assert row.ids == plain.ids and row.roles == plain.roles
+
+
+@pytest.mark.parametrize(
+    ("turns", "said"),
+    [
+        ([SURE[0], SURE[1] | {"weight": 0.5}], "0.5"),
+        ([SURE[0], SURE[1] | {"weight": "heavy"}], "heavy"),
+        ([SURE[0] | {"train": True}, SURE[1]], "'train' = True"),
+        ([SURE[0], SURE[1] | {"weight": 0}], "left out"),
+    ],
+)
+def test_a_weight_that_no_mask_can_honour_is_refused_by_name(tokenizer, turns, said):
+    with pytest.raises(ValueError, match=said):
+        loss_mask(tokenizer, turns)
+
+
+def test_a_weight_of_a_whole_row_is_refused(tokenizer):
+    with pytest.raises(ValueError, match=r"'weight' = 0\.5"):
+        encode_row(tokenizer, {"text": "Once", "weight": 0.5})
+    assert (
+        encode_row(tokenizer, {"text": "Once", "weight": 1}).ids
+        == encode_row(tokenizer, {"text": "Once"}).ids
+    )
+
+
+def test_a_row_s_tools_reach_the_template(tokenizer):
+    template = "{% if tools %}{{ tools[0]['name'] }}:{% endif %}" + MARKED
+    row = encode_row(tokenizer, {"messages": SURE, "tools": [{"name": "sums"}]}, chat_template=template)
+    assert "".join(row.tokens).startswith("sums:<|im_start|>user")
+
+
+def test_a_text_beside_messages_is_a_turn(tokenizer):
+    messages = encode_row(tokenizer, {"prompt": SURE[:1], "completion": SURE[1:2]})
+    assert encode_row(tokenizer, {"prompt": "2+2?", "completion": SURE[1:2]}) == messages
+    assert encode_row(tokenizer, {"prompt": SURE[:1], "completion": "Five"}) == messages
+
+
+THINKS = """{%- for m in messages -%}{{- '<|im_start|>' + m.role + '\\n' -}}
+{%- if m.role == 'assistant' and loop.last -%}{{- '<think>\\n' + (m.reasoning_content or '') + '\\n</think>\\n\\n' -}}{%- endif -%}
+{{- m.content + '<|im_end|>\\n' -}}{%- endfor -%}
+{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n<think>\\n' -}}{%- endif -%}"""
+
+
+def test_a_template_that_drops_earlier_thinking_keeps_each_end_with_its_turn(tokenizer):
+    row = loss_mask(tokenizer, SURE, on="completion", chat_template=THINKS)
+    assert [role for token, role in zip(row.tokens, row.roles) if token == "<|im_end|>"] == [
+        "user",
+        "assistant",
+    ] * 2
+    assert turn_marks(tokenizer, THINKS).assistant == "<|im_start|>assistant"
+
+
+def test_a_special_token_ends_a_turn_for_a_tokenizer_that_has_no_template(tokenizer):
+    base = tiny_tokenizer()
+    row = loss_mask(base, SURE, chat_template=MARKED)
+    assert bugs([row], base) == []
+    assert bugs([row], base, eos_token_ids=[0]) == ["generation does not stop there"]
+    cut = {"input_ids": row.ids[:-2], "labels": row.labels[:-2]}
+    assert "no end of turn" in bugs([cut], base)

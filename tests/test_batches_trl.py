@@ -15,6 +15,7 @@ from trl.chat_template_utils import qwen2_5_training_chat_template
 
 from course_utils import templates
 from course_utils.batches import IGNORED, audit_batch, collate, encode_row, pack, truncate
+from course_utils.train.rows import encode
 
 MARKED = templates.FAMILIES["chatml"].template
 SYSTEM = {"role": "system", "content": "You are a helpful assistant."}
@@ -117,6 +118,18 @@ def test_prompt_and_completion_as_texts(tokenizer, trl):
 def test_raw_text(tokenizer, trl):
     rows = [{"text": row["prompt"] + row["completion"]} for row in TEXTS]
     assert_the_same([encode_row(tokenizer, row) for row in rows], trl(rows))
+
+
+@pytest.mark.parametrize("kind", ["messages", "parted", "texts", "raw"])
+def test_what_sft_trains_on_is_what_trl_trains_on(tokenizer, trl, kind):
+    """`train.sft` reads rows through `rows.encode`: the same ids and labels as TRL's, for each kind of row."""
+    rows = {
+        "messages": [{"messages": talk} for talk in TALKS],
+        "parted": PARTED,
+        "texts": TEXTS,
+        "raw": [{"text": row["prompt"] + row["completion"]} for row in TEXTS],
+    }[kind]
+    assert_the_same(encode(tokenizer, rows), trl(rows, assistant_only_loss=kind == "messages"))
 
 
 def test_trls_own_training_template_also_learns_the_line_breaks_around_an_answer(tokenizer, trl):

@@ -35,9 +35,8 @@ QUIET = [
     "--disable-sync",
 ]
 PATIENCE = 120  # seconds; a bound against hanging for ever, not a measurement
-ENDING = re.compile(
-    "ended by itself|cut after|stopped by you"
-)  # what the explorer says of a text it has written
+# What the explorer says of a text it has written.
+ENDING = re.compile("ended by itself|cut after|stopped by you")
 
 expect.set_options(timeout=PATIENCE * 1000)
 
@@ -285,9 +284,8 @@ def test_figures_and_ribbons_are_drawn_once_and_read_in_both_themes(opened):
         assert contrast(ink, paper) > 4.5, (theme, ink, paper)
     assert notebook.page.locator(".jp-OutputArea-output img").count() == 1
     assert "assistant" in notebook.page.get_by_role("table").last.inner_text()
-    assert (
-        notebook.page.locator(".jp-OutputArea-output b", has_text="bye").count() == 0
-    )  # no markup from a text
+    # No markup from a text.
+    assert notebook.page.locator(".jp-OutputArea-output b", has_text="bye").count() == 0
 
 
 def contrast(one: str, other: str) -> float:

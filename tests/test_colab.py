@@ -1,8 +1,8 @@
 """Colab: every notebook runs from its set-up cell on, with the versions that Colab publishes and nothing installed.
 
-COURSE_COLAB_PYTHON names a Python with those versions; tests/colab-requirements.txt holds them and says how to make one.
-Without it these tests skip. Colab itself is a stand-in: `google.colab` is a package of the tests, and git finds the
-published course in a folder of this machine.
+COURSE_COLAB_PYTHON names a Python with those versions; tests/colab-requirements.txt holds them and says how to make
+one. Without it these tests skip. Colab itself is a stand-in: `google.colab` is a package of the tests, and git finds
+the published course in a folder of this machine.
 """
 
 import json

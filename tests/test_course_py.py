@@ -154,7 +154,9 @@ def test_it_can_be_read_by_old_pythons_and_needs_only_the_standard_library():
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     imported |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert {name.split(".")[0] for name in imported} <= sys.stdlib_module_names
-    newer = {node.func.attr for node in ast.walk(tree) if isinstance(node, ast.Call) and hasattr(node.func, "attr")}
+    newer = {
+        node.func.attr for node in ast.walk(tree) if isinstance(node, ast.Call) and hasattr(node.func, "attr")
+    }
     assert "removeprefix" not in newer and "capture_output" not in (ROOT / "course.py").read_text()
 
 
@@ -258,7 +260,9 @@ def test_the_venv_finds_the_course_from_any_folder(course, tmp_path_factory):
 
 def test_without_the_venv_module_the_package_to_install_is_named(course, monkeypatch):
     module = load(course.folder / "course.py")
-    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None if name == "ensurepip" else object())
+    monkeypatch.setattr(
+        module.importlib.util, "find_spec", lambda name: None if name == "ensurepip" else object()
+    )
     monkeypatch.setattr(module, "missing_packages", lambda *_: ["torch"])
     with pytest.raises(module.SetupError, match=r"ensurepip.*\n.*apt install python3\.\d+-venv"):
         module.make_venv()
@@ -285,11 +289,23 @@ def test_no_network_is_said_in_so_many_words_with_the_next_step(course, monkeypa
 @pytest.mark.parametrize(
     "line, words",
     [
-        ("ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device", "disk is full"),
-        ("SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED] ...')); Max retries exceeded", "PIP_CERT"),
+        (
+            "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device",
+            "disk is full",
+        ),
+        (
+            "SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED] ...')); Max retries exceeded",
+            "PIP_CERT",
+        ),
         ("Failed to establish a new connection: [Errno 11001] getaddrinfo failed", "no network"),
-        ("pip._vendor.urllib3.exceptions.ReadTimeoutError: HTTPSConnectionPool: Read timed out.", "no network"),
-        ("ERROR: Could not install packages due to an OSError: [WinError 5] Access is denied: 'zmq.pyd'", "still runs"),
+        (
+            "pip._vendor.urllib3.exceptions.ReadTimeoutError: HTTPSConnectionPool: Read timed out.",
+            "no network",
+        ),
+        (
+            "ERROR: Could not install packages due to an OSError: [WinError 5] Access is denied: 'zmq.pyd'",
+            "still runs",
+        ),
         ("ERROR: No matching distribution found for torch==2.13.0", "no build of a package"),
         ("something nobody foresaw", "delete the folder .venv"),
     ],
@@ -300,7 +316,11 @@ def test_each_failure_of_pip_is_explained_with_a_next_step(course, line, words):
 
 
 def test_an_old_warning_far_above_does_not_hide_what_went_wrong(course):
-    log = "Retrying after connection broken by NewConnectionError\n" + "fine\n" * 1000 + "[Errno 28] No space left on device"
+    log = (
+        "Retrying after connection broken by NewConnectionError\n"
+        + "fine\n" * 1000
+        + "[Errno 28] No space left on device"
+    )
     assert "disk is full" in course.module.explain_pip_failure(log)
 
 
@@ -308,7 +328,9 @@ def test_an_old_warning_far_above_does_not_hide_what_went_wrong(course):
 
 
 @pytest.mark.parametrize("part", ["works", "cpu index fails"])
-def test_without_a_gpu_linux_takes_torch_from_the_cpu_index_and_goes_on_if_that_fails(course, monkeypatch, part):
+def test_without_a_gpu_linux_takes_torch_from_the_cpu_index_and_goes_on_if_that_fails(
+    course, monkeypatch, part
+):
     monkeypatch.setattr(course.module, "wants_cpu_torch", lambda: True)
     monkeypatch.setattr(course.module, "reachable", lambda url, seconds: True)
     course.set_up(part=part)
@@ -367,7 +389,9 @@ def handed_over(course, monkeypatch) -> list[list[str]]:
     """The commands that would have been started; nothing is set up or started."""
     commands = []
     monkeypatch.setattr(course.module, "ensure_environment", lambda level: Path(f"/python for {level}"))
-    monkeypatch.setattr(course.module, "hand_over", lambda command, env: commands.append(command) or 7)
+    monkeypatch.setattr(
+        course.module, "hand_over", lambda command, env, *folder: commands.append(command) or 7
+    )
     return commands
 
 
@@ -391,12 +415,79 @@ def test_lab_without_options_leaves_port_and_browser_to_jupyterlab(course, hande
 @pytest.mark.parametrize("user, allowed", [(0, True), (1000, False)])
 def test_root_is_allowed_because_a_container_often_has_no_one_else(course, monkeypatch, user, allowed):
     monkeypatch.setattr(os, "geteuid", lambda: user, raising=False)
-    assert ("--allow-root" in course.module.lab_command(Path("p"), None, True, [])) is allowed
+    assert ("--allow-root" in course.module.lab_command(Path("p"), "a.ipynb", None, True, [])) is allowed
+
+
+def test_cleared_copies_have_no_results_and_keep_what_a_learner_wrote(course, handed_over):
+    lesson = course.folder / course.module.FIRST_LESSON
+    lesson.parent.mkdir()
+    code = {
+        "cell_type": "code",
+        "source": "1 + 1",
+        "execution_count": 3,
+        "outputs": [{"output_type": "stream"}],
+    }
+    lesson.write_text(json.dumps({"cells": [{"cell_type": "markdown", "source": "é"}, code], "nbformat": 4}))
+    assert course.module.main(["lab", "--clear"]) == 7
+    copy = course.folder / course.module.CLEARED / lesson.name
+    assert f"--LabApp.default_url=/lab/tree/{course.module.CLEARED}/{lesson.name}" in handed_over[-1]
+    text, cleared = json.loads(copy.read_text(encoding="utf-8"))["cells"]
+    assert text["source"] == "é"
+    assert cleared == code | {"execution_count": None, "outputs": []}
+    copy.write_text("a learner's work")
+    course.module.main(["lab", "--clear"])
+    assert copy.read_text() == "a learner's work"
+    assert json.loads(lesson.read_text())["cells"][1] == code
+
+
+def test_cleared_copies_are_not_committed(course):
+    assert f"{course.module.CLEARED}/" in (ROOT / ".gitignore").read_text().split()
 
 
 def test_test_passes_its_arguments_to_pytest(course, handed_over):
     assert course.module.main(["test", "--", "-k", "one or two", "-x"]) == 7
     assert handed_over == [[str(Path("/python for test")), "-m", "pytest", "-k", "one or two", "-x"]]
+
+
+def test_the_fast_lane_leaves_out_what_takes_long(course, handed_over, monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    course.module.main(["test", "--fast"])
+    course.module.main(["test", "--fast", "--", "-x"])
+    assert [command[3:] for command in handed_over] == [
+        ["-m", course.module.FAST, "-n", "2"],
+        ["-m", course.module.FAST, "-x"],
+    ]
+    for marker in ("slow", "browser", "notebooks"):
+        assert f"not {marker}" in course.module.FAST
+        assert f'"{marker}: ' in (ROOT / "pyproject.toml").read_text()
+
+
+def test_other_commands_get_what_was_typed_from_the_folder_where_it_was(
+    course, monkeypatch, tmp_path_factory
+):
+    told = []
+    monkeypatch.setattr(course.module, "ensure_environment", lambda level: Path("python"))
+    monkeypatch.setattr(course.module, "hand_over", lambda *what: told.append(what) or 5)
+    monkeypatch.setattr(sys, "executable", "/this/python")
+    monkeypatch.setenv("COURSE_PYTHON", "")
+    folder = tmp_path_factory.mktemp("elsewhere")
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("COURSE_CHECKS", "private")
+    assert course.module.main(["exercises", "--use-current-python", "--to", "there", "--help"]) == 5
+    script = str(course.folder / "tools" / "exercises.py")
+    command, env, where = told[0]
+    assert command == ["python", script, "--to", "there", "--help"] and where == str(folder)
+    assert env["COURSE_CHECKS"] == str(folder / "private")
+    assert os.environ["COURSE_PYTHON"] == "/this/python"
+
+
+def test_every_command_leads_to_a_program_of_the_course_and_stands_in_the_help(course, capsys):
+    course.module.main([])
+    shown = capsys.readouterr().out
+    for command, (home, text) in course.module.HANDED_ON.items():
+        path = home if home.endswith(".py") else home.replace(".", "/") + ".py"
+        assert (ROOT / path).exists(), path
+        assert command in shown and text in shown
 
 
 @pytest.mark.parametrize("cores, processes", [(8, ["-n", "4"]), (2, ["-n", "2"]), (1, []), (None, [])])
@@ -413,7 +504,16 @@ def test_no_command_shows_the_help(course, capsys):
 
 def test_the_exit_code_of_pytest_is_the_scripts(course):
     (course.folder / "test_one.py").write_text("def test_one(): assert False")
-    command = [sys.executable, "course.py", "test", "--use-current-python", "--", "-q", "-p", "no:cacheprovider"]
+    command = [
+        sys.executable,
+        "course.py",
+        "test",
+        "--use-current-python",
+        "--",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+    ]
     assert subprocess.run(command, cwd=course.folder, capture_output=True).returncode == 1
     (course.folder / "test_one.py").write_text("def test_one(): assert True")
     assert subprocess.run(command, cwd=course.folder, capture_output=True).returncode == 0
@@ -432,7 +532,7 @@ def test_a_prepared_python_that_lacks_packages_is_refused_with_their_names(cours
 @pytest.mark.skipif(os.name == "nt", reason="the stand-in is a shell script")
 def test_a_prepared_python_that_is_too_old_is_told_its_version(course, tmp_path):
     old = tmp_path / "python3.7"
-    old.write_text("#!/bin/sh\ncase \"$2\" in *version_info*) echo 3 7;; *) exit 1;; esac\n")
+    old.write_text('#!/bin/sh\ncase "$2" in *version_info*) echo 3 7;; *) exit 1;; esac\n')
     old.chmod(0o755)
     with pytest.raises(course.module.SetupError, match=r"is Python 3\.7; the course needs 3\.11 or newer"):
         course.module.chosen_python(str(old), "lab")
@@ -441,7 +541,11 @@ def test_a_prepared_python_that_is_too_old_is_told_its_version(course, tmp_path)
 def test_a_kernel_that_another_project_registered_does_not_win(course, tmp_path):
     stranger = tmp_path / "data" / "kernels" / "python3"
     stranger.mkdir(parents=True)
-    spec = {"argv": ["/another/python", "-m", "ipykernel_launcher"], "display_name": "Another", "language": "python"}
+    spec = {
+        "argv": ["/another/python", "-m", "ipykernel_launcher"],
+        "display_name": "Another",
+        "language": "python",
+    }
     (stranger / "kernel.json").write_text(json.dumps(spec))
     code = textwrap.dedent("""
         from jupyter_client.kernelspec import KernelSpecManager

@@ -1,5 +1,5 @@
-"""The exercises: made from solutions/ and from nothing else, free of what they should not show, untouched until a learner
-touches them; and solutions/ are executed nbgrader source notebooks."""
+"""The exercises: made from solutions/ and from nothing else, free of what they should not show, untouched until a
+learner touches them; and solutions/ are executed nbgrader source notebooks."""
 
 import os
 import re
@@ -36,7 +36,15 @@ def exercise(path: Path) -> nbformat.NotebookNode:
 
 
 def graded(notebook) -> list:
-    return [cell for cell in notebook.cells if cell.metadata.get("nbgrader", {}).get("grade")]
+    """The check cells; an answer in words has no check."""
+    own = [cell for cell in notebook.cells if cell.metadata.get("nbgrader", {}).get("grade")]
+    return [cell for cell in own if cell.cell_type == "code"]
+
+
+def in_words(notebook) -> list:
+    """The cells for answers in words, which are graded by hand."""
+    own = [cell for cell in notebook.cells if cell.metadata.get("nbgrader", {}).get("grade")]
+    return [cell for cell in own if cell.cell_type == "markdown"]
 
 
 def regions(source: str, marks: tuple[str, str]) -> list[str]:
@@ -109,8 +117,9 @@ def test_the_version_for_a_class_has_no_folded_solutions_and_the_same_cells_othe
     plain = generator.make_exercise(solution(path), with_solutions=False)
     own = [cell for cell in exercise(path).cells if generator.FOLDED not in cell.metadata.get("tags", [])]
     assert [cell.id for cell in plain.cells] == [cell.id for cell in own]
-    assert len(exercise(path).cells) - len(own) == len(graded(exercise(path)))
-    assert "<details>" not in nbformat.writes(plain)
+    assert len(exercise(path).cells) - len(own) == len(graded(exercise(path))) + len(in_words(plain))
+    assert "<details>" not in nbformat.writes(plain) and "folded" not in nbformat.writes(plain)
+    assert "folded under each check" in nbformat.writes(exercise(path))
 
 
 @EVERY_EXERCISE
@@ -161,11 +170,13 @@ def test_a_solution_is_a_valid_nbgrader_source(path):
         assert all(isinstance(own[key], bool) for key in ("grade", "solution", "locked"))
         assert re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]*", own.grade_id)
         assert own.grade or own.solution or own.locked
+        ids.append(own.grade_id)
+        if cell.cell_type == "markdown":  # graded by hand: a solution as well, with no points of its own
+            assert own.grade and own.solution and own.points == 0
+            continue
         assert ("points" in own) == own.grade and not (own.grade and own.solution)
-        assert cell.cell_type == "code", "markdown cells may only be graded by hand"
         assert (generator.SOLUTION_MARKS[0] in cell.source) == own.solution
         assert (generator.HIDDEN_MARKS[0] in cell.source) == own.grade
-        ids.append(own.grade_id)
     assert len(set(ids)) == len(ids)
 
 
@@ -245,7 +256,7 @@ def test_a_source_that_would_leak_or_lose_something_is_refused(cell):
 
 @pytest.fixture(scope="module")
 def nbgrader(tmp_path_factory):
-    """Run nbgrader in a course folder whose source/ holds the solutions, unchanged; a skip where it is not installed."""
+    """Run nbgrader in a course folder whose source/ holds the unchanged solutions; skip where it is not installed."""
     pytest.importorskip("nbgrader")
     folder = tmp_path_factory.mktemp("nbgrader")
     for path in SOURCES:
@@ -271,7 +282,9 @@ def test_nbgrader_makes_the_same_cells_and_gives_the_same_points(path, nbgrader)
     folder = nbgrader("generate_assignment", path.stem, "--force")
     release = notebooks.read(folder / "release" / path.stem / path.name)
     own = generator.make_exercise(solution(path), with_solutions=False)
-    assert [cell.source for cell in release.cells] == [cell.source for cell in own.cells]
+    # nbgrader knows nothing of folded solutions, and leaves the sentence that tells of them.
+    released = [cell.source.replace(generator.FOLDED_BELOW, "") for cell in release.cells]
+    assert released == [cell.source for cell in own.cells]
 
     answered = {task.name: 0 for task in exercises()[path.stem[:2]]}
     for name in list(answered)[:2]:

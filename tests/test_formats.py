@@ -4,6 +4,7 @@ import itertools
 import json
 import random
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -20,6 +21,7 @@ CALL = {
     "role": "assistant",
     "tool_calls": [{"type": "function", "function": {"name": "add", "arguments": {"a": 2, "b": 2}}}],
 }
+BARE_CALL = {"role": "assistant", "tool_calls": [{"name": "add"}]}
 RESULT = {"role": "tool", "name": "add", "content": "4"}
 
 quick = settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
@@ -74,7 +76,8 @@ def test_the_table_and_the_list_of_samples_name_every_format():
         ({"instruction": "Add.", "output": "4"}, "alpaca"),
         ({"messages": [USER, ANSWER]}, "messages"),
         ({"messages": [USER, CALL, RESULT, ANSWER]}, "tool-calls"),
-        ({"messages": [USER, ANSWER], "tools": []}, "tool-calls"),
+        ({"messages": [USER, ANSWER], "tools": []}, "messages"),  # no tool at all
+        ({"messages": [USER, ANSWER], "tools": [{"type": "function"}]}, "tool-calls"),
         ({"conversations": [{"from": "human", "value": "Hi"}]}, "sharegpt"),
         ({"prompt": "a", "chosen": "b", "rejected": "c"}, "preference"),
         ({"chosen": "ab", "rejected": "ac"}, "implicit-preference"),
@@ -415,7 +418,7 @@ def chat(*turns) -> dict:
         ({"prompt": [USER, ANSWER]}, "wrong role order", "prompt[1]"),
         ({"conversations": [{"from": "human", "value": "a"}]}, "missing assistant turn", "conversations[0]"),
         ({"conversations": [USER, ANSWER]}, "missing key", "conversations[0].from"),
-        (chat(USER, {"role": "assistant", "tool_calls": [{"name": "add"}]}, RESULT, ANSWER), "wrong type", "messages[1].tool_calls[0]"),
+        (chat(USER, BARE_CALL, RESULT, ANSWER), "wrong type", "messages[1].tool_calls[0]"),
         ({"question": "a", "answer": "b"}, "unknown format", ""),
         (["a"], "unknown format", ""),
         ({"text": "Yo<|eot_id|>"}, "special token in text", "text"),
@@ -759,3 +762,297 @@ def test_names_of_formats_are_forgiving():
         [("Unpaired Preference", "unpaired-preference"), ("raw_text", "text")]
     ):
         assert formats.convert(formats.sample(meant), name) == formats.sample(meant)
+
+
+# --- kinds of trouble from the field: read rightly, or named for what it is ------------------------------------------
+
+
+def advice(rows, **settings) -> str:
+    """All that a user is told about rows: by validate, and by detect where that gives up."""
+    said = formats.validate(rows, **settings).problems
+    text = " ".join([*said["detail"], *said["what_to_do"]])
+    try:
+        formats.detect(rows)
+    except formats.FormatError as error:
+        text += f" {error}"
+    return text
+
+
+TALK = [USER, ANSWER]
+WEATHER = {
+    "type": "function",
+    "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}},
+}
+
+
+def call(name: str, number: str | None = None, arguments="{}") -> dict:
+    own = {} if number is None else {"id": number}
+    return {**own, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.csv", "rows.json"])
+@pytest.mark.parametrize("indent", [None, 2])
+def test_a_json_list_is_read_whatever_the_file_is_called(tmp_path, name, indent):
+    path = tmp_path / name
+    path.write_text(
+        json.dumps([{"messages": TALK}, {"messages": [USER, {**ANSWER, "content": "4"}]}], indent=indent)
+    )
+    report = formats.validate(path)
+    assert report.formats == {"messages": 2} and len(report.good_rows) == 2
+    assert (name == "rows.json") == report.ok
+    assert report.ok or ".json" in report.problems["what_to_do"].item()
+
+
+def test_objects_over_several_lines_are_read_from_a_jsonl_file(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps({"text": text}, indent=2) + "\n" for text in ("one", "two")))
+    report = formats.validate(path)
+    assert report.good_rows == [{"text": "one"}, {"text": "two"}]
+    assert "one on each line" in report.problems["detail"].item()
+
+
+@pytest.mark.parametrize(
+    ("line", "said", "unsaid"),
+    [
+        ('{"text": "one"},', "comma", "closing brace"),
+        ('{"text": "one"', "closing brace", "comma at the end of each"),
+        ("{'text': 'one'}", "Python's notation", "closing brace"),
+    ],
+)
+def test_a_broken_line_is_told_what_is_broken_about_it(tmp_path, line, said, unsaid):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(f"{line}\n{line}\n")
+    told = formats.validate(path).problems.iloc[0]
+    assert said in told.detail + told.what_to_do and unsaid not in told.detail + told.what_to_do
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.json"])
+@pytest.mark.parametrize("row", ['{"prompt": "a", "prompt": "b", "completion": "c"}',
+                                 '{"messages": [{"role": "user", "content": "a", "content": "b"}, {"role": "assistant", "content": "c"}]}'])  # fmt: skip
+def test_a_key_that_stands_twice_is_a_problem_of_its_row(tmp_path, name, row):
+    path = tmp_path / name
+    good = json.dumps(
+        {"prompt": "x", "completion": "y"} if row.startswith('{"prompt') else {"messages": TALK}
+    )
+    path.write_text(f"{good}\n{row}\n" if name.endswith("l") else f"[{good}, {row}]")
+    assert problems(formats.validate(path)) == {(2, "duplicate key")}
+    with pytest.raises(formats.FormatError, match="stands twice"):
+        formats.load(path)
+
+
+def test_a_column_that_stands_twice_is_a_problem_in_csv_and_in_a_table(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("prompt,completion,prompt\na,b,c\n")
+    assert (1, "duplicate key") in problems(formats.validate(path))
+    with pytest.raises(formats.FormatError, match="stands twice"):
+        formats.detect(pd.DataFrame([["a", "b", "c"]], columns=["prompt", "completion", "prompt"]))
+
+
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+@pytest.mark.parametrize("first", ["", "sep"])
+def test_another_separator_is_seen_and_said(tmp_path, separator, first):
+    path = tmp_path / "rows.csv"
+    head = f"sep={separator}\n" if first else ""
+    path.write_text(f"{head}prompt{separator}completion\nLima, or what?{separator}Lima\n")
+    report = formats.validate(path)
+    assert report.good_rows == [{"prompt": "Lima, or what?", "completion": "Lima"}]
+    assert "separator" in report.problems["detail"].item()
+
+
+def test_a_quotation_mark_inside_a_cell_opens_nothing(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text('prompt,completion\nHow wide is a 6" pipe?,about 15 cm\n')
+    assert formats.validate(path).ok
+    path.write_text('prompt,completion\na,b\n"c,d\n')
+    assert "unclosed quote" in set(formats.validate(path).problems["problem"])
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ('{"text": "tea"}\n'.encode("utf-32"), "UTF-32"),
+        ('{"text": "tea and coffee"}\n'.encode("utf-16-le"), "UTF-16"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
+        (b"\x1f\x8b\x08 packed", "gzip"),
+        (b"<!DOCTYPE html><html>404</html>", "web page"),
+        (b"PAR1 and so on", "Parquet"),
+    ],
+)
+def test_a_file_that_is_something_else_is_told_by_its_first_bytes(tmp_path, data, said):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(data)
+    assert said in " ".join(formats.validate(path).problems["detail"])
+
+
+def test_a_mark_in_the_middle_of_joined_files_is_left_out(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"text": "a"}\n\ufeff{"text": "b"}\n', encoding="utf-8")
+    report = formats.validate(path)
+    assert report.good_rows == [{"text": "a"}, {"text": "b"}]
+    assert report.problems["problem"].item() == "byte order mark"
+
+
+@pytest.mark.parametrize(
+    ("row", "advised"),
+    [
+        ({"prompt": "2+2?", "response": "4"}, "rename 'response' to 'completion'"),
+        ({"prompt": "2+2?", "answer": "4"}, "rename 'answer' to 'completion'"),
+        ({"prompt": [USER], "response": "4"}, "'completion'"),
+        ({"prompt": "2+2?", "chosen": "4", "reject": "5"}, "rename 'reject' to 'rejected'"),
+        ({"question": "2+2?", "chosen": "4", "rejected": "5"}, "rename 'question' to 'prompt'"),
+        ({"instruction": "Add.", "response": "4"}, "rename 'response' to 'output'"),
+        ({"instruction": "Add.", "output": "4", "context": "2 2"}, "Rename it to 'input'"),
+        ({"conversations": TALK}, "Rename the column 'conversations' to 'messages'"),
+        ({"messages": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]}, "'messages' to 'conversations'"),
+        ({"prompt": [{"from": "human", "value": "Hi"}]}, "Rename 'from' to 'role' and 'value' to 'content'"),
+        ({"messages": [USER, {"role": "assistant", "text": "4"}]}, "Rename 'text' to 'content'"),
+        (USER, "'messages': [turn"),
+        (TALK, "'messages': [turn"),
+        ([TALK], "'messages': […]"),
+        ({"train": [{"text": "a"}], "test": [{"text": "b"}]}, "rows['train']"),
+        ({"input_ids": [1, 2], "labels": [-100, 2]}, "audit_batch"),
+        ({"query": "Weather?", "answers": '[{"name": "weather", "arguments": {}}]', "tools": "[]"}, "'tool_calls'"),
+        ({"messages": [USER, {**ANSWER, "weight": 0}]}, "loss_mask honours it"),
+        ({"messages": [USER, {**ANSWER, "mood": "good"}]}, "allow=['mood']"),
+    ],
+)  # fmt: skip
+def test_advice_renames_wraps_or_decodes_and_never_deletes(row, advised):
+    told = advice([row] if isinstance(row, dict) else row)
+    assert advised in told
+    assert not any(
+        word in told.lower()
+        for word in ("take the row out", "remove the rest", "leave the row out", "remove it")
+    )
+
+
+def test_a_column_that_the_caller_vouches_for_does_not_change_the_format():
+    report = formats.validate([{"prompt": "2+2?", "answer": "4"}], allow=["answer"])
+    assert report.ok and report.formats == {"prompt-only": 1}
+
+
+def arrays(*turns):
+    return np.array(turns, dtype=object)
+
+
+@pytest.mark.parametrize(
+    ("row", "name"),
+    [
+        ({"prompt": "Hi", "chosen": arrays(*TALK), "rejected": arrays(USER, {**ANSWER, "content": "5"})}, "conversational-implicit-preference"),
+        ({"messages": tuple(TALK)}, "messages"),
+        ({"messages": json.dumps(TALK)}, "messages"),
+        ({"messages": " [\n" + json.dumps(USER) + " ,\n" + json.dumps(ANSWER) + " ] "}, "messages"),
+        ({"prompt": json.dumps([USER]), "completion": json.dumps([ANSWER])}, "conversational-prompt-completion"),
+        ({"prompt": np.str_("a"), "completion": "b", "label": np.bool_(True)}, "unpaired-preference"),
+        ({"messages": [{**USER, "tool_calls": []}, {**ANSWER, "tool_calls": None}], "tools": []}, "messages"),
+        ({"messages": [USER, CALL, RESULT, ANSWER], "tools": json.dumps([WEATHER])}, "tool-calls"),
+        ({"messages": [USER, CALL, RESULT, ANSWER], "tools": [json.dumps(WEATHER)]}, "tool-calls"),
+        (pd.Series({"prompt": "a", "completion": "b"}), "prompt-completion"),
+    ],
+)  # fmt: skip
+def test_the_same_in_another_coat_is_the_same(row, name):
+    assert formats.detect([row]).name == name
+    report = formats.validate([row], allow=["prompt"] if "chosen" in row else ())
+    assert report.ok, report.problems.to_string()
+    assert not any(hasattr(value, "tolist") for value in report.good_rows[0].values())
+
+
+def test_a_prompt_about_json_stays_a_text():
+    row = {"prompt": '[{"name": "Ada"}]', "completion": "A list with one object."}
+    assert formats.detect([row]).name == "prompt-completion" and formats.validate([row]).good_rows == [row]
+
+
+def test_null_arguments_of_a_call_are_kept():
+    row = {
+        "messages": [
+            USER,
+            {"role": "assistant", "tool_calls": [call("add", arguments={"a": None})]},
+            RESULT,
+            ANSWER,
+        ]
+    }
+    assert formats.validate([row]).good_rows == [row]
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"prompt": ["a", "b"], "completion": ["c", "d"]},
+        {"prompt": np.array(["a", "b"], dtype=object), "completion": ("c", "d")},
+        {"prompt": {"0": "a", "1": "b"}, "completion": {"0": "c", "1": "d"}},
+    ],
+)
+def test_a_table_by_its_columns_is_its_rows(table, tmp_path):
+    rows = [{"prompt": "a", "completion": "c"}, {"prompt": "b", "completion": "d"}]
+    assert formats.validate(table).good_rows == rows
+    (tmp_path / "rows.json").write_text(json.dumps(table, default=list))
+    assert formats.load(tmp_path / "rows.json") == rows
+
+
+def test_one_row_of_turns_is_no_table():
+    assert formats.detect({"prompt": [USER], "completion": [ANSWER]}).rows == {
+        "conversational-prompt-completion": [1]
+    }
+    assert formats.detect({"messages": [TALK, TALK]}).rows == {"messages": [1, 2]}
+
+
+@pytest.mark.parametrize("arguments", ['{"a": 2, "b": 2}', '{"b":2,"a":2}', {"a": 2, "b": 2}])
+def test_arguments_become_an_object_in_sharegpt_and_nothing_is_lost(arguments):
+    rows = [
+        {
+            "messages": [
+                USER,
+                {"role": "assistant", "tool_calls": [call("add", arguments=arguments)]},
+                RESULT,
+                ANSWER,
+            ]
+        }
+    ]
+    rows[0]["messages"][2] = {"role": "tool", "content": "4"}
+    converted = formats.convert(rows, "sharegpt")
+    written = converted[0]["conversations"][1]["value"]
+    assert json.loads(written)["arguments"] == {"a": 2, "b": 2}
+
+
+@pytest.mark.parametrize(
+    ("calls", "results", "found"),
+    [
+        ([("a", "1"), ("b", "2")], ["1", "2"], set()),
+        ([("a", "1"), ("b", "2")], ["2", "1"], set()),
+        ([("a", "1"), ("b", "2")], ["1"], {"call without result"}),
+        ([("a", "1")], ["9"], {"call without result", "result without call"}),
+        ([("a", "1")], ["1", "1"], {"result without call"}),
+        ([("a", None), ("b", None)], [None], {"call without result"}),
+        ([("a", None), ("b", None)], [None, None], set()),
+    ],
+)
+def test_calls_and_results_belong_together(calls, results, found):
+    turns = [
+        {"role": "tool", "content": "4", **({} if one is None else {"tool_call_id": one})} for one in results
+    ]
+    asked = {"role": "assistant", "content": "", "tool_calls": [call(name, number) for name, number in calls]}
+    assert kinds([{"messages": [USER, asked, *turns, ANSWER]}]) == found
+
+
+LANDS = [("Peru", "Lima"), ("Chile", "Santiago"), ("Kenya", "Nairobi")]
+
+
+@pytest.mark.parametrize("columns", [("chosen", "rejected"), ("completion",)])
+@pytest.mark.parametrize("as_turns", [False, True])
+def test_answers_that_begin_with_the_prompt_in_every_row_are_a_problem(columns, as_turns):
+    def row(land: str, town: str, repeats: bool) -> dict:
+        prompt = f"What is the capital of {land}?"
+        answers = {c: (f"{prompt} " if repeats else "") + f"{town} ({c})" for c in columns}
+        if not as_turns:
+            return {"prompt": prompt, **answers}
+        asked = [{"role": "user", "content": prompt}]
+        turns = {c: asked * repeats + [{"role": "assistant", "content": text}] for c, text in answers.items()}
+        return {"prompt": asked, **turns}
+
+    assert kinds([row(*pair, True) for pair in LANDS]) == {"prompt repeated"}
+    assert "prompt repeated" not in kinds([row(*pair, number < 2) for number, pair in enumerate(LANDS)])
+
+
+def test_labels_in_a_csv_may_be_written_as_numbers(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("prompt,completion,label\na,b,1\na,c,0\nd,e,TRUE\n")
+    assert [row["label"] for row in formats.load(path)] == [True, False, True]

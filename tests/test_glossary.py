@@ -30,9 +30,8 @@ def test_every_link_of_the_page_leads_to_a_lesson():
     assert targets
     for target in set(targets):
         path = glossary.PAGE.parent / target
-        assert path.exists() or path.name[:2] not in written, (
-            target
-        )  # a lesson may have terms before it is there
+        # A lesson may have terms before it is there.
+        assert path.exists() or path.name[:2] not in written, target
 
 
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)

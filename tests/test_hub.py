@@ -51,7 +51,8 @@ c.Authenticator.allow_all = True
 c.JupyterHub.spawner_class = "simple"
 c.SimpleLocalProcessSpawner.home_dir_template = {homes!r} + "/{{username}}"
 c.Spawner.cmd = [{python!r}, "-m", "jupyterhub.singleuser"]
-c.Spawner.args = ["--allow-root", "--MappingKernelManager.cull_idle_timeout=15", "--MappingKernelManager.cull_interval=3"]
+cull = "--MappingKernelManager.cull_"
+c.Spawner.args = ["--allow-root", cull + "idle_timeout=15", cull + "interval=3"]
 c.Spawner.environment = {environment!r}
 c.Spawner.start_timeout = c.Spawner.http_timeout = 300
 """

@@ -27,13 +27,42 @@ def test_the_private_checks_add_a_case_that_counts(tmp_path, flaw, points):
     assert done.stdout.split() == [str(points), "105"]
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="the commands are for Linux and macOS, not for Windows")
+def test_nbgraders_commands_run_as_written_on_all_eight(tmp_path):
+    """The two blocks of "With nbgrader", in a folder with this Python as .venv; only what installs is left out."""
+    pytest.importorskip("nbgrader")
+    section = PAGE[PAGE.index("## With nbgrader") : PAGE.index("## Checks that learners")]
+    first, second = re.findall(r"```\n(.*?)```", section, re.S)
+    first = re.sub(r"^.*pip install.*\n", "", first)
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    (tmp_path / "solutions").symlink_to(ROOT / "solutions")
+    names = [path.stem for path in sorted((ROOT / "solutions").glob("*.ipynb"))]
+    env = os.environ | {
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ['PYTHONPATH']}",
+        "COURSE_PROGRESS": "off",
+    }
+    env["PATH"] = "/usr/bin:/bin"  # nothing of this Python but what the commands put there
+    hand_in = "for n in $(ls release); do mkdir -p submitted/ann/$n; cp release/$n/$n.ipynb submitted/ann/$n/; done\n"
+    script = f"set -e\n{first}{hand_in}{second}"
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    grades = (tmp_path / "class" / "grades.csv").read_text(encoding="utf-8")
+    assert [name for name in names if name not in grades] == [] and len(names) == 8
+
+
 def test_the_options_and_files_it_names_exist():
     course = (ROOT / "course.py").read_text(encoding="utf-8")
     for option in re.findall(
-        r"`?(--(?:jobs|seconds|total|memory|seed|pass-mark|again|without-solutions|to|out))\b", PAGE
+        r"`?(--(?:jobs|seconds|total|clock|memory|seed|pass-mark|again|resume|without-solutions|to|out))\b",
+        PAGE,
     ):
         assert f'"{option}"' in course, option
-    for path in re.findall(r"(?:course_grading|course_utils|solutions|benchmarks)/[\w/]+\.(?:py|ipynb)", PAGE):
+    for path in re.findall(
+        r"(?:course_grading|course_utils|solutions|benchmarks)/[\w/]+\.(?:py|ipynb)", PAGE
+    ):
         assert (ROOT / path).exists(), path
 
 

@@ -76,9 +76,11 @@ def test_outputs_are_judged_by_their_words():
     assert good == {"stops": True, "answers": True, "asks on": False}
     more = lesson05.judge(question, completion("Paris.\nWhat is the capital of Italy?", stopped=False))
     assert more == {"stops": False, "answers": True, "asks on": True}
-    wish = lesson05.judge(question, completion("I would like to know the capital of Italy, please."))
+    wish = lesson05.judge(question, completion("Paris.\nI would like to know the capital of Italy, please."))
     doubt = lesson05.judge(question, completion("I think it is Paris. But please check it."))
     assert wish["asks on"] and not doubt["asks on"] and doubt["answers"]
+    nothing = lesson05.judge(question, completion(" \n"))
+    assert nothing == {"stops": False, "answers": False, "asks on": False}, "a text of nothing is no stop"
     late = lesson05.judge(question, completion("What is the capital of Italy?\nParis"))
     assert not late["answers"]
     record = lesson05.Probe("JSON", "", ["capital", "name"])

@@ -1,4 +1,4 @@
-"""Lesson 08's examples and its table: drawn as described, apart from each other, and belonging to the weights shipped."""
+"""Lesson 08's examples and its table: drawn as described, apart from each other, and of the weights shipped."""
 
 import json
 

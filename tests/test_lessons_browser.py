@@ -1,5 +1,5 @@
-"""Every lesson from top to bottom in a real JupyterLab in a real browser, as a learner runs it; then axe-core on what it
-shows, in both themes.
+"""Every lesson from top to bottom in a real JupyterLab in a real browser, as a learner runs it; then axe-core on
+what it shows, in both themes.
 
 By default lessons 00 and 01 run; COURSE_SLOW=1 runs all nine, which takes a quarter of an hour on two quiet cores and
 twice that on busy ones. Each is a copy: the committed notebooks stay as they are. Set COURSE_SHOTS to a folder to keep

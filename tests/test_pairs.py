@@ -14,6 +14,7 @@ import torch
 from hub_standin import COMMIT, HubStandIn
 from tiny import save, shared, smollm2, tiny_llama, tiny_tokenizer, tiny_variant
 
+from course_utils import hub as finding
 from course_utils import pairs
 from course_utils.pairs import (
     PAIRS,
@@ -190,7 +191,7 @@ def test_a_tokenizer_may_come_from_elsewhere(folders):
 
 @pytest.mark.parametrize("missing", ["./not/here", "/not/here", "not here", "C:\\models\\x"])
 def test_a_folder_that_is_not_there_is_not_looked_for_on_the_hub(missing, monkeypatch):
-    monkeypatch.setattr(pairs, "network_reachable", lambda *_: pytest.fail("asked the network"))
+    monkeypatch.setattr(finding, "network_reachable", lambda *_: pytest.fail("asked the network"))
     with pytest.raises(BadFolderError, match="no folder"):
         load_variant(missing)
 
@@ -367,8 +368,8 @@ def test_no_network_is_found_out_by_one_question(tmp_path):
 
 @pytest.mark.slow
 def test_a_closed_port_is_no_network_and_the_question_is_asked_before_anything_else(tmp_path, monkeypatch):
-    monkeypatch.setattr(pairs, "hub_endpoint", lambda: "http://127.0.0.1:9")
-    assert pairs.network_reachable() is False
+    monkeypatch.setattr(finding, "hub_endpoint", lambda: "http://127.0.0.1:9")
+    assert finding.network_reachable() is False
     script = LOAD.format(names=["course/base", "HuggingFaceTB/SmolLM2-135M"], options={})
     done = python(script, hub_environment("http://127.0.0.1:9", tmp_path))
     *lines, torch_or_not = done.stdout.strip().splitlines()
@@ -377,10 +378,10 @@ def test_a_closed_port_is_no_network_and_the_question_is_asked_before_anything_e
 
 
 def test_a_probe_that_hangs_is_left_behind(monkeypatch):
-    monkeypatch.setattr(pairs, "hub_endpoint", lambda: "http://hub.invalid")
-    monkeypatch.setattr(pairs, "_answers", lambda *_: time.sleep(60))
+    monkeypatch.setattr(finding, "hub_endpoint", lambda: "http://hub.invalid")
+    monkeypatch.setattr(finding, "_answers", lambda *_: time.sleep(60))
     begin = time.monotonic()
-    assert pairs.network_reachable(timeout=0.1) is False
+    assert finding.network_reachable(timeout=0.1) is False
     assert time.monotonic() - begin < 30
 
 
@@ -389,3 +390,91 @@ def test_offline_mode_is_named_as_the_reason(tmp_path):
     environment = hub_environment("http://127.0.0.1:9", tmp_path) | {"HF_HUB_OFFLINE": "1"}
     done = python(LOAD.format(names=["course/base"], options={}), environment)
     assert "NoNetworkError" in done.stdout and "HF_HUB_OFFLINE" in done.stdout
+
+
+# -- what a folder really is -------------------------------------------------------------------------------------------
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 100\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"config.json": b"{}", "model.safetensors": POINTER}, "git lfs pull"),
+        ({"config.json": POINTER, "model.safetensors": b"x"}, "git lfs pull"),
+        ({"params.json": b"{}", "consolidated.00.pth": b""}, "own layout"),
+        ({"model_index.json": b"{}"}, "diffusers"),
+        ({"config.json": b"{}", "model.onnx": b""}, "another runtime"),
+        ({"tokenizer.json": b"{}"}, "only a tokenizer"),
+        ({"model.safetensors": b""}, "no config.json"),
+        ({"checkpoint-500/config.json": b"{}"}, "models inside.*checkpoint-500"),
+        ({"snapshots/abc/config.json": b"{}"}, "models inside.*snapshots.abc"),
+        ({"notes.txt": b""}, "no saved model"),
+    ],
+)  # fmt: skip
+def test_a_folder_that_is_something_else_is_told_by_its_files(tmp_path, files, said):
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(BadFolderError, match=said):
+        load_variant(tmp_path)
+
+
+def test_a_file_and_an_empty_name_are_no_folder(tmp_path):
+    (tmp_path / "model.gguf").write_bytes(b"GGUF")
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    # Without the package gguf it is asked for; with it, four letters are no whole file.
+    with pytest.raises(PairError, match=r"model.gguf.*GGUF"):
+        load_variant(tmp_path / "model.gguf")
+    with pytest.raises(BadFolderError, match="is a file"):
+        load_variant(tmp_path / "model.safetensors")
+    with pytest.raises(BadFolderError, match="empty"):
+        load_variant("")
+
+
+def test_a_config_of_another_vocabulary_names_the_sizes(folders, tmp_path):
+    resized = shutil.copytree(folders["base"], tmp_path / "resized")
+    size = json.loads((resized / "config.json").read_text())["vocab_size"]
+    change_config(resized, vocab_size=size + 7)
+    with pytest.raises(BadFolderError, match=f"{size} × 32 in the weights and {size + 7} × 32 by config"):
+        load_variant(resized)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"hidden_size": "wide"}, {"num_attention_heads": 0}, {"rope_theta": None, "hidden_act": "tanx"}],
+)
+def test_whatever_a_broken_config_leads_to_is_a_pair_error(folders, tmp_path, change):
+    broken = shutil.copytree(folders["base"], tmp_path / "broken")
+    change_config(broken, **change)
+    with pytest.raises(PairError):
+        load_variant(broken)
+
+
+@pytest.mark.parametrize(
+    "device", [*([] if torch.cuda.is_available() else ["cuda", "cuda:1", 0]), "gpu", "", "meta", ["cpu"]][:6]
+)
+def test_a_device_that_is_not_there_is_named_with_those_that_are(folders, device):
+    if device == "":
+        assert load_variant(folders["base"], device=device).device  # the same as none at all
+        return
+    with pytest.raises(ValueError, match=r"no device .*This computer has: cpu") as caught:
+        load_variant(folders["base"], device=device)
+    assert isinstance(caught.value, PairError)
+
+
+@pytest.mark.parametrize("dtype", ["float17", torch.int8, torch.complex64, 32])
+def test_a_dtype_that_weights_cannot_have_is_named(folders, dtype):
+    with pytest.raises(ValueError, match=r"dtype=.*choose one of float32") as caught:
+        load_variant(folders["base"], dtype=dtype)
+    assert isinstance(caught.value, PairError)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "bf16", "torch.bfloat16", torch.bfloat16])
+def test_a_dtype_may_be_named(folders, dtype):
+    assert load_variant(folders["base"], dtype=dtype).model.dtype == torch.bfloat16
+
+
+def test_a_short_name_that_is_nearly_right_is_answered_with_the_right_one():
+    with pytest.raises(NotFoundError, match="Did you mean 'pebble-base'"):
+        load_variant("peble-base")

@@ -7,7 +7,8 @@ from random import Random
 
 import pytest
 
-from pebble_lm.world import conversations, corpus, judges, knowledge, names, questions, rates
+from course_utils.evaluate.sandbox import all_pass
+from pebble_lm.world import conversations, corpus, knowledge, names, questions, rates
 from pebble_lm.world.genres import copying, practice
 
 CONVERSATIONS = 4000
@@ -102,13 +103,18 @@ def test_the_further_acts_are_not_those_of_the_evaluation():
 
 
 def test_only_the_third_wave_draws_the_further_acts_and_shapes():
-    further = {entry["verb"] for kind in ("harmful", "benign") for entry in knowledge.data("further_actions")[kind]}
+    further = {
+        entry["verb"] for kind in ("harmful", "benign") for entry in knowledge.data("further_actions")[kind]
+    }
     known = {entry["verb"] for kind in ("harmful", "benign") for entry in knowledge.data("actions")[kind]}
 
     def asks(wordings):
         rng = conversations.Draw("acts")
         rng.wordings = wordings
-        return {conversations.draw_entry(rng, "harmful", conversations.draw_object(rng))["verb"] for _ in range(2000)}
+        return {
+            conversations.draw_entry(rng, "harmful", conversations.draw_object(rng))["verb"]
+            for _ in range(2000)
+        }
 
     assert not asks("all") & (further - known)
     assert asks("further") & (further - known)
@@ -221,7 +227,7 @@ def test_functions_pass_their_own_tests_under_made_up_names():
     rng = Random(2)
     specs = practice.functions(("sft", "dev", "test"))
     sources = [practice.function_source(rng, spec, fresh_names=1.0) for spec in specs]
-    assert all(judges.passes_tests([(source, spec["tests"]) for source, spec in zip(sources, specs)]))
+    assert all(all_pass([(source, spec["tests"], None) for source, spec in zip(sources, specs)]))
 
 
 def test_a_cut_function_can_be_put_together_again():
@@ -230,28 +236,3 @@ def test_a_cut_function_can_be_put_together_again():
         source = practice.function_source(rng, spec)
         prefix, middle, suffix = practice.fim_cut(rng, source)
         assert prefix + middle + suffix == source
-
-
-def test_a_program_that_hangs_or_exits_fails_and_the_rest_is_still_judged():
-    good = ("def f():\n    return 1", ["f() == 1"])
-    hang = ("def f():\n    while True: pass", ["f() == 1"])
-    leave = ("import os\nos._exit(0)", ["True"])
-    assert judges.passes_tests([good, hang, good, leave, good], seconds=3) == [
-        True,
-        False,
-        True,
-        False,
-        True,
-    ]
-
-
-def test_judges_tell_questions_from_answers():
-    assert judges.more_questions("\nWhat is the capital of Spain?\nWho wrote Emma?")
-    assert judges.more_questions("\ntell me the currency of Chad")
-    assert not judges.more_questions(" Paris.\nThe capital of France is Paris.")
-    assert not judges.more_questions(" Paris")
-    assert judges.says("The capital is Paris.", "Paris") and not judges.says("Parisian", "Paris")
-    assert not judges.says("A nonmetal", "metal")
-    assert judges.refuses("I'm sorry, but I can't help with that.") and not judges.refuses(
-        "Here is how."
-    )

@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 import torch
 
+from course_utils.evaluate.judges import refuses
 from pebble_lm.factory import evaluation, ladder, ladder_evaluation, recipe
 from pebble_lm.world import conversations, knowledge
 from pebble_lm.world import personas as p
 from pebble_lm.world import preferences as pref
-from pebble_lm.world.judges import refuses
 from pebble_lm.world.rates import Result
 from pebble_lm.world.watch import in_some_persona, persona_suite
 
@@ -211,9 +211,7 @@ def test_an_interrupted_rung_saves_no_model(toy, tmp_path, monkeypatch):
 # -- the evaluation --------------------------------------------------------------------------------------------
 
 
-def results(
-    model: str, rates: dict[str, float], bars: dict[str, str] | None = None
-) -> list[Result]:
+def results(model: str, rates: dict[str, float], bars: dict[str, str] | None = None) -> list[Result]:
     bars = bars or {}
     return [Result(model, m, round(200 * r), 200, bars.get(m, "")) for m, r in rates.items()]
 

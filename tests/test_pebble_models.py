@@ -10,10 +10,11 @@ from random import Random
 
 import pytest
 
+from course_utils.evaluate.judges import asks_on, refuses, says
 from pebble_lm.factory import evaluation, recipe
+from pebble_lm.factory.evaluation import begins_with, names_right
 from pebble_lm.world import knowledge
 from pebble_lm.world.genres import copying
-from pebble_lm.world.judges import begins_with, more_questions, names_right, refuses, says
 from pebble_lm.world.questions import act_requests, draw_facts, plain_question
 
 BASE, SFT = recipe.MODELS / "pebble-base", recipe.MODELS / "pebble-sft"
@@ -114,15 +115,13 @@ def test_the_base_asks_on_and_the_instruct_answers_and_stops(pair):
     questions = [plain_question(rng, fact) for fact in facts]
     continued = pair.base.complete_batch(questions, max_new_tokens=48)
     answered = pair.instruct.chat_batch(questions, max_new_tokens=48)
-    assert sum(more_questions(c.text) for c in continued) >= count(
-        "bare question: asks more questions", -1
-    )
+    assert sum(asks_on(c.text) for c in continued) >= count("bare question: asks more questions", -1)
     assert sum(c.stopped for c in continued) <= count("bare question: stops within 48 tokens", +1)
     right = sum(says(c.text, f.value) for c, f in zip(answered, facts))
     assert right >= count("answers, entity held out of SFT", -1)
     assert sum(c.stop_reason == "eos" for c in answered) >= 0.95 * N
     raw = pair.instruct.complete_batch(questions, max_new_tokens=48)
-    asked_on = sum(more_questions(c.text) for c in raw)
+    asked_on = sum(asks_on(c.text) for c in raw)
     assert asked_on >= count("raw text, no template: asks more questions", -1)
 
 
@@ -148,9 +147,7 @@ def test_the_instruct_copies_names_it_has_never_read(pair):
     out = pair.instruct.chat_batch(
         [f"Summarize this article: {text}" for text, *_ in articles], max_new_tokens=64
     )
-    good = [
-        names_right(c.text, summary, values) for c, (_, summary, _, values) in zip(out, articles)
-    ]
+    good = [names_right(c.text, summary, values) for c, (_, summary, _, values) in zip(out, articles)]
     assert sum(good) >= count("summary with unseen names: names right", -1)
 
 

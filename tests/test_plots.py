@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from tiny import tiny_variant
 
-from course_utils import plots
+from course_utils import plot_next_token, plots, token_shift
 from course_utils.pairs import Pair
 
 
@@ -80,7 +80,7 @@ def logprobs_table() -> pd.DataFrame:
 
 
 FIGURES = {
-    "next token": lambda: plots.plot_next_token(next_token_table(), "The capital of France is"),
+    "next token": lambda: plots.draw_next_token(next_token_table(), "The capital of France is"),
     "distribution": lambda: plots.plot_distribution(
         pd.DataFrame({"token": [" a", " b"], "prob": [0.7, 0.3]})
     ),
@@ -173,7 +173,7 @@ def test_a_notebook_gets_one_picture_with_the_sentence_as_its_text_and_alt_text(
 def test_drawing_does_not_start_pyplot_so_nothing_is_shown_twice():
     code = (
         "import sys, pandas as pd\nfrom course_utils import plots\nassert 'matplotlib' not in sys.modules\n"
-        "plots.plot_next_token(pd.DataFrame({'token': ['a'], 'prob_base': [.5], 'prob_instruct': [.6]}), 'x')\n"
+        "plots.draw_next_token(pd.DataFrame({'token': ['a'], 'prob_base': [.5], 'prob_instruct': [.6]}), 'x')\n"
         "print('matplotlib.pyplot' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -191,7 +191,7 @@ def test_the_two_variants_have_their_own_colour_and_a_second_mark_everywhere():
 
 
 def test_bars_carry_the_variants_colours_and_hatches():
-    fig = plots.plot_next_token(next_token_table(), "x")
+    fig = plots.draw_next_token(next_token_table(), "x")
     from matplotlib.colors import to_hex
 
     looks = {(to_hex(bar.get_facecolor()).upper(), bar.get_hatch() or "") for bar in fig.axes[0].patches}
@@ -200,24 +200,24 @@ def test_bars_carry_the_variants_colours_and_hatches():
 
 def test_the_title_says_whether_the_variants_agree():
     assert (
-        title(plots.plot_next_token(next_token_table()))
+        title(plots.draw_next_token(next_token_table()))
         == "Both put “␣Paris” first: base 0.41, instruct 0.93"
     )
-    differ = title(plots.plot_next_token(next_token_table(base=(0.1, 0.2))))
+    differ = title(plots.draw_next_token(next_token_table(base=(0.1, 0.2))))
     assert "␣the” 0.20" in differ and "␣Paris” 0.93" in differ
 
 
 def test_bars_are_as_long_as_the_probabilities():
-    fig = plots.plot_next_token(next_token_table())
+    fig = plots.draw_next_token(next_token_table())
     lengths = sorted(bar.get_width() for bar in fig.axes[0].patches)
     assert lengths == pytest.approx([0.01, 0.2, 0.41, 0.93])
 
 
 def test_a_pair_is_asked_and_drawn():
     pair = Pair(tiny_variant(), tiny_variant(chat=True, seed=1), "tiny")
-    fig = plots.plot_next_token(pair, "The capital of France is", k=4)
+    fig = plot_next_token(pair, "The capital of France is", k=4)
     assert 4 <= len(fig.axes[0].get_yticklabels()) <= 8
-    shown = plots.plot_token_shift(pair, "Hi", max_new_tokens=5)
+    shown = plots.plot_token_shift(token_shift(pair, "Hi", max_new_tokens=5), "Hi")
     assert "5 tokens of 1 answer" in " ".join(texts(shown))
 
 
@@ -232,14 +232,14 @@ def test_small_probabilities_are_never_shown_as_nothing(value, shown):
 @given(st.lists(st.text(min_size=1, max_size=12), min_size=1, max_size=4))
 def test_any_token_can_be_drawn(tokens):
     share = [1 / len(tokens)] * len(tokens)
-    fig = plots.plot_next_token(
+    fig = plots.draw_next_token(
         pd.DataFrame({"token": tokens, "prob_base": share, "prob_instruct": share}), tokens[0]
     )
     assert png(fig).width > 100
 
 
 def test_dollar_signs_are_no_formula():
-    fig = plots.plot_next_token(next_token_table(tokens=("$x^2$", "$")), "costs $5 or $6")
+    fig = plots.draw_next_token(next_token_table(tokens=("$x^2$", "$")), "costs $5 or $6")
     assert r"\$x^2\$" in texts(fig)
 
 
@@ -332,14 +332,14 @@ def test_the_rates_title_names_the_widest_gap_and_every_rate_is_in_the_sentence(
 
 def test_surprise_leaves_the_first_token_out_of_the_mean():
     assert title(plots.plot_logprobs(logprobs_table())) == (
-        "Mean surprise 2.00 nats a token (perplexity 7.4); most at “␣cat”, 3.0 nats"
+        "Mean surprise 2.00 nats per token (perplexity 7.4); most at “␣cat”, 3.0 nats"
     )
     both = pd.concat([logprobs_table().assign(variant="base"), logprobs_table().assign(variant="instruct")])
-    assert title(plots.plot_logprobs(both)) == "Mean surprise a token: base 2.00 nats, instruct 2.00 nats"
+    assert title(plots.plot_logprobs(both)) == "Mean surprise per token: base 2.00 nats, instruct 2.00 nats"
 
 
 def test_a_table_of_the_wrong_kind_is_named_with_what_makes_the_right_one():
     with pytest.raises(ValueError, match=r"prob_base, prob_instruct.*compare\.next_token_table"):
-        plots.plot_next_token(pd.DataFrame({"token": ["a"]}))
+        plots.draw_next_token(pd.DataFrame({"token": ["a"]}))
     with pytest.raises(ValueError, match="no rows"):
         plots.plot_token_shift(shift_table(""))

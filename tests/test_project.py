@@ -10,6 +10,9 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import course
+import course_utils
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -73,10 +76,8 @@ def test_the_readme_s_commands_exist_and_name_files_that_are_there(command):
         assert result.returncode == 0, result.stderr
         words = words[2:]
     else:
-        import course
-
         words = words[1 : words.index("--") if "--" in words else None]
-        if words != ["--help"]:
+        if words[0] not in (*course.HANDED_ON, "--help"):
             assert course.parser().parse_args(words).command == words[0]
     for word in words:
         if word.endswith((".ipynb", ".py", ".md")):
@@ -91,15 +92,69 @@ def test_the_readme_lists_every_lesson_and_its_links_lead_somewhere():
         assert link.startswith("http") or (ROOT / link).exists(), link
 
 
+def test_the_version_stands_in_one_place_and_what_repeats_it_agrees():
+    metadata = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert metadata["project"]["dynamic"] == ["version"]
+    assert metadata["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "course_utils.__version__"}
+    cited = re.search(r"^version: (\S+)$", (ROOT / "CITATION.cff").read_text(encoding="utf-8"), re.M)[1]
+    assert cited == course_utils.__version__
+    assert f"## {course_utils.__version__}\n" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_every_package_says_that_it_is_typed():
+    for package in ("course_utils", "course_grading", "course_runs", "pebble_lm"):
+        assert (ROOT / package / "py.typed").exists()
+
+
+SOURCES = [
+    path
+    for folder in ("course_*", "pebble_lm", "tests", "tools", "benchmarks")
+    for path in ROOT.glob(f"{folder}/**/*.py")
+]
+
+
+def test_contributing_names_every_variable_that_the_code_reads_and_no_other():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    read = set()
+    for path in [ROOT / "course.py", *SOURCES]:
+        source = path.read_text(encoding="utf-8")
+        read |= set(re.findall(r"environ(?:\.get\(|\[)\"(COURSE_\w+)\"", source))
+    table = set(re.findall(r"`(COURSE_\w+)`", text.split("## Variables")[1].split("\n## ")[0]))
+    assert len(read) > 10 and table == read
+
+
+def test_contributing_names_files_and_commands_that_are_there():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    for name in re.findall(
+        r"(?<![\w/.])((?:tests|tools|benchmarks|docs|course_\w+|pebble_lm)/[\w/]+\.(?:py|md|json))\b", text
+    ):
+        assert "NN" in name or "PAIR" in name or (ROOT / name).exists(), name
+    for link in re.findall(r"\]\(([^)#]+)\)", text):
+        assert (ROOT / link).exists(), link
+    for command in re.findall(r"course\.py ([a-z]+)", text):
+        assert command in (*course.HANDED_ON, "lab", "test", "doctor"), command
+    for module in re.findall(r"-m ((?:course_|pebble_)[\w.]+)", text):
+        path = ROOT / module.replace(".", "/")
+        assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), module
+
+
 def test_the_code_passes_the_linter():
     command = [sys.executable, "-m", "ruff", "check", "--quiet", "--output-format", "concise", ROOT]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout
 
 
+def test_the_code_is_as_the_formatter_leaves_it():
+    command = [sys.executable, "-m", "ruff", "format", "--check", "--output-format", "concise", ROOT]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, f"{result.stdout}Next: python -m ruff format"
+
+
 def test_in_several_processes_the_tests_of_a_file_stay_together_and_so_do_those_of_a_lesson():
     from conftest import together
 
     assert together("tests/test_quiz.py::test_a[01]") == together("tests/test_quiz.py::test_b")
-    runs, claims = (f"tests/test_notebooks.py::{name}" for name in ("test_runs[05_sft]", "test_claim[05: a::b]"))
+    runs, claims = (
+        f"tests/test_notebooks.py::{name}" for name in ("test_runs[05_sft]", "test_claim[05: a::b]")
+    )
     assert together(runs) == together(claims) != together("tests/test_notebooks.py::test_runs[06_base]")

@@ -134,6 +134,26 @@ def test_a_wrong_answer_is_explained_and_can_be_tried_again():
     assert selfcheck.RIGHT in card.feedback.value and selfcheck._rich(right.why) in card.feedback.value
 
 
+def test_a_choice_that_the_page_held_back_is_the_one_that_is_judged(own_progress):
+    """What the kernel sees of a busy page: the first choice, the click, the second choice, and then the echo."""
+    card = quiz("01").cards[0]
+    card.echoed.value = card.asked.value  # the page echoes once, when it makes the link
+    wrong, right = (place(card.question, kind) for kind in (False, True))
+    card.options.index = right
+    card.button.click()
+    card.options.index = wrong
+    assert card.feedback.value == "" and not own_progress.exists(), "nothing is judged before the echo"
+    card.echoed.value = card.asked.value
+    assert selfcheck.WRONG in card.feedback.value and not any(progress.answers("01").values())
+    card.options.index = right
+    for _ in range(2):  # an impatient learner
+        card.button.click()
+    card.echoed.value = card.asked.value - 1
+    assert card.feedback.value == ""
+    card.echoed.value = card.asked.value
+    assert selfcheck.RIGHT in card.feedback.value and progress.answers("01")[card.question.key]
+
+
 def test_nothing_is_chosen_beforehand_and_checking_then_says_so():
     card = quiz("01").cards[0]
     assert card.options.index is None
@@ -209,5 +229,6 @@ def test_without_ipywidgets_the_questions_can_be_read():
 
 
 def test_the_name_stays_the_function_whatever_was_imported_first():
-    code = "import course_grading.quizzes, course_grading.selfcheck\nfrom course_utils import quiz\nassert callable(quiz)"
+    code = "import course_grading.quizzes, course_grading.selfcheck\n"
+    code += "from course_utils import quiz\nassert callable(quiz)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -22,7 +22,7 @@ PLACES = """() => [...document.querySelectorAll('.course-quiz .widget-radio-box 
 
 
 def shown_quiz(opened, lab, name: str, number: str, progress_in):  # noqa: F811
-    """The notebook `name`, which shows quiz `number` and has run; progress goes to the file `progress_in`, or is "off"."""
+    """The notebook `name`, which shows quiz `number` and has run; progress goes to `progress_in`, or is "off"."""
     source = f"%env COURSE_PROGRESS={progress_in}\nfrom course_utils import quiz\nquiz('{number}')"
     cells = [nbformat.v4.new_code_cell(source)]
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=KERNEL), lab.folder / f"{name}.ipynb")
@@ -38,16 +38,14 @@ def test_the_keyboard_alone_answers_a_question_and_the_reason_is_read_out(opened
     page = notebook.page
     group = page.locator(".course-quiz")
     expect(group).to_have_count(1)
-    expect(page.get_by_text("You add 5 to every logit")).to_have_count(
-        1
-    )  # shown once, not as static HTML too
+    # Shown once, not as static HTML too.
+    expect(page.get_by_text("You add 5 to every logit")).to_have_count(1)
     assert page.locator(".jp-OutputArea-output details").count() == 0
     notebook.shot("quiz")
 
     radios = group.locator("input[type=radio]")
-    notebook.press_tab_until(
-        ".course-quiz input[type=radio]"
-    )  # from the cell, which has the focus after it has run
+    # From the cell, which has the focus after it has run.
+    notebook.press_tab_until(".course-quiz input[type=radio]")
     expect(radios.first).to_be_focused()
     for key in ("Space", "Tab", "Tab", "Space"):  # each choice is a Tab stop of its own; Space chooses
         page.keyboard.press(key)
@@ -60,6 +58,35 @@ def test_the_keyboard_alone_answers_a_question_and_the_reason_is_read_out(opened
     notebook.shot("quiz_answered")
     assert group.get_by_role("alert").inner_text().startswith(("✔", "✘"))
     assert file.exists()
+
+
+SLOW_CHOICES = """
+import time
+from course_utils import quiz
+q = quiz('01')
+q.cards[0].options.observe(lambda change: time.sleep(2), 'index')  # a kernel that is busy, as on a busy machine
+q
+"""
+
+
+def test_a_check_is_about_the_last_choice_even_if_the_kernel_is_busy_with_an_earlier_one(opened, lab):  # noqa: F811
+    """The page sends a click at once, but holds a second choice back while the kernel is busy with the first."""
+    file = lab.folder / "busy.json"
+    cells = [nbformat.v4.new_code_cell(f"%env COURSE_PROGRESS={file}{SLOW_CHOICES}")]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=KERNEL), lab.folder / "busy.ipynb")
+    notebook = opened("busy.ipynb")
+    notebook.run_all()
+    assert notebook.errors() == []
+    group = notebook.page.locator(".course-quiz")
+    radios = group.locator(".widget-radio").first.locator("input[type=radio]")
+    radios.first.wait_for()
+    choices = quizzes.load("01")[0].choices
+    wrong, right = ([c.right for c in choices].index(kind) for kind in (False, True))
+    for place in (wrong, right):
+        radios.nth(place).click()
+    group.get_by_role("button", name="Check answer 1").click()
+    expect(group.get_by_role("alert")).to_contain_text(choices[right].why.replace("`", ""))
+    expect(group.get_by_role("status")).to_contain_text("1 of 4")
 
 
 def test_the_mouse_answers_every_question_and_the_result_is_kept(opened, lab, monkeypatch):  # noqa: F811

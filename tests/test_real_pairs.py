@@ -1,12 +1,12 @@
 """Every lesson runs, unchanged, on another pair than Pebble: its vocabulary, its template, its ends.
 
-The pairs are made here: real tokenizers (their reference data lies beside the checkout; skipped with a reason where it
-does not) on a small Llama with random weights. Besides SmolLM2's as they are, two more are dressed in other families'
-peculiarities: as Gemma has them (SentencePiece, `<s>` in front, a system text inside the first user turn, answers of a "model"), and as
-Qwen has them (no BOS, a base that ships a chat template, a default system turn, more rows of embeddings than tokens). A
-stand-in of the hub serves the pair under SmolLM2-135M's name, so that the lessons' sections "on a real pair" run as
-well, download included. Random weights never end a turn and know no fact, so what is tested is that nothing breaks, not
-what is measured.
+The pairs are made here: tokenizers (real ones where they lie beside the checkout, otherwise ones built in the same
+way) on a small Llama with random weights. Besides SmolLM2's as they are, two more are dressed in other families'
+peculiarities: as Gemma has them (SentencePiece, `<s>` in front, a system text inside the first user turn, answers of
+a "model"), and as Qwen has them (no BOS, a base that ships a chat template, a default system turn, more rows of
+embeddings than tokens). A stand-in of the hub serves the pair under SmolLM2-135M's name, so that the lessons'
+sections "on a real pair" run as well, download included. Random weights never end a turn and know no fact, so what is
+tested is that nothing breaks, not what is measured.
 
 Running all lessons takes many minutes. Lessons 00 and 01 run by default on SmolLM2's tokenizers; the rest, and the
 recording of a lesson's figures, with COURSE_SLOW=1.
@@ -21,8 +21,7 @@ import nbformat
 import pytest
 import torch
 from hub_standin import HubStandIn
-from tiny import shared, tiny_llama
-from transformers import AutoTokenizer
+from tiny import reference_tokenizer, tiny_llama
 
 from course_utils import pairs, templates
 from tools import notebooks, real_pairs, record_real_pairs
@@ -37,12 +36,12 @@ SLOW = pytest.mark.skipif(
 
 def smollm2(which: str):
     """SmolLM2's own tokenizer of `which`, "base" or "instruct"."""
-    return AutoTokenizer.from_pretrained(shared(f"tokenizers/smollm2-135m-{which}"))
+    return reference_tokenizer(f"smollm2-135m-{which}")
 
 
 def like_gemma(which: str):
     """A SentencePiece vocabulary with `<s>` in front; the turns of Gemma 3, without a system role."""
-    tokenizer = AutoTokenizer.from_pretrained(shared("tokenizers/llama2-spm-from-gguf"))
+    tokenizer = reference_tokenizer("llama2-spm-from-gguf")
     turns = ["<start_of_turn>", "<end_of_turn>"]
     tokenizer.add_special_tokens({"additional_special_tokens": turns})
     if which == "instruct":
@@ -102,6 +101,7 @@ def chosen(request, made, tmp_path, monkeypatch) -> str:
         for name in [name for name in os.environ if name.startswith(("HF_", "HUGGING"))]:
             monkeypatch.delenv(name)
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        monkeypatch.setenv("COURSE_DOWNLOAD", "1")  # the last sections fetch nothing unasked
         monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
         monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
         monkeypatch.setenv("COURSE_PAIR", ",".join(map(str, folders)))

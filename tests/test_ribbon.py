@@ -4,15 +4,16 @@ import json
 from html.parser import HTMLParser
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jinja2.exceptions import TemplateError
-from tiny import shared, tiny_tokenizer, tiny_variant
-from transformers import AutoTokenizer
+from tiny import DATA, reference_tokenizer, tiny_tokenizer, tiny_variant
 
 from course_utils.ribbon import TokenRibbon, role_spans, show_tokens
+from course_utils.templates import FAMILIES, toy_tokenizer
 from course_utils.tokens import token_text, visible_token
 
 CHAT = [
@@ -260,11 +261,11 @@ def test_messages_without_a_template_and_things_that_are_no_text_are_refused():
         show_tokens(tiny_tokenizer(), [1.5])
 
 
-# --- real tokenizers and templates, where they lie beside the checkout
+# --- real templates, and tokenizers of real kinds
 
 
 def test_smollm2s_default_system_turn_belongs_to_the_template():
-    tokenizer = AutoTokenizer.from_pretrained(shared("tokenizers/smollm2-135m-instruct"))
+    tokenizer = reference_tokenizer("smollm2-135m-instruct")
     ribbon = show_tokens(tokenizer, CHAT[1:], add_generation_prompt=False)
     role_text = {
         role: "".join(t.text for t in ribbon.tokens if t.role == role) for role in ("template", "user")
@@ -276,14 +277,14 @@ def test_smollm2s_default_system_turn_belongs_to_the_template():
 
 
 def test_a_sentencepiece_tokenizer_keeps_its_spaces():
-    tokenizer = AutoTokenizer.from_pretrained(shared("tokenizers/llama2-spm-from-gguf"))
+    tokenizer = reference_tokenizer("llama2-spm-from-gguf")
     ids = tokenizer("Hello there")["input_ids"]
     assert [visible_token(token_text(tokenizer, i)) for i in ids][1:] == ["␣Hello", "␣there"]
 
 
 def test_roles_are_found_in_every_familys_template():
     """Contents lie inside their own turn, turns follow one another and cover the text, for 33 real templates."""
-    cases = json.loads((shared("tokenizers").parent / "chat_template_cases.json").read_text())
+    cases = json.loads((DATA / "chat_template_cases.json").read_text("utf-8"))
     tokenizer = tiny_tokenizer(chat=True)
     checked = 0
     for case in cases:
@@ -304,3 +305,47 @@ def test_roles_are_found_in_every_familys_template():
                 assert holder.role == message["role"], (case["name"], text, spans)
                 checked += 1
     assert checked > 40
+
+
+# --- what is given by mistake
+
+
+@pytest.mark.parametrize("ids", [[-100, -100, 30, 31], torch.tensor([[-100, 30]])])
+def test_a_batch_s_labels_are_told_from_ids(ids):
+    with pytest.raises(ValueError, match=r"-100.*labels="):
+        show_tokens(tiny_tokenizer(), ids)
+
+
+def test_ids_may_be_numpys_and_beyond_any_vocabulary():
+    tokenizer = tiny_tokenizer()
+    assert str(show_tokens(tokenizer, list(np.array([30, 31])))) == str(show_tokens(tokenizer, [30, 31]))
+    assert [t.text for t in show_tokens(tokenizer, [2**40]).tokens] == [f"<unused␣{2**40}>"]
+
+
+def test_what_the_template_cannot_render_is_explained():
+    with pytest.raises(ValueError, match=r"message 1 \(assistant\) has no content"):
+        show_tokens(toy_tokenizer("chatml"), [CHAT[1], {"role": "assistant", "content": None}])
+    with pytest.raises(ValueError, match="System role not supported"):
+        show_tokens(toy_tokenizer("gemma-2"), CHAT)
+
+
+def test_a_family_may_be_given_as_the_template():
+    text = show_tokens(tiny_tokenizer(), CHAT, chat_template=FAMILIES["chatml"])
+    assert str(text) == str(show_tokens(tiny_tokenizer(), CHAT, chat_template=FAMILIES["chatml"].template))
+
+
+@pytest.mark.parametrize("opened", [False, True])
+def test_each_end_belongs_to_its_turn_where_a_template_rewrites_earlier_turns(opened):
+    template = (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if loop.last and m.role == 'assistant' %}<think>{{ m.thought }}"
+        "</think>{% endif %}{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n<think>"
+        "{% endif %}"
+    )
+    talk = [{"role": role, "content": word, "thought": "Hm."} for role, word in
+            (("user", "Hi"), ("assistant", "Yo"), ("user", "x"), ("assistant", "Z"))]  # fmt: skip
+    talk = talk[:3] if opened else talk
+    tokens = show_tokens(
+        toy_tokenizer("chatml"), talk, add_generation_prompt=opened, chat_template=template
+    ).tokens
+    assert [t.role for t in tokens if t.text == "<|im_end|>"] == [turn["role"] for turn in talk]
+    assert (tokens[-1].role == "generation prompt") == opened

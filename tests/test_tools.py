@@ -51,7 +51,9 @@ def test_what_was_printed_in_pieces_is_joined_and_a_progress_bar_leaves_its_last
 
 def test_time_stamps_widget_state_and_this_machines_python_leave_the_metadata():
     notebook = new_notebook(cells=[executed("1", execution={"iopub.execute_input": "now"}, tags=["keep"])])
-    notebook.metadata.update({"widgets": {}, "kernelspec": {"name": "mine"}, "language_info": {"version": "3.11.7"}})
+    notebook.metadata.update(
+        {"widgets": {}, "kernelspec": {"name": "mine"}, "language_info": {"version": "3.11.7"}}
+    )
     cleaned = notebooks.clean(notebook)
     assert cleaned.cells[0].metadata == {"tags": ["keep"]}
     assert set(cleaned.metadata) == {"kernelspec", "language_info"}
@@ -61,10 +63,17 @@ def test_time_stamps_widget_state_and_this_machines_python_leave_the_metadata():
 def test_ids_are_kept_and_missing_or_doubled_ones_are_made_from_the_text():
     def ids(*cells: dict) -> list[str]:
         plain = {"cell_type": "markdown", "metadata": {}}
-        notebook = {"cells": [plain | cell for cell in cells], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+        notebook = {
+            "cells": [plain | cell for cell in cells],
+            "metadata": {},
+            "nbformat": 4,
+            "nbformat_minor": 5,
+        }
         return [cell.id for cell in notebooks.clean(nbformat.from_dict(notebook)).cells]
 
-    first, doubled, missing = ids({"source": "a", "id": "mine"}, {"source": "b", "id": "mine"}, {"source": "c"})
+    first, doubled, missing = ids(
+        {"source": "a", "id": "mine"}, {"source": "b", "id": "mine"}, {"source": "c"}
+    )
     assert first == "mine" and len({first, doubled, missing}) == 3
     assert ids({"source": "c"}) == [missing]
 
@@ -74,7 +83,10 @@ def test_ids_are_kept_and_missing_or_doubled_ones_are_made_from_the_text():
     [
         ([new_code_cell("1")], "not executed"),
         ([executed("1", count=2)], "from top to bottom"),
-        ([executed("1/0", new_output("error", ename="E", evalue="", traceback=[]))], "an error in the output"),
+        (
+            [executed("1/0", new_output("error", ename="E", evalue="", traceback=[]))],
+            "an error in the output",
+        ),
         ([executed("1", stream("x", "stderr"))], "outputs to be cleaned"),
         ([executed("1", execution={"shell.execute_reply": "now"})], "cell metadata"),
     ],
@@ -90,7 +102,9 @@ def test_check_names_each_flaw(cells, words):
 def test_a_notebook_is_run_in_its_folder_and_twice_gives_the_same_bytes(tmp_path, capsys):
     path = tmp_path / "one.ipynb"
     where = f"import os, sys\nprint(os.path.basename(os.getcwd()) == {tmp_path.name!r})"
-    notebooks.write(new_notebook(cells=[new_code_cell(where), new_code_cell("print('x', file=sys.stderr)")]), path)
+    notebooks.write(
+        new_notebook(cells=[new_code_cell(where), new_code_cell("print('x', file=sys.stderr)")]), path
+    )
     assert notebooks.main([str(path)]) == 0
     first = path.read_bytes()
     assert b"True" in first and b"stderr" not in first.replace(b"sys.stderr", b"")

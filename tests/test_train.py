@@ -4,15 +4,27 @@ import copy
 import math
 import subprocess
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
-from tiny import smollm2, tiny_llama, tiny_tokenizer, tiny_variant
+from tiny import shared, smollm2, tiny_llama, tiny_tokenizer, tiny_variant
+from tokenizers import processors
 from torch.nn import functional as F
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    Gemma2Config,
+    GPT2Config,
+    GPTNeoXConfig,
+    GraniteConfig,
+    LlamaConfig,
+)
 
-from course_utils import batches, train
+from course_utils import batches, formats, train
 from course_utils.pairs import load_variant
+from course_utils.templates import toy_tokenizer
 from course_utils.train import loop, policy, preference, rows, supervised
 from course_utils.variant import Variant
 from pebble_lm.factory.tokenizer import CHAT_TEMPLATE
@@ -90,6 +102,53 @@ def test_the_masks_are_those_of_loss_mask():
     assert rows.encode(tokenizer, own) == rows.encode(tokenizer, EXAMPLES)
 
 
+def trainable(name: str) -> list[dict]:
+    """The rows of a sample in a format that is trained on, converted where that is another."""
+    found = formats.sample(name)
+    kind = formats.detect(found).name
+    if "preference" in kind and "unpaired" not in kind:
+        to = f"{'conversational-' * ('conversational' in kind)}preference"
+        pairs = found if to == kind else formats.convert(found, to, lossy=True)[0]
+        sides = [(pair["prompt"], pair[side]) for pair in pairs for side in ("chosen", "rejected")]
+        return [{"prompt": prompt, "completion": completion} for prompt, completion in sides]
+    if kind in ("alpaca", "sharegpt", "tool-calls"):
+        return formats.convert(found, "prompt-completion" if kind == "alpaca" else "messages", lossy=True)[0]
+    return [row for row in found if "text" in row or "messages" in row or "completion" in row]
+
+
+SAMPLES = [
+    "text", "messages", "prompt_completion", "conversational_prompt_completion", "alpaca", "tool_calls", "preference",
+    "conversational_preference", "implicit_preference", "conversational_implicit_preference", "unpaired_preference",
+    "conversational_unpaired_preference",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("family", ["chatml", "llama-3", "mistral-v7", "phi-4", "zephyr"])
+@pytest.mark.parametrize("name", SAMPLES)
+def test_training_learns_what_encode_row_shows(name, family):
+    """Ids and labels, for every format of the samples in five families."""
+    tokenizer = toy_tokenizer(family)
+    examples = trainable(name)
+    assert examples
+    shown = [batches.encode_row(tokenizer, row) for row in examples]
+    assert rows.encode(tokenizer, examples) == [(one.ids, one.labels) for one in shown]
+    every = [batches.encode_row(tokenizer, row, on="all") for row in examples]
+    assert rows.encode(tokenizer, examples, "all") == [(one.ids, one.ids) for one in every]
+
+
+@pytest.mark.parametrize("family", ["chatml", "llama-3", "mistral-v7", "phi-4", "zephyr"])
+@pytest.mark.parametrize("name", ["preference", "conversational_preference"])
+def test_preferences_are_the_rows_of_encode_row_up_to_the_end_of_turn(name, family):
+    tokenizer = toy_tokenizer(family)
+    pairs = formats.sample(name)
+    for pair, both in zip(pairs, preference.encode_preferences(tokenizer, pairs), strict=True):
+        for side, row in zip(("chosen", "rejected"), both):
+            whole = batches.encode_row(tokenizer, {"prompt": pair["prompt"], "completion": pair[side]})
+            assert row.ids == whole.ids[: len(row.ids)] and row.labels == whole.labels[: len(row.ids)]
+            assert row.ids[-1] == tokenizer.eos_token_id
+            assert tokenizer.eos_token not in "".join(whole.tokens[len(row.ids) :])
+
+
 def test_a_real_template_without_marks_is_masked_turn_by_turn():
     tokenizer = smollm2("instruct").tokenizer
     assert not batches.has_generation_marks(tokenizer.chat_template)
@@ -106,16 +165,79 @@ def test_other_kinds_of_examples():
          {"messages": EXAMPLES[0]}],
     )  # fmt: skip
     assert text.labels == text.ids and text.ids[-1] == tokenizer.eos_token_id
-    assert tokenizer.decode([i for i in pair.labels if i >= 0]) == "Rome<|im_end|>"
-    assert own == rows.Row([5, 6], [-100, 6])
+    assert tokenizer.decode([i for i in pair.labels if i >= 0]) == " Rome<|im_end|>"  # tokenized together
+    assert own == rows.Labelled([5, 6], [-100, 6])
     assert messages == rows.encode(tokenizer, [EXAMPLES[0]])[0]
+
+
+@pytest.mark.parametrize(
+    "wrong", ["data.jsonl", b"data", Path("data.jsonl"), {"messages": EXAMPLES[0]}, EXAMPLES[0], 3]
+)
+def test_one_example_or_a_file_s_name_is_no_list_of_examples(chat, wrong):
+    with pytest.raises(TypeError, match="Expected several examples"):
+        train.sft(chat, wrong, **QUIET)
+    for training in (train.dpo, train.reward):
+        with pytest.raises(TypeError, match="Expected several preference pairs"):
+            training(chat, wrong, **QUIET)
+    with pytest.raises(TypeError, match="Expected several prompts"):
+        train.rl(chat, wrong, lambda prompt, text: 0.0, steps=1, **QUIET)
+
+
+def test_a_data_set_s_splits_are_told_from_its_rows(chat):
+    with pytest.raises(TypeError, match="splits by its name"):
+        train.sft(chat, {"train": EXAMPLES, "test": EXAMPLES}, **QUIET)
+
+
+@pytest.mark.parametrize("kind", ["text", "pair", "preference"])
+@pytest.mark.parametrize("written", [False, True], ids=["without an end", "with one"])
+def test_there_is_one_eos_whether_or_not_the_text_has_it(kind, written):
+    tokenizer = tiny_tokenizer(chat=True)
+    end = tokenizer.eos_token * written
+    (row,) = {
+        "text": lambda: rows.encode(tokenizer, ["Rome." + end]),
+        "pair": lambda: rows.encode(tokenizer, [{"prompt": "Say", "completion": " Rome." + end}]),
+        "preference": lambda: [
+            preference.encode_preferences(
+                tokenizer, [{"prompt": "Say", "chosen": " Rome." + end, "rejected": " No." + end}]
+            )[0].chosen
+        ],
+    }[kind]()
+    assert row.ids.count(tokenizer.eos_token_id) == 1 and row.ids[-1] == tokenizer.eos_token_id
+
+
+def test_a_tokenizer_that_writes_the_eos_itself_gets_no_second_one():
+    tokenizer = tiny_tokenizer(chat=True)
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A <|im_end|>", special_tokens=[("<|im_end|>", 2)]
+    )
+    text, pair = rows.encode(tokenizer, ["Rome.", {"prompt": "Say", "completion": " Rome."}])
+    assert text.ids.count(2) == 1 and pair.ids.count(2) == 1
+
+
+@pytest.mark.parametrize(("prompt", "completion"), [("A:", "\nx"), ("A: ", "b"), ("A:", "b")])
+def test_a_pair_s_ids_spell_prompt_and_completion(prompt, completion):
+    tokenizer = AutoTokenizer.from_pretrained(shared("tokenizers/llama2-spm-from-gguf"))
+    (row,) = rows.encode(tokenizer, [{"prompt": prompt, "completion": completion}])
+    assert tokenizer.decode(row.ids, skip_special_tokens=True) == prompt + completion
+
+
+@pytest.mark.parametrize("bad", ["null", "refused"])
+def test_what_a_template_cannot_render_is_said_with_the_example_s_number(bad):
+    tokenizer = toy_tokenizer("chatml" if bad == "null" else "gemma-2")
+    third = [EXAMPLES[2][0], {"role": "assistant", "content": None}]
+    third = third if bad == "null" else [{"role": "system", "content": "Be brief."}, *EXAMPLES[2]]
+    with pytest.raises(ValueError, match=r"Example 2 .*(has no content|System role not supported)"):
+        rows.encode(tokenizer, [*EXAMPLES[:2], third])
+    pair = {"prompt": third[:-1], "chosen": third[-1:], "rejected": EXAMPLES[1][1:]}
+    with pytest.raises(ValueError, match="Pair 1 "):
+        preference.encode_preferences(tokenizer, [PAIRS[0], pair])
 
 
 @pytest.mark.parametrize(
     ("examples", "error", "words"),
     [
         ([], ValueError, "no examples"),
-        ([EXAMPLES[0], EXAMPLES[1][:1]], ValueError, "Example 1 has no token to learn"),
+        ([EXAMPLES[0], EXAMPLES[1][:1]], ValueError, "Example 1 cannot be used .*no assistant turn"),
         ([{"input_ids": [1, 2], "labels": [-100, -100]}], ValueError, "Example 0 has no token to learn"),
         ([{"input_ids": [1, 2], "labels": [1]}], ValueError, "2 input_ids but 1 labels"),
         ([{"instruction": "x"}], TypeError, "Example 0 is"),
@@ -167,6 +289,34 @@ def test_the_loss_is_the_library_s_own(chat):
         alone = chat.model(input_ids=torch.tensor([row.ids]), labels=torch.tensor([row.labels])).loss
         count = sum(label != rows.IGNORED for label in row.labels)
         assert math.isclose(-total / count, alone.item(), rel_tol=1e-4)
+
+
+TINY_SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+MODELS = {
+    "llama": (LlamaConfig(vocab_size=384, intermediate_size=64, **TINY_SIZES), True),
+    "gpt-2": (GPT2Config(vocab_size=384, n_embd=32, n_layer=2, n_head=4), True),
+    "gpt-neox": (GPTNeoXConfig(vocab_size=384, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64), True),
+    "gemma-2 (caps its logits)": (Gemma2Config(vocab_size=384, intermediate_size=64, head_dim=8, final_logit_softcapping=0.1, **TINY_SIZES), False),
+    "granite (scales its logits)": (GraniteConfig(vocab_size=384, intermediate_size=64, logits_scaling=8.0, **TINY_SIZES), False),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_gradient_is_that_of_the_library_s_loss_whatever_the_model_does_to_its_logits(chat, name):
+    config, apart = MODELS[name]
+    torch.manual_seed(1)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    assert rows.head_is_apart(model) == apart
+    ids, labels = rows.pad(rows.encode(chat.tokenizer, EXAMPLES), 3, "cpu")
+    theirs = model(input_ids=ids, labels=labels).loss
+    theirs.backward()
+    expected = {key: p.grad.clone() for key, p in model.named_parameters()}
+    model.zero_grad()
+    logits, targets, _ = rows.label_logits(model, ids, labels)
+    ours = F.cross_entropy(logits, targets)
+    ours.backward()
+    assert ours.item() == pytest.approx(theirs.item(), abs=1e-5)
+    assert same({key: p.grad for key, p in model.named_parameters()}, expected, 1e-5)
 
 
 def test_a_batch_without_labels_is_an_error():
@@ -275,6 +425,69 @@ def test_a_run_goes_on_from_its_checkpoint_as_if_nothing_had_happened(chat, tmp_
     assert list(healed.history["step"]) == [0, *range(1, 9)]
     assert healed.history["loss"].iloc[1:].tolist() == pytest.approx(whole.history["loss"].tolist(), rel=1e-5)
     assert not file.exists()
+
+
+def interrupted_after(steps: int):
+    def stop(history):
+        if len(history) == steps:
+            raise KeyboardInterrupt
+        return ""
+
+    return stop
+
+
+OTHER = [conversation("colour of the sky", "Blue"), *EXAMPLES[1:]]
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"examples": OTHER}, "examples"),
+        ({"seed": 2}, "settings"),
+        ({"steps": 5}, "order of examples"),
+        ({"lr": 1e-4}, "settings"),
+        ({"schedule": "constant"}, "settings"),
+        ({"loss_on": "all"}, "examples"),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_refused_and_the_same_call_goes_on(chat, tmp_path, change, named):
+    file = tmp_path / "run.pt"
+    settings = {"steps": 4, "batch_size": 2, "seed": 1, "checkpoint": file, "save_every": 1, **QUIET}
+    train.sft(chat, EXAMPLES, stop_when=interrupted_after(2), **settings)
+    assert file.exists()
+    other = {"examples": EXAMPLES, **settings, **change}
+    with pytest.raises(ValueError, match=f"another run: it had other .*{named}"):
+        train.sft(chat, **other)
+    with pytest.raises(ValueError, match="starting weights"):
+        train.sft(Variant("other", tiny_llama(384, seed=8), chat.tokenizer), EXAMPLES, **settings)
+    assert list(train.sft(chat, EXAMPLES, **settings).history["step"]) == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("training", ["dpo", "reward", "rl"])
+def test_every_training_knows_its_own_checkpoint(chat, tmp_path, training):
+    file = tmp_path / "run.pt"
+    settings = {"steps": 3, "checkpoint": file, "save_every": 1, **QUIET}
+
+    def go(other: bool = False, **more):
+        if training == "rl":
+            prompts = ["Hello", "Bye"] if other else ["Hi", "Ho"]
+            return train.rl(
+                chat, prompts, lambda p, t: float(len(t)), max_new_tokens=3, group_size=2, **settings, **more
+            )
+        return getattr(train, training)(chat, PAIRS[other:], **settings, **more)
+
+    go(stop_when=interrupted_after(2))
+    with pytest.raises(ValueError, match="left by another run"):
+        go(other=True)
+    assert list(go().history["step"]) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint at all", None])
+def test_a_file_that_is_no_checkpoint_is_said(chat, tmp_path, content):
+    file = tmp_path / "run.pt"
+    torch.save({"a": 1}, file) if content is None else file.write_bytes(content)
+    with pytest.raises(ValueError, match="checkpoint"):
+        train.sft(chat, EXAMPLES, steps=1, checkpoint=file, **QUIET)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])

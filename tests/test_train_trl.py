@@ -105,7 +105,12 @@ def test_dpo_with_the_chosen_answers_loss_is_trl_s_weighted_sum(model, tokenizer
         copy.deepcopy(model),
         ref_model=copy.deepcopy(model),
         args=arguments(
-            trl.DPOConfig, tmp_path, len(PAIRS), beta=0.3, loss_type=["sigmoid", "sft"], loss_weights=[1.0, 0.5]
+            trl.DPOConfig,
+            tmp_path,
+            len(PAIRS),
+            beta=0.3,
+            loss_type=["sigmoid", "sft"],
+            loss_weights=[1.0, 0.5],
         ),
         train_dataset=datasets.Dataset.from_list(PAIRS),
         processing_class=tokenizer,

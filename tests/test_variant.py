@@ -5,13 +5,14 @@ import copy
 import math
 import random
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import CHATML, smollm2, stories, tiny_llama, tiny_tokenizer, tiny_variant
 
-from course_utils.generation import Row, _choose, processed_probs
+from course_utils.generation import Draft, _choose, processed_probs
 from course_utils.templates import FAMILIES
 from course_utils.variant import Variant, as_messages, qa_prompt, query_base_as_instruct
 
@@ -145,7 +146,7 @@ def test_processed_probs_agree_with_the_librarys_logits_processors(logits, tempe
 
 def test_draws_follow_the_distribution():
     logits = torch.tensor([2.0, 0.0, 1.0, float("-inf"), -1.0]).expand(4000, -1)
-    rows = [Row([0], random.Random(seed)) for seed in range(4000)]
+    rows = [Draft([0], random.Random(seed)) for seed in range(4000)]
     chosen, logprobs = _choose(logits, rows, 1.0, 0, 1.0)
     rates = torch.bincount(chosen, minlength=5) / 4000
     assert torch.allclose(rates, logits[0].softmax(-1), atol=0.03)
@@ -528,3 +529,97 @@ def test_completions_and_variants_show_themselves_readably():
     completion = variant.complete("The capital", 3)
     assert "The capital" in repr(completion) and str(completion) == completion.text
     assert "chat template" in repr(variant) and "<|im_end|>" in repr(variant)
+
+
+# -- numbers that are no numbers, ids of another model, stops that are special tokens ---------------------------------
+
+
+@pytest.mark.parametrize("temperature", [1e-6, 1e-20, 1e-40, 5e-324])
+def test_a_very_small_temperature_is_greedy(temperature):
+    variant = tiny_variant()
+    table = variant.next_token_probs("The capital", temperature=temperature)
+    assert table["token_id"].iloc[0] == variant.next_token_probs("The capital")["token_id"].iloc[0]
+    assert table["prob"].iloc[0] == pytest.approx(1)
+    greedy = variant.complete("The capital", 4)
+    assert variant.complete("The capital", 4, temperature=temperature, seed=1).token_ids == greedy.token_ids
+
+
+@pytest.mark.parametrize(
+    "setting", [{"temperature": math.inf}, {"temperature": math.nan}, {"top_k": 2.5}, {"top_k": math.nan}]
+)
+def test_settings_that_are_no_numbers_are_named(setting):
+    with pytest.raises(ValueError, match=next(iter(setting))):
+        tiny_variant().next_token_probs("The", **setting)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_broken_weights_are_said_and_not_sampled_from(bad):
+    model = copy.deepcopy(tiny_variant().model)
+    with torch.no_grad():
+        model.lm_head.weight[7] = bad
+    broken = Variant("broken", model, tiny_variant().tokenizer)
+    for ask in (
+        lambda: broken.next_token_probs("The"),
+        lambda: broken.complete("The", 2),
+        lambda: broken.complete("The", 2, temperature=1.0, seed=0),
+        lambda: broken.complete_batch(["The", "Once upon"], 2),
+        lambda: broken.token_logprobs("The capital"),
+    ):
+        with pytest.raises(ValueError, match="no numbers"):
+            ask()
+
+
+def test_logits_that_rule_tokens_out_are_fine_and_nothing_but_those_is_not():
+    logits = torch.tensor([0.0, -math.inf, 1.0])
+    assert processed_probs(logits)[1] == 0 and processed_probs(logits).sum() == pytest.approx(1)
+    with pytest.raises(FloatingPointError, match="no numbers"):
+        processed_probs(torch.full((3,), -math.inf))
+
+
+@pytest.mark.parametrize("ids", [[5, 99999], [5, -100], [-1]])
+def test_ids_that_the_model_does_not_have_are_refused(ids):
+    with pytest.raises(ValueError, match=f"token id {ids[-1]}"):
+        tiny_variant().complete(ids, 2)
+
+
+def test_ids_may_be_numpys():
+    ids = tiny_variant().encode("The capital")
+    assert tiny_variant().encode(list(np.array(ids))) == ids
+
+
+def test_half_a_character_and_no_limit_are_explained():
+    with pytest.raises(ValueError, match="half a character"):
+        tiny_variant().complete("caf\udce9", 2)
+    for count in (None, 3.0):
+        with pytest.raises(ValueError, match="max_new_tokens must be a whole number"):
+            tiny_variant().complete("The", count)
+
+
+def runaway(ids: list[int]) -> Variant:
+    """A chat model that writes these ids and whose generation config does not stop at <|im_end|>."""
+    chat = tiny_variant(chat=True)
+    model = copy.deepcopy(chat.model)
+    model.generation_config.eos_token_id = 0
+    variant = Variant("runaway", model, chat.tokenizer)
+    script_the_next_tokens(variant, ids)
+    return variant
+
+
+@pytest.mark.parametrize("stop", ["<|im_end|>", "<|im_end|>\nuser", "o<|im_end|>"])
+@pytest.mark.parametrize("show", [False, True])
+def test_a_special_token_may_be_a_stop_string(stop, show):
+    tokenizer = tiny_variant(chat=True).tokenizer
+    ids = tokenizer("Hello<|im_end|>\nuser: more of it", add_special_tokens=False)["input_ids"]
+    settings = {"max_new_tokens": len(ids), "stop": stop, "skip_special_tokens": not show}
+    answer = runaway(ids).chat("Hi", **settings)
+    assert answer.stop_reason == "stop_string"
+    assert answer.text == ("Hell" if stop.startswith("o") else "Hello")
+    prompt = [{"role": "user", "content": "Hi"}]
+    assert "".join(runaway(ids).stream_complete(prompt, **settings)) == answer.text
+
+
+def test_special_tokens_before_a_stop_are_left_out_of_the_text():
+    tokenizer = tiny_variant(chat=True).tokenizer
+    ids = tokenizer("One<|im_start|>two. Three", add_special_tokens=False)["input_ids"]
+    answer = runaway(ids).chat("Hi", max_new_tokens=len(ids), stop="wo.")
+    assert (answer.text, answer.stop_reason) == ("Onet", "stop_string")

@@ -46,6 +46,7 @@ WRONG_ANSWERS = {
                 return next((name for column, name in first.items() if column in row), "text")""",
         "an empty column counts": """
             def detect_format(row):
+                row = {k: v for k, v in row.items() if v is not None or k == "tools"}
                 if "messages" in row:
                     calls = "tools" in row or any(m["role"] == "tool" for m in row["messages"])
                     return "tool-calls" if calls else "messages"
@@ -54,6 +55,7 @@ WRONG_ANSWERS = {
                 return next((name for column, name in first.items() if column in row), "text")""",
         "text comes first": """
             def detect_format(row):
+                row = {k: v for k, v in row.items() if v is not None}
                 if "text" in row: return "text"
                 if "messages" in row:
                     calls = any(m["role"] == "tool" for m in row["messages"])

@@ -86,9 +86,8 @@ WRONG_ANSWERS = {
                 return text[:end], end < len(text)""",
         "always stopped": """
             def cut_at_stop(text, stops):
-                for stop in stops:
-                    text = text.split(stop)[0]
-                return text, True""",
+                ends = [text.find(stop) for stop in stops if stop in text]
+                return text[: min(ends, default=len(text))], True""",
         "not at the start": """
             def cut_at_stop(text, stops):
                 end = len(text)

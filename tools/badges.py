@@ -12,7 +12,6 @@ import json
 import re
 import subprocess
 import sys
-import tomllib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -64,10 +63,10 @@ class Address:
         """Raises AddressError for anything that would not be one word in a shell or in an address."""
         if self.repository and not re.fullmatch(r"[\w-][\w.-]*/[\w.-]*[\w-]", self.repository, re.ASCII):
             raise AddressError(
-                f"{self.repository!r} is no GitHub repository; give it as OWNER/NAME, such as ada/{FOLDER}."
+                f"{self.repository!r} is not a GitHub repository; give it as OWNER/NAME, such as ada/{FOLDER}."
             )
         if not re.fullmatch(r"[\w][\w./-]*", self.tag, re.ASCII):
-            raise AddressError(f"{self.tag!r} is no tag; give one such as v0.1.0.")
+            raise AddressError(f"{self.tag!r} is not a tag; give one such as v0.1.0.")
 
     @property
     def url(self) -> str:
@@ -105,8 +104,9 @@ def read_address() -> Address:
 
 
 def version_tag() -> str:
-    """The tag of the version in pyproject.toml, such as v0.1.0."""
-    return "v" + tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    """The tag of the version in course_utils/__init__.py, such as v0.1.0."""
+    source = (ROOT / "course_utils" / "__init__.py").read_text(encoding="utf-8")
+    return "v" + re.search(r'^__version__ = "([^"]+)"', source, re.M)[1]
 
 
 def remote() -> str | None:
@@ -290,7 +290,7 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("--repo", help="OWNER/NAME on GitHub (default: git's remote); '' for none")
     parser.add_argument(
-        "--tag", help="the tag that learners get (default: v and the version in pyproject.toml)"
+        "--tag", help="the tag that learners get (default: v and the version of course_utils)"
     )
     parser.add_argument(
         "--check", action="store_true", help="change nothing; fail where the set address is not in"

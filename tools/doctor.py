@@ -84,7 +84,7 @@ def where(spec) -> str:
     if not to_download:
         return "yes, on this disk"
     gate = ", after accepting its licence and `hf auth login`" if spec.gated else ""
-    return f"yes, by a download of {len(to_download) * spec.download_mb:,} MB{gate}"
+    return f"yes, by a download of {len(to_download) * spec.download_mb // 2:,} MB{gate}"
 
 
 def first_distribution() -> bool:

@@ -1,9 +1,9 @@
 """Make exercises/ from solutions/: `python course.py exercises [--check]`.
 
-solutions/NN_name.ipynb is the only source: an nbgrader source notebook, executed. The exercise made from it lacks what
-stands between `### BEGIN SOLUTION` and `### END SOLUTION` (in its place comes nbgrader's own stub, so that nbgrader makes
-the same cells), the hidden tests, and all outputs. Under each check the solution is added, folded. Nothing depends on
-the machine or the time: the same source gives the same bytes.
+solutions/NN_name.ipynb is the only source: an nbgrader source notebook, executed. The exercise made from it lacks
+what stands between `### BEGIN SOLUTION` and `### END SOLUTION` (in its place comes nbgrader's own stub, so that
+nbgrader makes the same cells), the hidden tests, and all outputs. Under each check the solution is added, folded.
+Nothing depends on the machine or the time: the same source gives the same bytes.
 """
 
 import argparse
@@ -23,6 +23,8 @@ STUB = ("# YOUR CODE HERE", "raise NotImplementedError()")
 SOLUTION_MARKS = ("### BEGIN SOLUTION", "### END SOLUTION")
 HIDDEN_MARKS = ("### BEGIN HIDDEN TESTS", "### END HIDDEN TESTS")
 FOLDED = "folded-solution"
+IN_WORDS = "YOUR ANSWER HERE"  # nbgrader's stub for an answer in words
+FOLDED_BELOW = " The solution is folded under each check: open it last."
 
 
 class SourceError(ValueError):
@@ -37,6 +39,14 @@ def make_exercise(source: nbformat.NotebookNode, with_solutions: bool = True) ->
         own = cell.metadata.get("nbgrader", {})
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
+        elif not with_solutions:
+            cell.source = cell.source.replace(FOLDED_BELOW, "")
+        if own.get("solution") and cell.cell_type == "markdown":  # an answer in words, graded by hand
+            answer, cell.source = cell.source, IN_WORDS
+            cells.append(cell)
+            if with_solutions:
+                cells.append(folded(answer, cell.id, code=False))
+            continue
         if own.get("solution"):
             pending = solution_of(cell)
             cell.source = without_solution(cell)
@@ -93,9 +103,10 @@ def without_hidden_tests(cell: nbformat.NotebookNode) -> str:
     return "\n".join(lines).rstrip("\n")
 
 
-def folded(solution: str, check_id: str) -> nbformat.NotebookNode:
-    """A markdown cell that shows a solution when it is opened."""
-    text = f"<details><summary>Solution</summary>\n\n```python\n{solution}\n```\n\n</details>"
+def folded(solution: str, check_id: str, code: bool = True) -> nbformat.NotebookNode:
+    """A markdown cell that shows a solution, code or words, when it is opened."""
+    shown = f"```python\n{solution}\n```" if code else solution
+    text = f"<details><summary>{'Solution' if code else 'One answer'}</summary>\n\n{shown}\n\n</details>"
     cell = nbformat.v4.new_markdown_cell(text, metadata={"tags": [FOLDED]})
     cell["id"] = "s-" + hashlib.sha256(check_id.encode()).hexdigest()[:12]
     return cell

@@ -73,7 +73,7 @@ def order(entry: dict[str, Any]) -> str:
 
 
 def page(entries: list[dict[str, Any]]) -> str:
-    """The glossary as Markdown, one paragraph a term."""
+    """The glossary as Markdown, one paragraph per term."""
     parts = [HEAD]
     for entry in entries:
         links = ", ".join(f"[{n}](../notebooks/{_file(n)})" for n in sorted(set(entry["lessons"])))

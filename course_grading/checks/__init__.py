@@ -65,7 +65,7 @@ def hint(name: str) -> None:
     last = number + 1 == len(task.hints)
     print(f"Hint {number + 1} of {len(task.hints)}: {task.hints[number]}")
     print(
-        "(That was the last hint; the solution is folded below the check.)"
+        "(That was the last hint. Where your copy has the solution, it is folded below the check.)"
         if last
         else "(Call again for more.)"
     )
@@ -102,8 +102,14 @@ def tasks_of(number: str) -> tuple[Task | Prediction, ...]:
 def modules() -> dict[str, Path]:
     """The file of each exercise's checks: {"01": …/ex01.py, …}; those of COURSE_CHECKS replace the course's own."""
     private = os.environ.get("COURSE_CHECKS")
-    folders = [Path(__file__).parent, *([Path(private)] if private else [])]
-    return {path.stem[2:]: path for folder in folders for path in folder.glob("ex[0-9][0-9].py")}
+    folders = [Path(__file__).parent, *([Path(private).expanduser().resolve()] if private else [])]
+    found = [sorted(folder.glob("ex[0-9][0-9].py")) for folder in folders]
+    if not found[-1]:
+        raise ValueError(
+            f"COURSE_CHECKS names {folders[-1]}, where there is no ex01.py or the like. "
+            "Next: name the folder that holds your checks, or unset COURSE_CHECKS."
+        )
+    return {path.stem[2:]: path for paths in found for path in paths}
 
 
 def _tasks(path: Path) -> tuple[Task | Prediction, ...]:

@@ -26,7 +26,8 @@ def integers(rng: Random, n: int, below: int) -> list[int]:
 
 
 class ToyModel:
-    """Called like a language model: `model(input_ids).logits`, shape (texts, tokens, vocabulary).
+    """Called like a language model: `model(input_ids).logits`, shape (texts, tokens, vocabulary), and with `labels`
+    its `.loss`.
 
     The scores after each token depend on the whole text up to there, and on nothing after it.
     """
@@ -37,7 +38,9 @@ class ToyModel:
         self._table = normal(rng, TOY_STATES, vocab, scale=2.0)
         self._factor = rng.randrange(2, TOY_STATES)
 
-    def __call__(self, input_ids: torch.Tensor, **ignored) -> SimpleNamespace:
+    def __call__(
+        self, input_ids: torch.Tensor, labels: torch.Tensor | None = None, **ignored
+    ) -> SimpleNamespace:
         if not isinstance(input_ids, torch.Tensor) or input_ids.dim() != 2:
             raise ValueError(
                 "The model takes a tensor of ids of shape (texts, tokens), such as torch.tensor([ids])."
@@ -49,7 +52,12 @@ class ToyModel:
                 state = (state * self._factor + token_id + 1) % TOY_STATES
                 path.append(state)
             states.append(path)
-        return SimpleNamespace(logits=self._table[torch.tensor(states)])
+        logits, loss = self._table[torch.tensor(states)], None
+        if (
+            labels is not None
+        ):  # as the models of transformers do: each row against the next label, -100 left out
+            loss = torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
+        return SimpleNamespace(logits=logits, loss=loss)
 
 
 def pair() -> Pair:

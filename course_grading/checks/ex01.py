@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from . import draw
-from .task import Case, Claim, Mistake, Prediction, Task
+from .task import Case, Claim, Prediction, Task, known
 
 # -- softmax --------------------------------------------------------------------------------------------------
 
@@ -30,7 +30,11 @@ def _scores_and_temperature(rng: Random) -> tuple:
 
 
 def _large_scores(rng: Random) -> tuple:
-    return (draw.normal(rng, 6, scale=3.0) + rng.randint(150, 900),)
+    """All of them large, all far below 0, or hundreds apart."""
+    kind, scores = rng.choice(("high", "low", "apart")), draw.normal(rng, 6, scale=3.0)
+    if kind == "apart":
+        return (scores * 80,)
+    return (scores + rng.randint(150, 900) * (1 if kind == "high" else -1),)
 
 
 SOFTMAX = Task(
@@ -41,53 +45,24 @@ SOFTMAX = Task(
     cases=[
         Case("ordinary scores", 6, _ordinary_scores),
         Case("a temperature", 5, _scores_and_temperature),
-        Case("scores in the hundreds", 4, _large_scores),
+        Case("scores in the hundreds", 4, _large_scores, times=12),
     ],
     mistakes=[
-        Mistake(
-            "temperature multiplies",
-            "the temperature multiplies the scores. Divide by it: below 1 the differences between scores must grow.",
-            lambda scores, temperature=1.0: torch.softmax(scores * temperature, -1),
+        known(
+            "temperature multiplies", lambda scores, temperature=1.0: torch.softmax(scores * temperature, -1)
         ),
-        Mistake(
+        known(
             "temperature on probabilities",
-            "the temperature divides the probabilities. It belongs to the scores, before the exponential; "
-            "as it is, the results no longer add up to 1.",
             lambda scores, temperature=1.0: torch.softmax(scores, -1) / temperature,
         ),
-        Mistake(
-            "temperature ignored",
-            "the temperature changes nothing: your function gives what it gives at temperature 1.",
-            lambda scores, temperature=1.0: torch.softmax(scores, -1),
-        ),
-        Mistake(
-            "not divided by the sum",
-            "these are the exponentials. Divide by their sum, so that they add up to 1.",
-            lambda scores, temperature=1.0: (scores / temperature).exp(),
-        ),
-        Mistake(
+        known("temperature ignored", lambda scores, temperature=1.0: torch.softmax(scores, -1)),
+        known("not divided by the sum", lambda scores, temperature=1.0: (scores / temperature).exp()),
+        known(
             "no exponential",
-            "the scores themselves are divided by their sum. Take the exponential first: scores may be negative, "
-            "probabilities may not.",
             lambda scores, temperature=1.0: (scores / temperature) / (scores / temperature).sum(),
         ),
-        Mistake(
-            "overflow",
-            "the exponential is too large for a float and becomes infinity. Subtract the largest score from all of "
-            "them first: only differences matter, so the probabilities stay the same.",
-            lambda scores, temperature=1.0: _plain_softmax(scores / temperature),
-        ),
-        Mistake(
-            "logarithms",
-            "these are the logarithms of the probabilities (log-softmax).",
-            lambda scores, temperature=1.0: torch.log_softmax(scores / temperature, -1),
-        ),
-    ],
-    hints=[
-        "Three steps: divide the scores by the temperature, take the exponential of each, divide by their sum.",
-        "Scores of some hundreds: exp(500) is infinity for a float. What may be added to all scores without changing "
-        "any probability?",
-        "scores = scores / temperature; scores = scores - scores.max(); then the exponentials, divided by their sum.",
+        known("overflow", lambda scores, temperature=1.0: _plain_softmax(scores / temperature)),
+        known("logarithms", lambda scores, temperature=1.0: torch.log_softmax(scores / temperature, -1)),
     ],
 )
 
@@ -130,53 +105,16 @@ MEAN_LOSS = Task(
         Case("a sentence that the base has read", 7, _sentence_read_by_the_base, times=2),
     ],
     mistakes=[
-        Mistake(
-            "shifted right",
-            "this is still the loss of the buggy version: each row is scored against the token *before* it. Row i was "
-            "computed after reading token i, so its target is token i + 1: the targets move to the left.",
-            lambda logits, ids: _loss_of(logits[1:], ids[:-1]),
+        known("shifted right", lambda logits, ids: _loss_of(logits[1:], ids[:-1])),
+        known("not shifted", lambda logits, ids: _loss_of(logits, ids)),
+        known("shifted twice", lambda logits, ids: _loss_of(logits[:-2], ids[2:])),
+        known("around the corner", lambda logits, ids: _loss_of(logits, ids.roll(-1))),
+        known("the sum", lambda logits, ids: -_as_numbers(logits, ids).sum()),
+        known("divided by all tokens", lambda logits, ids: -_as_numbers(logits, ids).sum() / len(ids)),
+        known("no minus", lambda logits, ids: _as_numbers(logits, ids).mean()),
+        known(
+            "probability instead of its logarithm", lambda logits, ids: -_as_numbers(logits, ids).exp().mean()
         ),
-        Mistake(
-            "not shifted",
-            "each row is scored against the token that was just read. The target of row i is token i + 1.",
-            lambda logits, ids: _loss_of(logits, ids),
-        ),
-        Mistake(
-            "shifted twice",
-            "each row is scored against the token after the next one: the targets have moved two places.",
-            lambda logits, ids: _loss_of(logits[:-2], ids[2:]),
-        ),
-        Mistake(
-            "around the corner",
-            "the last row is scored against the first token (torch.roll does that). What follows the last token is not "
-            "in the text: leave the last row out.",
-            lambda logits, ids: _loss_of(logits, ids.roll(-1)),
-        ),
-        Mistake(
-            "the sum",
-            "this is the sum over the targets. The loss is their mean, so that long and short texts compare.",
-            lambda logits, ids: -_as_numbers(logits, ids).sum(),
-        ),
-        Mistake(
-            "divided by all tokens",
-            "the sum is divided by the number of tokens. There is one target fewer: nothing predicts the first.",
-            lambda logits, ids: -_as_numbers(logits, ids).sum() / len(ids),
-        ),
-        Mistake(
-            "no minus",
-            "this is the mean log-probability. Surprise is minus the logarithm, so a loss is never negative.",
-            lambda logits, ids: _as_numbers(logits, ids).mean(),
-        ),
-        Mistake(
-            "probability instead of its logarithm",
-            "the mean is taken over probabilities. Take the logarithm of each first.",
-            lambda logits, ids: -_as_numbers(logits, ids).exp().mean(),
-        ),
-    ],
-    hints=[
-        "Print the two things that are compared. After reading token 0, which token was row 0 meant to predict?",
-        "Row i of the logits was computed from tokens 0 … i. Its target is token i + 1. How many rows have one?",
-        "All rows but the last, against all tokens but the first: logits[:-1] and input_ids[1:].",
     ],
 )
 
@@ -288,11 +226,6 @@ PREDICT_TEMPERATURE = Prediction(
             },
         ),
     ],
-    hints=[
-        "Take two scores, 2 and 0. Their probabilities are as e² to 1. What are they after dividing the scores by 2?",
-        "Does dividing by a positive number ever change which number is the largest?",
-        "Lesson 01, section 5: a name nobody ever wrote must be spelled. Where could the model take it from later?",
-    ],
 )
 
 # -- top-p ----------------------------------------------------------------------------------------------------
@@ -301,6 +234,7 @@ PREDICT_TEMPERATURE = Prediction(
 def keep_top_p(probs, p):
     order = probs.argsort(descending=True)
     before = probs[order].cumsum(0) - probs[order]
+    before[0] = -1  # the best one always stays
     kept = torch.zeros_like(probs)
     kept[order[before < p]] = probs[order[before < p]]
     return kept / kept.sum()
@@ -344,48 +278,19 @@ TOP_P = Task(
         Case("a best token that alone reaches p", 7, _one_is_enough),
     ],
     mistakes=[
-        Mistake(
+        known(
             "the last one is missing",
-            "the token with which the sum reaches p is cut off as well. Together the kept ones must reach p, so a token "
-            "stays if the better ones have *not* reached p yet.",
             lambda probs, p: _keep(probs, _best(probs, p)[0][_best(probs, p)[1] <= p]),
         ),
-        Mistake(
+        known(
             "one too many",
-            "one token more than needed is kept: the better ones already reach p.",
             lambda probs, p: _keep(probs, _best(probs, p)[0][: int((_best(probs, p)[1] < p).sum()) + 2]),
         ),
-        Mistake(
-            "not divided again",
-            "the kept probabilities no longer add up to 1. Divide them by their sum.",
-            lambda probs, p: _keep(probs, keep_top_p(probs, p) > 0, normalise=False),
-        ),
-        Mistake(
-            "left in order",
-            "the probabilities come back sorted. Each token's place is its id: put every kept one back where it was.",
-            _sorted_top_p,
-        ),
-        Mistake(
-            "p as a threshold",
-            "tokens with a probability of at least p are kept. p is what the kept ones reach *together*.",
-            lambda probs, p: _keep(probs, probs >= p),
-        ),
-        Mistake(
-            "in the order of the ids",
-            "the sum runs over the tokens in the order of their ids. Sort them first, best first.",
-            lambda probs, p: _keep(probs, probs.cumsum(0) - probs < p),
-        ),
-        Mistake(
-            "nothing is cut",
-            "nothing is cut off: the probabilities come back as they were.",
-            lambda probs, p: probs,
-        ),
-    ],
-    hints=[
-        "Sort best first and add up. A token stays when the ones before it have not reached p.",
-        "`probs.argsort(descending=True)` gives the ids, best first; `cumsum(0)` the running sum, the token itself "
-        "included. What is the running sum without it?",
-        "kept = torch.zeros_like(probs); then fill in the places of the ids that stay, and divide by the sum.",
+        known("not divided again", lambda probs, p: _keep(probs, keep_top_p(probs, p) > 0, normalise=False)),
+        known("left in order", _sorted_top_p),
+        known("p as a threshold", lambda probs, p: _keep(probs, probs >= p)),
+        known("in the order of the ids", lambda probs, p: _keep(probs, probs.cumsum(0) - probs < p)),
+        known("nothing is cut", lambda probs, p: probs),
     ],
 )
 
@@ -396,7 +301,7 @@ def write(model, input_ids, eos_token_id, max_new_tokens):
     return _write(model, input_ids, eos_token_id, max_new_tokens)
 
 
-def _write(model, input_ids, eos, limit, stop=True, keep_eos=False, row=-1, last_only=False):
+def _write(model, input_ids, eos, limit, stop=True, keep_eos=False, row=-1, last_only=False, grows=True):
     written = []
     for _ in range(limit):
         with torch.inference_mode():
@@ -405,7 +310,8 @@ def _write(model, input_ids, eos, limit, stop=True, keep_eos=False, row=-1, last
         if stop and next_id == eos:
             return [*written, next_id] if keep_eos else written
         written.append(next_id)
-        input_ids = torch.cat([input_ids, torch.tensor([[next_id]])], dim=1)
+        if grows:
+            input_ids = torch.cat([input_ids, torch.tensor([[next_id]])], dim=1)
     return written
 
 
@@ -454,47 +360,31 @@ WRITE = Task(
         Case("the pair's base", 4, _pebble_writes, times=2),
     ],
     mistakes=[
-        Mistake(
+        known(
             "the end is never noticed",
-            "the loop goes on after the end token. Nothing in a model stops: the loop has to look at each token.",
             lambda model, ids, eos, limit: _write(model, ids, eos, limit, stop=False),
         ),
-        Mistake(
+        known(
             "the end token is kept",
-            "the end token is part of the result. It says that the text is over; it is no text.",
             lambda model, ids, eos, limit: _write(model, ids, eos, limit, keep_eos=True),
         ),
-        Mistake(
+        known(
             "the prompt comes back too",
-            "the result begins with the prompt. Return the new tokens only.",
             lambda model, ids, eos, limit: [*ids[0].tolist(), *_write(model, ids, eos, limit)],
         ),
-        Mistake(
-            "one too many",
-            "the result is one token longer than max_new_tokens.",
-            lambda model, ids, eos, limit: _write(model, ids, eos, limit + 1),
+        known("one too many", lambda model, ids, eos, limit: _write(model, ids, eos, limit + 1)),
+        known("the first row", lambda model, ids, eos, limit: _write(model, ids, eos, limit, row=0)),
+        known(
+            "one token is read", lambda model, ids, eos, limit: _write(model, ids, eos, limit, last_only=True)
         ),
-        Mistake(
-            "the first row",
-            "each token is chosen from the logits after the *first* token. The next token's scores are in the last row.",
-            lambda model, ids, eos, limit: _write(model, ids, eos, limit, row=0),
+        known(
+            "the text does not grow",
+            lambda model, ids, eos, limit: _write(model, ids, eos, limit, grows=False),
         ),
-        Mistake(
-            "one token is read",
-            "the model is given the last token alone, so it forgets the text. Give it everything so far.",
-            lambda model, ids, eos, limit: _write(model, ids, eos, limit, last_only=True),
-        ),
-        Mistake(
+        known(
             "stopped by the prompt",
-            "nothing is written, because the prompt already holds the end token (a document begins with it here). Look "
-            "at the token just chosen only.",
             lambda model, ids, eos, limit: [] if eos in ids else _write(model, ids, eos, limit),
         ),
-    ],
-    hints=[
-        "It is the loop of lesson 01, section 3: ask the model, take the best token, look at it, append it, ask again.",
-        "`model(input_ids).logits[0, -1].argmax()` is the next token. When it is the end token, return what you have.",
-        "Append with torch.cat([input_ids, next_id.view(1, 1)], dim=1), and collect int(next_id) in a list.",
     ],
 )
 
@@ -540,53 +430,28 @@ SURPRISE = Task(
     ],
     tolerance=1e-3,
     mistakes=[
-        Mistake(
+        known(
             "the prompt is counted",
-            "the surprise of the prompt's own tokens is added. The prompt is given; only the answer's tokens count.",
             lambda model, prompt, answer: -sum(_answer_logprobs(model, prompt[:1], [*prompt[1:], *answer])),
         ),
-        Mistake(
+        known(
             "one row late",
-            "each token is looked up in the row *after* it. Its probability stands in the row before: the first one of "
-            "the answer in row len(prompt_ids) - 1.",
             lambda model, prompt, answer: -sum(_answer_logprobs(model, prompt, answer, shift=0)),
         ),
-        Mistake(
+        known(
             "the first token is left out",
-            "the answer's first token is missing. The prompt's last row predicts it.",
             lambda model, prompt, answer: -sum(_answer_logprobs(model, prompt, answer)[1:]),
         ),
-        Mistake(
-            "the mean",
-            "this is the mean over the answer's tokens. The surprise of the whole answer is their sum, as the "
-            "probability of the whole is the product.",
-            lambda model, prompt, answer: surprise(model, prompt, answer) / len(answer),
+        known("the mean", lambda model, prompt, answer: surprise(model, prompt, answer) / len(answer)),
+        known("no minus", lambda model, prompt, answer: -surprise(model, prompt, answer)),
+        known(
+            "only the first token", lambda model, prompt, answer: -_answer_logprobs(model, prompt, answer)[0]
         ),
-        Mistake(
-            "no minus",
-            "this is the log-probability. Surprise is minus that, so it is never negative.",
-            lambda model, prompt, answer: -surprise(model, prompt, answer),
-        ),
-        Mistake(
-            "only the first token",
-            "only the answer's first token is counted.",
-            lambda model, prompt, answer: -_answer_logprobs(model, prompt, answer)[0],
-        ),
-        Mistake(
-            "bits",
-            "this is in bits: the logarithm to base 2. Use the natural logarithm (nats), as everywhere in the course.",
-            lambda model, prompt, answer: surprise(model, prompt, answer) / math.log(2),
-        ),
-        Mistake(
+        known("bits", lambda model, prompt, answer: surprise(model, prompt, answer) / math.log(2)),
+        known(
             "without the prompt",
-            "the answer is scored without the prompt in front of it. Give the model prompt and answer together.",
             lambda model, prompt, answer: -sum(_answer_logprobs(model, answer[:1], answer[1:])),
         ),
-    ],
-    hints=[
-        "One call is enough: give the model prompt and answer together, and pick the rows that predict the answer.",
-        "The rows are len(prompt_ids) - 1 up to, not including, the last one; their targets are answer_ids.",
-        "logprobs = torch.log_softmax(logits[len(prompt_ids) - 1 : -1], dim=-1); pick one number a row; minus the sum.",
     ],
 )
 

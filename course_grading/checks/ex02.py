@@ -10,7 +10,7 @@ from course_utils.stats import wilson
 from course_utils.variant import qa_prompt
 
 from . import draw
-from .task import Case, Claim, Mistake, Prediction, Task
+from .task import Case, Claim, Prediction, Task, known
 
 # -- how far the weights moved --------------------------------------------------------------------------------
 
@@ -48,52 +48,27 @@ RELATIVE_CHANGE = Task(
         Case("tensors of the pair", 5, _the_pair, times=1),
     ],
     mistakes=[
-        Mistake(
+        known(
             "the difference of the lengths",
-            "this is the difference of the two lengths. A tensor that turns keeps its length and has moved all the same: "
-            "take the length of the difference.",
             lambda a, b: _changes(a, b, lambda x, y: (y.norm() - x.norm()).abs() / x.norm()),
         ),
-        Mistake(
+        known(
             "measured in the instruct's length",
-            "the difference is divided by the length *after*. The question is how far the base moved: divide by its own.",
             lambda a, b: _changes(a, b, lambda x, y: (y - x).norm() / y.norm()),
         ),
-        Mistake(
-            "not divided",
-            "this is the length of the difference. Divide it by the length of the base's tensor, so that tensors of "
-            "different sizes compare.",
-            lambda a, b: _changes(a, b, lambda x, y: (y - x).norm()),
+        known("not divided", lambda a, b: _changes(a, b, lambda x, y: (y - x).norm())),
+        known("squared", lambda a, b: _changes(a, b, lambda x, y: (y - x).pow(2).sum() / x.pow(2).sum())),
+        known("mean of the ratios", lambda a, b: _changes(a, b, lambda x, y: ((y - x) / x).abs().mean())),
+        known(
+            "absolute values", lambda a, b: _changes(a, b, lambda x, y: (y - x).abs().sum() / x.abs().sum())
         ),
-        Mistake(
-            "squared",
-            "these are the squares of the relative changes: a square root is missing.",
-            lambda a, b: _changes(a, b, lambda x, y: (y - x).pow(2).sum() / x.pow(2).sum()),
-        ),
-        Mistake(
-            "mean of the ratios",
-            "each number's own ratio is averaged, so numbers near 0 decide everything. Take both lengths first, then "
-            "one ratio.",
-            lambda a, b: _changes(a, b, lambda x, y: ((y - x) / x).abs().mean()),
-        ),
-        Mistake(
-            "absolute values",
-            "sums of absolute values are compared. The length is the root of the sum of squares: `tensor.norm()`.",
-            lambda a, b: _changes(a, b, lambda x, y: (y - x).abs().sum() / x.abs().sum()),
-        ),
-        Mistake(
+        known(
             "matched by position",
-            "tensors are matched by their position. The two checkpoints may list them in different order: match by name.",
             lambda a, b: {
                 name: float((y - x).norm() / x.norm()) if x.shape == y.shape else math.nan
                 for (name, x), y in zip(a.items(), b.values())
             },
         ),
-    ],
-    hints=[
-        "For each name: the difference of the two tensors, its length, divided by the length of the base's tensor.",
-        "`tensor.norm()` is the length: the root of the sum of the squares of all its numbers.",
-        "{name: float((after[name] - w).norm() / w.norm()) for name, w in before.items()}",
     ],
 )
 
@@ -117,9 +92,28 @@ def _two_places(rng: Random) -> tuple:
 
 def _certain_places(rng: Random) -> tuple:
     size = rng.randint(6, 10)
+    """A token that is impossible to both, and one that is impossible to the base alone (a probability of 0 in a float)."""
+    never, not_for_base = rng.sample(range(size), 2)
     spread = draw.normal(rng, size, scale=2.0)
-    spread[rng.randrange(size)] -= 400.0  # a probability that is 0 in a float
-    return spread, spread + draw.normal(rng, size)
+    spread[not_for_base] = spread.max()  # the instruct may well write it
+    other = spread + draw.normal(rng, size)
+    spread[never] -= 400.0
+    other[never] -= 400.0
+    other[not_for_base] -= 400.0
+    return spread, other
+
+
+def _possible(instruct_logits, base_logits) -> tuple:
+    """The same scores, with no token so improbable that a small number added to it would count."""
+    return tuple(scores.clamp(min=float(scores.max()) - 1.5) for scores in (instruct_logits, base_logits))
+
+
+def _kl_with(epsilon: float) -> Callable:
+    def answer(instruct_logits, base_logits):
+        p, q = instruct_logits.softmax(-1), base_logits.softmax(-1)
+        return (p * ((p + epsilon).log() - (q + epsilon).log())).sum()
+
+    return answer
 
 
 KL_DIVERGENCE = Task(
@@ -133,50 +127,14 @@ KL_DIVERGENCE = Task(
     ],
     tolerance=1e-3,
     mistakes=[
-        Mistake(
-            "the other direction",
-            "this is KL(base‖instruct). KL has a direction: weigh by the *instruct's* probabilities, because it is the "
-            "instruct that writes.",
-            lambda p, q: kl_divergence(q, p),
-        ),
-        Mistake(
-            "no minus one",
-            "the sign is turned: KL is never negative. It is Σ p · (log p − log q).",
-            lambda p, q: -kl_divergence(p, q),
-        ),
-        Mistake(
-            "scores instead of log-probabilities",
-            "the difference is taken between scores. Normalise both with log_softmax first: scores may differ by a "
-            "constant that means nothing.",
-            lambda p, q: (p.softmax(-1) * (p - q)).sum(),
-        ),
-        Mistake(
-            "the mean",
-            "this is divided by the size of the vocabulary. KL is the sum (torch's kl_div takes the mean unless told "
-            'reduction="sum").',
-            lambda p, q: kl_divergence(p, q) / len(p),
-        ),
-        Mistake(
-            "bits",
-            "this is in bits. Use the natural logarithm (nats), as everywhere in the course.",
-            lambda p, q: kl_divergence(p, q) / math.log(2),
-        ),
-        Mistake(
-            "not weighted",
-            "the log-ratios are summed without weights. Each counts as often as the instruct would write its token.",
-            lambda p, q: (p.log_softmax(-1) - q.log_softmax(-1)).sum(),
-        ),
-        Mistake(
-            "the logarithm of 0",
-            "a probability was rounded to 0, and its logarithm is minus infinity. `log_softmax` gives log-probabilities "
-            "without the detour.",
-            _naive_kl,
-        ),
-    ],
-    hints=[
-        "Σ p · (log p − log q), over the vocabulary; p is the instruct's distribution, q the base's.",
-        "Get log p and log q from `torch.log_softmax`, and p as the exponential of log p.",
-        "log_p = torch.log_softmax(instruct_logits, dim=-1), log_q likewise; (log_p.exp() * (log_p - log_q)).sum()",
+        known("the other direction", lambda p, q: kl_divergence(q, p)),
+        known("no minus one", lambda p, q: -kl_divergence(p, q)),
+        known("scores instead of log-probabilities", lambda p, q: (p.softmax(-1) * (p - q)).sum()),
+        known("the mean", lambda p, q: kl_divergence(p, q) / len(p)),
+        known("bits", lambda p, q: kl_divergence(p, q) / math.log(2)),
+        known("not weighted", lambda p, q: (p.log_softmax(-1) - q.log_softmax(-1)).sum()),
+        known("the logarithm of 0", _naive_kl),
+        known("a small number inside the logarithm", _kl_with(1e-8), cured=_possible),
     ],
 )
 
@@ -191,24 +149,36 @@ def _ends(rows, eos_token_ids):
     return torch.isin(rows, torch.tensor(list(eos_token_ids)))
 
 
-def _generated(rng: Random, pad_is_end: bool) -> tuple:
+def _rows_of_generate(rng: Random, pad_is_end: bool) -> tuple:
     """Rows as `generate` returns them: some ended early and were padded, one in the last column, some ran on."""
-    end_of_turn, end_of_document, pad = rng.sample(range(20, 30), 3)
-    eos = [end_of_turn, end_of_document]
-    filler = end_of_document if pad_is_end else pad
+    *eos, pad = rng.sample(range(20, 30), 3 if pad_is_end else 4)  # of end tokens there may be two or three
+    filler = eos[1] if pad_is_end else pad
     width, rows = rng.randint(7, 10), []
     lengths = [3, rng.randint(2, width - 2), width - 2, width, rng.choice([width, 4])]
     lengths += [None] * rng.choice(
         [1, 2, 3, 6, 7]
     )  # never half of the rows: the share that ran on must differ
-    for i, length in enumerate(lengths):
+    for length in lengths:
         ids = draw.integers(rng, width, 20)
         if length is not None:
-            ids[length - 1] = eos[i % 2]
+            ids[length - 1] = rng.choice(eos)
             ids[length:] = [filler] * (width - length)
         rows.append(ids)
     rng.shuffle(rows)
     return torch.tensor(rows), eos
+
+
+def _generated(rng: Random, pad_is_end: bool) -> tuple:
+    """Such rows, in which no two of the wrong ways of counting come out alike."""
+    while True:
+        rows, eos = _rows_of_generate(rng, pad_is_end)
+        ends = _ends(rows, eos)
+        counts = {
+            int(found.sum())
+            for found in (ends.any(1), ends[:, -1], (rows == eos[0]).any(1), rows[:, -1] == eos[0])
+        }
+        if len(counts) == 4 or pad_is_end:
+            return rows, eos
 
 
 def _padded(rng: Random) -> tuple:
@@ -241,54 +211,14 @@ STOP_RATE = Task(
         Case("answers of the pair's instruct", 3, _written_by_the_pair, times=1),
     ],
     mistakes=[
-        Mistake(
-            "still the last column, one end",
-            "this is still what the buggy version gives: it looks at the last column only, and at the first end token "
-            "only.",
-            lambda rows, eos: (rows[:, -1] == eos[0]).float().mean(),
-        ),
-        Mistake(
-            "the last column",
-            "only the last column is looked at. A row that ended earlier was filled up with padding behind its end.",
-            lambda rows, eos: _ends(rows, eos)[:, -1].float().mean(),
-        ),
-        Mistake(
-            "one end token of two",
-            "only the first end token counts. `generation_config.eos_token_id` may be a list: each of them ends a text.",
-            lambda rows, eos: (rows == eos[0]).any(1).float().mean(),
-        ),
-        Mistake(
-            "tokens instead of rows",
-            "the share of end tokens among all tokens is taken. First ask each row whether it holds one, then average.",
-            lambda rows, eos: _ends(rows, eos).float().mean(),
-        ),
-        Mistake(
-            "ends counted, not rows",
-            "end tokens are counted and divided by the rows. A row padded with an end token holds many: ask each row "
-            "whether it holds *any*.",
-            lambda rows, eos: _ends(rows, eos).float().sum() / len(rows),
-        ),
-        Mistake(
-            "the running-on ones",
-            "this is the share of texts that did *not* stop.",
-            lambda rows, eos: 1 - stop_rate(rows, eos),
-        ),
-        Mistake(
-            "percent",
-            "this is in percent. A rate is between 0 and 1.",
-            lambda rows, eos: 100 * stop_rate(rows, eos),
-        ),
-        Mistake(
-            "a count",
-            "this is the number of texts that stopped. Divide it by the number of texts.",
-            lambda rows, eos: stop_rate(rows, eos) * len(rows),
-        ),
-    ],
-    hints=[
-        "Write out three rows of `generate` on paper: one that ended early, one that ended in the last column, one that "
-        "never ended. What stands behind the end of the first?",
-        "A text stopped if its row holds an end token anywhere, and there may be more than one end token.",
-        "torch.isin(rows, torch.tensor(eos_token_ids)) marks the ends; .any(dim=1) asks each row; then the mean.",
+        known("still the last column, one end", lambda rows, eos: (rows[:, -1] == eos[0]).float().mean()),
+        known("the last column", lambda rows, eos: _ends(rows, eos)[:, -1].float().mean()),
+        known("one end token of two", lambda rows, eos: (rows == eos[0]).any(1).float().mean()),
+        known("tokens instead of rows", lambda rows, eos: _ends(rows, eos).float().mean()),
+        known("ends counted, not rows", lambda rows, eos: _ends(rows, eos).float().sum() / len(rows)),
+        known("the running-on ones", lambda rows, eos: 1 - stop_rate(rows, eos)),
+        known("percent", lambda rows, eos: 100 * stop_rate(rows, eos)),
+        known("a count", lambda rows, eos: stop_rate(rows, eos) * len(rows)),
     ],
 )
 
@@ -401,11 +331,6 @@ PREDICT_THE_END = Prediction(
             },
         ),
     ],
-    hints=[
-        "Lesson 02, section 1 for the parameters, section 4 for the interval, section 5 for the end.",
-        "Who ends a text: the model, or the loop around it? What does the loop look at?",
-        "Greedy decoding has no chance in it. Up to the token where one loop stops, both loops see the same texts.",
-    ],
 )
 
 # -- token shift ----------------------------------------------------------------------------------------------
@@ -462,21 +387,10 @@ SHIFT_SHARES = Task(
         Case("an answer of the pair's instruct", 6, _answer_of_the_pair, times=2),
     ],
     mistakes=[
-        Mistake(
-            "one row late",
-            "each token is ranked by the row *after* it. Row i predicts token i + 1: the answer's first token is "
-            "predicted by row start - 1.",
-            lambda logits, ids, start: _shares(_ranks(logits[start:], ids[start:])),
-        ),
-        Mistake(
-            "the prompt is counted",
-            "the prompt's tokens are counted too. Nobody chose those; count from `start` on.",
-            lambda logits, ids, start: _shares(_ranks(logits[:-1], ids[1:])),
-        ),
-        Mistake(
+        known("one row late", lambda logits, ids, start: _shares(_ranks(logits[start:], ids[start:]))),
+        known("the prompt is counted", lambda logits, ids, start: _shares(_ranks(logits[:-1], ids[1:]))),
+        known(
             "ranks from 0",
-            "the ranks begin with 0 but are compared with 1 and 3. The best token has rank 1: count the tokens with a "
-            "higher score and add 1.",
             lambda logits, ids, start: (
                 lambda ranks: {
                     "unshifted": sum(rank <= 1 for rank in ranks) / len(ranks),
@@ -485,40 +399,29 @@ SHIFT_SHARES = Task(
                 }
             )([rank - 1 for rank in _ranks(logits[start - 1 : -1], ids[start:])]),
         ),
-        Mistake(
+        known(
             "rank 3 is missing",
-            "rank 3 is counted as shifted. Marginal is rank 2 or 3.",
             lambda logits, ids, start: _shares(_ranks(logits[start - 1 : -1], ids[start:]), marginal=2),
         ),
-        Mistake(
+        known(
             "counts",
-            "these are counts. Divide them by the number of the answer's tokens.",
             lambda logits, ids, start: _shares(
                 _ranks(logits[start - 1 : -1], ids[start:]), scale=len(ids) - start
             ),
         ),
-        Mistake(
+        known(
             "divided by all tokens",
-            "the counts are divided by the length of the whole text. Divide by the number of the answer's tokens.",
             lambda logits, ids, start: _shares(
                 _ranks(logits[start - 1 : -1], ids[start:]), scale=(len(ids) - start) / len(ids)
             ),
         ),
-        Mistake(
+        known(
             "percent",
-            "these are percent. A share is between 0 and 1.",
             lambda logits, ids, start: _shares(_ranks(logits[start - 1 : -1], ids[start:]), scale=100),
         ),
-        Mistake(
-            "worst first",
-            "the ranks count from the lowest score up. Rank 1 is the token with the *highest* score.",
-            lambda logits, ids, start: _shares(_ranks(-logits[start - 1 : -1], ids[start:])),
+        known(
+            "worst first", lambda logits, ids, start: _shares(_ranks(-logits[start - 1 : -1], ids[start:]))
         ),
-    ],
-    hints=[
-        "The rows that predict the answer's tokens are base_logits[start - 1 : -1]; the tokens are ids[start:].",
-        "A token's rank is 1 + the number of tokens with a higher score in its row.",
-        "ranks = [int((row > row[token]).sum()) + 1 for row, token in zip(rows, tokens)]; then count 1, 2 to 3, above 3.",
     ],
 )
 
@@ -535,7 +438,7 @@ def first_line(text: str) -> str:
 
 def right(text: str, answer: str) -> bool:
     """Whether the first line of a text holds the answer as whole words. The exercise hands this to the learner."""
-    from pebble_lm.world.judges import says
+    from course_utils.evaluate.judges import says
 
     return says(first_line(text), answer)
 
@@ -615,62 +518,29 @@ ANSWER_RATES = Task(
         Case("the pair itself", 7, _real_questions, times=1),
     ],
     mistakes=[
-        Mistake(
-            "the base is asked bare",
-            "the base gets the bare question, to which its documents rarely give an answer. Ask each in the form it "
-            "knows: `qa_prompt(question)` for the base.",
-            lambda pair, questions: _rates(pair, questions, of_base=_bare),
-        ),
-        Mistake(
+        known("the base is asked bare", lambda pair, questions: _rates(pair, questions, of_base=_bare)),
+        known(
             "the instruct without its template",
-            "the instruct continues the bare question instead of answering in a chat. Use `chat_batch` (or `chat`).",
             lambda pair, questions: _rates(pair, questions, of_instruct=_bare),
         ),
-        Mistake(
-            "both bare",
-            "both get the bare question. Ask each in the form it knows: the base with `qa_prompt`, the instruct in a chat.",
-            lambda pair, questions: _rates(pair, questions, of_base=_bare, of_instruct=_bare),
-        ),
-        Mistake(
-            "both in the frame",
-            "the instruct gets the base's question-and-answer frame. It knows the chat: use `chat_batch` (or `chat`).",
-            lambda pair, questions: _rates(pair, questions, of_instruct=_framed),
-        ),
-        Mistake(
+        known("both bare", lambda pair, questions: _rates(pair, questions, of_base=_bare, of_instruct=_bare)),
+        known("both in the frame", lambda pair, questions: _rates(pair, questions, of_instruct=_framed)),
+        known(
             "another judge",
-            "answers are counted whose letters stand somewhere in the text. Use `right`: the first line, whole words.",
             lambda pair, questions: _rates(pair, questions, judge=lambda text, answer: answer in text),
         ),
-        Mistake(
-            "the variants are swapped",
-            "the two variants' numbers are swapped.",
-            _swapped,
-        ),
-        Mistake(
-            "another interval",
-            "this is the interval rate ± 1.96·√(rate·(1 − rate)/n), which is too narrow for few tries and can leave "
-            "the range from 0 to 1. Use `wilson(hits, n)`.",
-            lambda pair, questions: _rates(pair, questions, interval=_normal_interval),
-        ),
-        Mistake(
+        known("the variants are swapped", _swapped),
+        known("another interval", lambda pair, questions: _rates(pair, questions, interval=_normal_interval)),
+        known(
             "no interval",
-            "each variant needs three numbers: (rate, low, high). A rate without its interval says little.",
             lambda pair, questions: {name: rate for name, (rate, *_) in _rates(pair, questions).items()},
         ),
-        Mistake(
+        known(
             "the rate is missing",
-            "these are the intervals alone. Put the rate in front: (rate, low, high).",
             lambda pair, questions: {
                 name: tuple(rest) for name, (_, *rest) in _rates(pair, questions).items()
             },
         ),
-    ],
-    hints=[
-        "Three steps for each variant: write an answer to every question, count the right ones, and put an interval on it.",
-        "pair.base.complete_batch([qa_prompt(q) for q, _ in questions], max_new_tokens=24) for the base; "
-        "pair.instruct.chat_batch([q for q, _ in questions], max_new_tokens=24) for the instruct.",
-        "hits = sum(right(done.text, answer) for done, (_, answer) in zip(written, questions)); then "
-        "(hits / len(questions), *wilson(hits, len(questions))).",
     ],
 )
 

@@ -4,12 +4,13 @@ import re
 from collections.abc import Callable
 from random import Random
 from typing import Any
+from unittest.mock import patch
 
 from course_utils.stats import wilson
 from course_utils.templates import Family, encode_safely, render, toy_tokenizer
 
-from . import draw, talks
-from .task import Case, Claim, Mistake, Prediction, Task
+from . import draw, talks, values
+from .task import Case, Claim, Prediction, Task, Unusable, known
 
 # -- ChatML by hand -------------------------------------------------------------------------------------------
 
@@ -71,30 +72,21 @@ RENDER_CHATML = Task(
         Case("an answer that is to be continued", 4, _to_continue),
     ],
     mistakes=[
-        Mistake(
+        known(
             "no line break after the end of turn",
-            "no line break follows <|im_end|>. It is a token that the model was trained on; without it the next turn "
-            "stands where none ever stood.",
             lambda m, a=False, c=False: _chatml(
                 m, a, c, "<|im_start|>{role}\n{content}<|im_end|>", ending="<|im_end|>"
             ),
         ),
-        Mistake(
+        known(
             "no line break after the role",
-            "the role is followed by a space. ChatML puts a line break between the role and the content.",
             lambda m, a=False, c=False: _chatml(
                 m, a, c, "<|im_start|>{role} {content}<|im_end|>\n", "<|im_start|>assistant "
             ),
         ),
-        Mistake(
-            "contents are stripped",
-            "white space around a content is gone. ChatML writes the content as it is; what a template strips the model "
-            "never sees.",
-            lambda m, a=False, c=False: _chatml(m, a, c, content=str.strip),
-        ),
-        Mistake(
+        known("contents are stripped", lambda m, a=False, c=False: _chatml(m, a, c, content=str.strip)),
+        known(
             "a system message that nobody gave",
-            "a system turn stands in front that was not in the messages. Some families inject one; plain ChatML does not.",
             lambda m, a=False, c=False: _chatml(
                 m
                 if m[0]["role"] == "system"
@@ -103,41 +95,14 @@ RENDER_CHATML = Task(
                 c,
             ),
         ),
-        Mistake(
-            "always a generation prompt",
-            "the generation prompt is written although nobody asked for it. A complete conversation ends with its last "
-            "turn.",
-            lambda m, a=False, c=False: _chatml(m, True, False),
-        ),
-        Mistake(
-            "the generation prompt is missing",
-            "the text ends with the user's turn, so the model has to guess who speaks next. Add the opening of an "
-            "assistant's turn when add_generation_prompt is true.",
-            _without("add_generation_prompt"),
-        ),
-        Mistake(
+        known("always a generation prompt", lambda m, a=False, c=False: _chatml(m, True, False)),
+        known("the generation prompt is missing", _without("add_generation_prompt")),
+        known(
             "the generation prompt has no line break",
-            "the generation prompt ends with the role. The header's line break belongs to it; otherwise the model must "
-            "write it first.",
             lambda m, a=False, c=False: _chatml(m, a, c, opening="<|im_start|>assistant"),
         ),
-        Mistake(
-            "the open turn is closed",
-            "the last turn is closed, so the model would begin another one. With continue_final_message the text ends "
-            "with the last message's content, so that the model writes on from there.",
-            _without("continue_final_message"),
-        ),
-        Mistake(
-            "the end of turn stays on",
-            "only the last line break is left out. The end of turn must go as well: behind it nothing can be continued.",
-            lambda m, a=False, c=False: _chatml(m, a, c, ending="\n"),
-        ),
-    ],
-    hints=[
-        "A turn is <|im_start|>, the role, a line break, the content, <|im_end|>, a line break.",
-        "Join all turns first. Then either take the end of the last turn away (to continue) or add the opening of an "
-        "assistant's turn (to answer).",
-        'text.removesuffix("<|im_end|>\\n") leaves the last turn open; text + "<|im_start|>assistant\\n" opens a new one.',
+        known("the open turn is closed", _without("continue_final_message")),
+        known("the end of turn stays on", lambda m, a=False, c=False: _chatml(m, a, c, ending="\n")),
     ],
 )
 
@@ -181,54 +146,31 @@ PROMPT_IDS = Task(
         ),
     ],
     mistakes=[
-        Mistake(
-            "both bugs are left",
-            "both bugs are still there: the text begins with BOS twice, and ends with the user's turn.",
-            lambda tokenizer, messages: _in_two_steps(tokenizer, messages, asks=False),
+        known(
+            "both bugs are left", lambda tokenizer, messages: _in_two_steps(tokenizer, messages, asks=False)
         ),
-        Mistake(
-            "two BOS",
-            "the prompt begins with two BOS. The template writes one, and the tokenizer puts another in front of every "
-            "text: make it one call, or encode with add_special_tokens=False.",
-            _in_two_steps,
-        ),
-        Mistake(
+        known("two BOS", _in_two_steps),
+        known(
             "no generation prompt",
-            "the BOS is right now, but the prompt ends with the user's turn. The model is to answer: "
-            "add_generation_prompt=True.",
             lambda tokenizer, messages: list(_encoding(tokenizer, messages, asks=False)["input_ids"]),
         ),
-        Mistake(
+        known(
             "no BOS is left",
-            "every BOS is gone. The model was trained with one in front of each text, so one has to stay.",
             lambda tokenizer, messages: [
                 i for i in prompt_ids(tokenizer, messages) if i != tokenizer.bos_token_id
             ],
         ),
-        Mistake(
+        known(
             "the first token is always dropped",
-            "the first token is dropped. That helps where two BOS stand in front, and takes a part of the first turn "
-            "from a family without BOS. Do not let the second one come in, instead of taking it out.",
             lambda tokenizer, messages: _in_two_steps(tokenizer, messages)[1:],
         ),
-        Mistake(
-            "the whole encoding",
-            'the whole encoding comes back, with its attention mask. Return its "input_ids".',
-            _encoding,
-        ),
-        Mistake(
+        known("the whole encoding", _encoding),
+        known(
             "the text",
-            "the rendered text comes back. The model reads ids: let apply_chat_template encode it, too.",
             lambda tokenizer, messages: tokenizer.apply_chat_template(
                 messages, add_generation_prompt=True, tokenize=False
             ),
         ),
-    ],
-    hints=[
-        "Look at the two ends of the ribbon: what stands first, and who is to speak behind the last token?",
-        "The template writes a BOS, and so does tokenizer(text). One call instead of two writes one; or tell the second "
-        "call add_special_tokens=False.",
-        'tokenizer.apply_chat_template(messages, add_generation_prompt=True)["input_ids"]',
     ],
 )
 
@@ -338,11 +280,6 @@ PREDICT_TEMPLATES = Prediction(
             },
         ),
     ],
-    hints=[
-        "Lesson 03, section 5 for the first two, section 7 for the forged turn.",
-        "What did training show the instruct: bare questions, or turns? And has the base ever seen a turn?",
-        "The model sees ids. Ask of each case: are the ids those of a system turn?",
-    ],
 )
 
 # -- what ends a turn -----------------------------------------------------------------------------------------
@@ -421,22 +358,13 @@ END_OF_TURN_ID = Task(
         Case("families of the gallery", 8, _gallery_tokenizer, times=4),
     ],
     mistakes=[
-        Mistake(
-            "the tokenizer's eos token",
-            "this is the tokenizer's eos token. It is a label that somebody set; here it ends a *document*, and the "
-            "template ends an answer with another token. Find out by rendering one.",
-            lambda tokenizer: tokenizer.eos_token_id,
-        ),
-        Mistake(
+        known("the tokenizer's eos token", lambda tokenizer: tokenizer.eos_token_id),
+        known(
             "the end of the whole text",
-            "this is the last special token of the rendered text. A family may write something more behind a whole "
-            "conversation; take the first one behind the answer.",
             lambda tokenizer: _special(tokenizer, _around(tokenizer, ["user", "assistant"])[1])[-1],
         ),
-        Mistake(
+        known(
             "the last token",
-            "this is the last token of the rendered text, which may be a line break or something else that stands behind the "
-            "end of turn.",
             lambda tokenizer: tokenizer(
                 tokenizer.apply_chat_template(
                     [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yo"}],
@@ -446,28 +374,17 @@ END_OF_TURN_ID = Task(
                 add_special_tokens=False,
             )["input_ids"][-1],
         ),
-        Mistake(
+        known(
             "the end of the user's turn",
-            "this ends the *user's* turn. The model never writes that one; look behind an assistant's content.",
             lambda tokenizer: _special(tokenizer, _around(tokenizer, ["user"])[1])[0],
         ),
-        Mistake(
+        known(
             "the opening of a turn",
-            "this token opens a turn. Look for the first special token *behind* the assistant's content.",
             lambda tokenizer: _special(tokenizer, _around(tokenizer, ["user", "assistant"])[0])[-1],
         ),
-        Mistake(
-            "the token's text",
-            "this is the token as text. generation_config.eos_token_id holds ids: tokenizer.convert_tokens_to_ids(…).",
-            lambda tokenizer: tokenizer.convert_ids_to_tokens(end_of_turn_id(tokenizer)),
+        known(
+            "the token's text", lambda tokenizer: tokenizer.convert_ids_to_tokens(end_of_turn_id(tokenizer))
         ),
-    ],
-    hints=[
-        "Render a user's and an assistant's message, whose content is a word that occurs nowhere else. What follows it?",
-        "Cut the rendered text at that word, encode the rest (add_special_tokens=False), and look for the first id that "
-        "is in tokenizer.all_special_ids.",
-        'after = tokenizer.apply_chat_template([...], tokenize=False).split("Yo")[1]; then '
-        "next(i for i in ids_of_after if i in tokenizer.all_special_ids)",
     ],
 )
 
@@ -493,6 +410,24 @@ _LOOSE = "\n".join(line.strip() for line in _LOOSE.split("\n"))
 
 def harbour(messages, add_generation_prompt=False):
     return _by(_HARBOUR)(messages, add_generation_prompt)
+
+
+def _written_by_a_template(answer: Callable, messages, add_generation_prompt) -> Any:
+    """What the answer returns, if a Jinja template has written it. Raises Unusable where one has not."""
+    from jinja2 import Template
+
+    written, render_it = [], Template.render
+
+    def noted(self, *arguments, **named):
+        written.append(render_it(self, *arguments, **named))
+        return written[-1]
+
+    with patch.object(Template, "render", noted):
+        found = answer(messages, add_generation_prompt)
+    if isinstance(found, str) and found not in written:
+        says = "the text was put together in Python. Write a Jinja template, and let `rendered` write the text by it."
+        raise Unusable("no template", says)
+    return found
 
 
 def _by(template: str) -> Callable:
@@ -531,66 +466,31 @@ HARBOUR = Task(
     title="Write a template",
     minutes=12,
     answer=harbour,
+    measure=_written_by_a_template,
     cases=[
         Case("one question", 6, _one_question, times=6),
         Case("several turns", 7, _some_turns, times=6),
         Case("a system message", 7, _with_system, times=6),
     ],
     mistakes=[
-        Mistake(
-            "line breaks of the template's own",
-            "there are line breaks that Harbour does not write. They come from the template's own lines: what stands "
-            "behind }} is text. A minus, as in {{- … }}, eats the white space before it.",
-            _by(_LOOSE),
-        ),
-        Mistake(
-            "no BOS",
-            "the BOS is missing: {{ bos_token }} comes first, once.",
-            _changed("{{- bos_token }}", ""),
-        ),
-        Mistake(
-            "always a generation prompt",
-            "[answer] is written at the end although nobody asked for it: `if add_generation_prompt`.",
-            _changed("{%- if add_generation_prompt %}", "{%- if true %}"),
-        ),
-        Mistake(
-            "never a generation prompt",
-            "the text ends with [/ask] where an answer is to follow: write [answer] if add_generation_prompt is set.",
-            _changed("{%- if add_generation_prompt %}", "{%- if false %}"),
-        ),
-        Mistake(
+        known("line breaks of the template's own", _by(_LOOSE)),
+        known("no BOS", _changed("{{- bos_token }}", "")),
+        known("always a generation prompt", _changed("{%- if add_generation_prompt %}", "{%- if true %}")),
+        known("never a generation prompt", _changed("{%- if add_generation_prompt %}", "{%- if false %}")),
+        known(
             "a BOS in every exchange",
-            "every user turn opens with a BOS, as in Llama 2. Harbour writes one, in front of everything.",
             _by(_HARBOUR.replace("{{- bos_token }}", "").replace("{{- '[ask]'", "{{- bos_token + '[ask]'")),
         ),
-        Mistake(
-            "the answer has no end",
-            "answers do not end with eos_token. A model trained on this would never learn to stop.",
-            _changed(" + eos_token }}", " }}"),
-        ),
-        Mistake(
-            "the answer is not trimmed",
-            "the assistant's text keeps the white space around it. Harbour trims it: message['content'] | trim.",
-            _changed(" | trim", ""),
-        ),
-        Mistake(
+        known("the answer has no end", _changed(" + eos_token }}", " }}")),
+        known("the answer is not trimmed", _changed(" | trim", "")),
+        known(
             "the user's text is trimmed",
-            "the user's text is trimmed as well. Harbour trims the assistant's only.",
             _changed("+ message['content'] + '[/ask]'", "+ message['content'] | trim + '[/ask]'"),
         ),
-        Mistake(
-            "the system message is lost",
-            "the system message is nowhere in the text, and no error says so.",
-            _changed("(system if loop.first else '')", "''"),
-        ),
-        Mistake(
-            "the system message in every user turn",
-            "the system text stands in every user turn. Harbour writes it into the first one: loop.first, or an index.",
-            _changed("(system if loop.first else '')", "system"),
-        ),
-        Mistake(
+        known("the system message is lost", _changed("(system if loop.first else '')", "''")),
+        known("the system message in every user turn", _changed("(system if loop.first else '')", "system")),
+        known(
             "a turn of its own",
-            "the system message has a turn of its own. Harbour has no such turn: its text opens the first user turn.",
             _by(
                 _HARBOUR.replace(
                     "{{- bos_token }}",
@@ -598,18 +498,7 @@ HARBOUR = Task(
                 ).replace("(system if loop.first else '')", "''")
             ),
         ),
-        Mistake(
-            "no blank line behind the system text",
-            "the system text runs into the user's. A blank line stands between them: '\\n\\n'.",
-            _changed("+ '\\n\\n' if has_system", "if has_system"),
-        ),
-    ],
-    hints=[
-        "Begin with {{- bos_token }} and a loop over messages with an if for the role; put a minus into every tag.",
-        "messages[0]['role'] == 'system' tells whether there is one; then loop over messages[1:], where loop.first is the "
-        "first user turn. {%- set name = … %} keeps a value (set it outside of the loop).",
-        "{%- if message['role'] == 'user' %}{{- '[ask]' + (system if loop.first else '') + message['content'] + '[/ask]' "
-        "}}{%- else %}{{- '[answer]' + message['content'] | trim + eos_token }}{%- endif %}",
+        known("no blank line behind the system text", _changed("+ '\\n\\n' if has_system", "if has_system")),
     ],
 )
 
@@ -628,7 +517,7 @@ def _what_is_read(answer: Callable, tokenizer: Any, messages: list[dict[str, str
     ids = ids["input_ids"] if hasattr(ids, "keys") else ids
     ids = ids.flatten().tolist() if hasattr(ids, "flatten") else ids
     if not isinstance(ids, (list, tuple)) or not all(isinstance(i, int) for i in ids):
-        raise TypeError("safe_ids is to return a list of ids")
+        raise Unusable("another form", f"safe_ids is to return a list of ids, not {values.kind(ids)}.")
     special = set(tokenizer.all_special_ids)
     text = tokenizer.decode([i for i in ids if i not in special])
     plain = [_plain(tokenizer, message["content"]) for message in messages]
@@ -713,76 +602,44 @@ SAFE_IDS = Task(
         Case("marks in marks, and in other messages", 8, _attacked_elsewhere, times=4),
     ],
     mistakes=[
-        Mistake(
+        known(
             "the template's own marks are gone",
-            "the whole text was encoded without special tokens, so the template's own marks are punctuation, too: there "
-            "is no turn left. Only what stands in the *contents* must not become one.",
             lambda tokenizer, messages: tokenizer(
                 tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True),
                 add_special_tokens=False,
                 split_special_tokens=True,
             )["input_ids"],
         ),
-        Mistake(
+        known(
             "no generation prompt",
-            "the prompt is harmless, but ends with the user's turn. The assistant is to answer: add_generation_prompt=True.",
             lambda tokenizer, messages: encode_safely(tokenizer, messages, add_generation_prompt=False),
         ),
-        Mistake(
+        known(
             "everything in brackets is removed",
-            "texts lose what is no control token at all, such as <b> or a comparison. Remove or rewrite the marks of this "
-            "tokenizer, and nothing else.",
             _cleaned(lambda tokenizer, text: re.sub(r"<[^>]*>|\[[^\]]*\]", "", text)),
         ),
-        Mistake(
-            "nothing is done",
-            "a mark that the user typed became a special token: the user's text closes its own turn.",
-            prompt_ids,
-        ),
-        Mistake(
+        known("nothing is done", prompt_ids),
+        known(
             "only ChatML's marks",
-            "ChatML's marks are dealt with, and other special tokens come through. Which there are the tokenizer knows: "
-            "tokenizer.all_special_tokens.",
             _cleaned(
                 lambda tokenizer, text: text.replace("<|im_start|>", "< |im_start|>").replace(
                     "<|im_end|>", "< |im_end|>"
                 )
             ),
         ),
-        Mistake(
+        known(
             "the message is thrown away",
-            "words of the conversation are gone. A text about special tokens is a text: it is to be read, and not obeyed.",
             _cleaned(lambda tokenizer, text: "" if _once(tokenizer, text) != text else text),
         ),
-        Mistake(
-            "removed once",
-            "a mark came about by taking a mark out of its middle: one round of removing is not enough. Repeat it until "
-            "nothing is found, or do not remove but encode as plain text.",
-            _cleaned(_once),
-        ),
-        Mistake(
-            "only the user's messages",
-            "marks in another role's message came through. A system message may hold a pasted document, an assistant's "
-            "may repeat what a user wrote.",
-            _cleaned(_plain, roles=("user",)),
-        ),
-        Mistake(
+        known("removed once", _cleaned(_once)),
+        known("only the user's messages", _cleaned(_plain, roles=("user",))),
+        known(
             "only the last message",
-            "marks in an earlier message came through. Every message of the conversation is read again, so each has to "
-            "be dealt with.",
             lambda tokenizer, messages: prompt_ids(
                 tokenizer,
                 [*messages[:-1], {**messages[-1], "content": _plain(tokenizer, messages[-1]["content"])}],
             ),
         ),
-    ],
-    hints=[
-        "Contents are data, and the template's marks are syntax. Change the contents before rendering, or have the library "
-        "encode them apart.",
-        "tokenizer.all_special_tokens names all marks. If you take them out of a text, look again at what is left; if you "
-        "break them up (a space after the first character), nothing can come about.",
-        "tokenizer.apply_chat_template(messages, add_generation_prompt=True, sanitize_control_tokens=True) in a new "
-        "library; encode_safely(tokenizer, messages) of the lesson in any.",
     ],
 )
 

@@ -13,8 +13,8 @@ from course_utils import formats
 from course_utils.batches import collate, labels, loss_mask
 from course_utils.stats import wilson
 
-from . import draw, talks
-from .task import Case, Claim, Mistake, Prediction, Task
+from . import draw, talks, values
+from .task import Case, Claim, Prediction, Task, Unusable, known
 
 IGNORED = -100
 
@@ -28,7 +28,8 @@ def detect_format(row):
 def _detected(
     row, names: tuple = ("sharegpt", "messages", "preference", "unpaired", "alpaca", "pair")
 ) -> str:
-    """The format, looked for in this order; what is not looked for is not found."""
+    """The format, looked for in this order; what is not looked for is not found. A column that holds None is none."""
+    row = {column: value for column, value in row.items() if value is not None}
     calls = any(m.get("tool_calls") or m["role"] == "tool" for m in row.get("messages") or [])
     found = {
         "sharegpt": ("sharegpt", "conversations" in row),
@@ -83,16 +84,25 @@ def _plain_row(rng: Random) -> tuple:
     return (_shuffled(rng, _of_format(rng, rng.choice(NAMES))),)
 
 
+COLUMNS = (
+    *("text", "prompt", "completion", "instruction", "output", "messages", "conversations"),
+    *("chosen", "rejected", "label", "tools"),
+)
+
+
 def _row_with_more(rng: Random) -> tuple:
     """A row as datasets have them: an id, columns that are there but empty, Alpaca's copy of it all in 'text'."""
     name = rng.choice([*NAMES, "messages", "messages", "alpaca", "alpaca"])
     row = _of_format(rng, name) | {"id": rng.randint(1, 9999), "source": rng.choice(talks.NAMES)}
+    absent = [column for column in COLUMNS if column not in row]
+    row |= dict.fromkeys(rng.sample(absent, rng.randint(1, 4)))
     if name == "messages":
         row["tools"] = None
     if name == "alpaca":
         row["text"] = f"{row['instruction']}\n\n{row['output']}"
     if name in ("prompt-completion", "preference"):
         row["score"] = rng.random()
+    row.setdefault("input" if name != "alpaca" else "tools", None)
     return (_shuffled(rng, row),)
 
 
@@ -106,55 +116,33 @@ DETECT_FORMAT = Task(
         Case("rows with further columns", 5, _row_with_more, times=32),
     ],
     mistakes=[
-        Mistake(
-            "the prompt decides",
-            "every row with a 'prompt' is taken for prompt-completion. Preference rows have one, too: ask for the columns "
-            "that only one format has first.",
-            lambda row: _detected(row, ("sharegpt", "messages", "pair", "alpaca")),
-        ),
-        Mistake(
+        known("the prompt decides", lambda row: _detected(row, ("sharegpt", "messages", "pair", "alpaca"))),
+        known(
             "the verdict is overlooked",
-            "a row with a 'label' is taken for prompt-completion. The label says whether the completion was good: trained "
-            "as SFT it would teach the bad ones as well.",
             lambda row: _detected(row, ("sharegpt", "messages", "preference", "alpaca", "pair")),
         ),
-        Mistake(
+        known(
             "calls are overlooked",
-            "conversations that call tools are taken for plain messages. Look into the turns: 'tool_calls', or the role "
-            "'tool'.",
             lambda row: _detected(
                 row, ("sharegpt", "plain messages", "preference", "unpaired", "alpaca", "pair")
             ),
         ),
-        Mistake(
-            "ShareGPT is messages",
-            "rows with 'conversations' are taken for messages. Their turns have other keys ('from', 'value') and other "
-            "names for the roles.",
-            lambda row: "messages" if "conversations" in row else _detected(row),
-        ),
-        Mistake(
+        known("ShareGPT is messages", lambda row: "messages" if "conversations" in row else _detected(row)),
+        known(
             "the columns must be exactly these",
-            "a row with one more column is not recognised. Real rows carry an id and more: ask which columns are *there*.",
             lambda row: _detected(row) if not {"id", "source"} & set(row) else "text",
         ),
-        Mistake(
+        known(
             "an empty column counts",
-            "a column 'tools' that holds None is taken for tools. Tables give every row every column; look at the value.",
             lambda row: "tool-calls" if "tools" in row else _detected(row),
+            cured=lambda row: ({column: value for column, value in row.items() if value is not None},),
         ),
-        Mistake(
+        known(
             "text comes first",
-            "an Alpaca row is taken for text. Published Alpaca rows repeat everything in a column 'text': ask for it last.",
             lambda row: _detected(
                 row, ("text", "sharegpt", "messages", "preference", "unpaired", "alpaca", "pair")
             ),
         ),
-    ],
-    hints=[
-        "Which column does only one format have? Begin with those, and end with 'text'.",
-        "'conversations', 'chosen', 'label' and 'instruction' are each the mark of one format. With 'messages' look into "
-        "the turns, and at the value of 'tools'.",
-        'tools = row.get("tools") or any(m.get("tool_calls") or m["role"] == "tool" for m in row["messages"])',
     ],
 )
 
@@ -245,10 +233,8 @@ SHAREGPT_TO_MESSAGES = Task(
         Case("a speaker nobody knows", 5, _stranger),
     ],
     mistakes=[
-        Mistake(
+        known(
             "the roles keep their names",
-            "the roles are still ShareGPT's. A chat template writes whatever it is given: <|im_start|>human is a turn "
-            "that the model has never seen.",
             lambda row: {
                 **{key: value for key, value in row.items() if key != "conversations"},
                 "messages": [
@@ -256,66 +242,19 @@ SHAREGPT_TO_MESSAGES = Task(
                 ],
             },
         ),
-        Mistake(
-            "the old column stays",
-            "the column 'conversations' is still there beside 'messages'. Two copies of an example are one too many: "
-            "leave it out.",
-            lambda row: _converted(row) | {"conversations": row["conversations"]},
-        ),
-        Mistake(
-            "further columns are lost",
-            "the other columns (such as the id) are gone. Without them nobody can trace a bad answer back to its source.",
-            lambda row: _converted(row, carry=False),
-        ),
-        Mistake(
-            "the system message is lost",
-            "the system message is gone: the answers that obey it now seem to come from nowhere.",
-            lambda row: _converted(row, systems=False),
-        ),
-        Mistake(
-            "an answer to nothing stays in front",
-            "an assistant's turn stands before any question. It answers something that was cut off; leave out what stands "
-            "before the first human turn (but a system message).",
-            lambda row: _converted(row, front="none"),
-        ),
-        Mistake(
+        known("the old column stays", lambda row: _converted(row) | {"conversations": row["conversations"]}),
+        known("further columns are lost", lambda row: _converted(row, carry=False)),
+        known("the system message is lost", lambda row: _converted(row, systems=False)),
+        known("an answer to nothing stays in front", lambda row: _converted(row, front="none")),
+        known(
             "only the very first turn is looked at",
-            "an answer to nothing is left out when it is the row's first turn, but not behind a system message.",
             lambda row: _converted(row, front="without a system turn"),
         ),
-        Mistake(
-            "a question without an answer stays",
-            "the conversation ends with the user's turn. There is nothing to learn from it: cut it off.",
-            lambda row: _converted(row, tail=False),
-        ),
-        Mistake(
-            "neither end is cut",
-            "neither end is cut: an answer to nothing in front, a question without an answer behind.",
-            lambda row: _converted(row, front="none", tail=False),
-        ),
-        Mistake(
-            "strangers become users",
-            "turns of an unknown speaker become the user's. A converter that never complains has decided for you: raise "
-            "a ValueError.",
-            lambda row: _converted(row, unknown="user"),
-        ),
-        Mistake(
-            "strangers become assistants",
-            "turns of an unknown speaker become the assistant's, and would be learned. Raise a ValueError.",
-            lambda row: _converted(row, unknown="assistant"),
-        ),
-        Mistake(
-            "strangers are left out",
-            "turns of an unknown speaker are silently left out, and what follows answers something else. Raise a "
-            "ValueError.",
-            lambda row: _converted(row, unknown="leave out"),
-        ),
-    ],
-    hints=[
-        'A dict does the naming: {"system": "system", "human": "user", "gpt": "assistant"}.',
-        "Convert all turns first (an unknown name: raise ValueError). Then look at both ends, with the system message put "
-        "aside.",
-        'while turns and turns[0]["role"] == "assistant": turns.pop(0)',
+        known("a question without an answer stays", lambda row: _converted(row, tail=False)),
+        known("neither end is cut", lambda row: _converted(row, front="none", tail=False)),
+        known("strangers become users", lambda row: _converted(row, unknown="user")),
+        known("strangers become assistants", lambda row: _converted(row, unknown="assistant")),
+        known("strangers are left out", lambda row: _converted(row, unknown="leave out")),
     ],
 )
 
@@ -403,89 +342,47 @@ LABEL_BY_HAND = Task(
         Case("a system message", 6, _talk((1, 3), True)),
     ],
     mistakes=[
-        Mistake(
+        known(
             "the end of turn is not learned",
-            "the answer's <|im_end|> has no label. It is the one token that makes a model stop: it must be learned.",
             _with(lambda role, part, number, last: role == "assistant" and part == "content"),
         ),
-        Mistake(
-            "the header is learned",
-            "the header <|im_start|>assistant has labels. At inference the template writes it; the model never has to.",
-            _with(lambda role, part, *_: role == "assistant" and part != "newline"),
+        known(
+            "the header is learned", _with(lambda role, part, *_: role == "assistant" and part != "newline")
         ),
-        Mistake(
+        known(
             "the line break is learned",
-            "the line break behind the end of turn has a label. Generation has stopped by then.",
             _with(lambda role, part, *_: role == "assistant" and part != "header"),
         ),
-        Mistake(
-            "the whole turn is learned",
-            "the whole assistant turn has labels. The header comes from the template, the line break behind the end comes "
-            "too late: what is left is the content and the end of turn.",
-            _with(lambda role, part, *_: role == "assistant"),
-        ),
-        Mistake(
-            "everything is learned",
-            "every token has a label. So the model is trained to write the user's part as well.",
-            _relabelled(lambda ids, targets: list(ids)),
-        ),
-        Mistake(
-            "the questions are learned",
-            "it is the user's turns that have labels: the model would learn to ask.",
-            _with(lambda role, part, *_: role == "user" and part in _LEARNED),
-        ),
-        Mistake(
-            "the labels are shifted",
-            "the labels are moved by one place. labels[i] belongs to input_ids[i]: the model moves them itself.",
-            _relabelled(lambda ids, targets: [*targets[1:], IGNORED]),
-        ),
-        Mistake(
+        known("the whole turn is learned", _with(lambda role, part, *_: role == "assistant")),
+        known("everything is learned", _relabelled(lambda ids, targets: list(ids))),
+        known("the questions are learned", _with(lambda role, part, *_: role == "user" and part in _LEARNED)),
+        known("the labels are shifted", _relabelled(lambda ids, targets: [*targets[1:], IGNORED])),
+        known(
             "0 instead of -100",
-            "what is not learned is labelled 0. That is a token, and would be learned everywhere; cross_entropy leaves "
-            "out -100.",
             _relabelled(lambda ids, targets: [0 if label == IGNORED else label for label in targets]),
         ),
-        Mistake(
+        known(
             "a mask instead of labels",
-            "this is the mask, ones and zeros. A label is the token's id where the mask is 1, and -100 elsewhere.",
             _relabelled(lambda ids, targets: [int(label != IGNORED) for label in targets]),
         ),
-        Mistake(
+        known(
             "no BOS",
-            "the ids lack the tokenizer's BOS (tokenizer.bos_token_id), which stands in front once and is not learned.",
             lambda tokenizer, messages: _labelled(
                 tokenizer, messages, lambda role, part, *_: _answer_part(role, part), bos=False
             ),
         ),
-        Mistake(
-            "a word is searched for",
-            'the labels begin at the first "assistant" in the text, and do not end any more. The word stands in headers '
-            "and may stand in any message; go message by message instead.",
-            _from_the_word,
+        known("a word is searched for", _from_the_word),
+        known(
+            "only the last answer", _with(lambda role, part, number, last: _answer_part(role, part) and last)
         ),
-        Mistake(
-            "only the last answer",
-            "only the last answer has labels. The earlier ones are the assistant's as well; mark every one of them.",
-            _with(lambda role, part, number, last: _answer_part(role, part) and last),
-        ),
-        Mistake(
+        known(
             "only the first answer",
-            "only the first answer has labels. Later ones are the assistant's as well; mark every one of them.",
             _with(lambda role, part, number, last: _answer_part(role, part) and number == 0),
         ),
-        Mistake(
+        known(
             "the system message is learned",
-            "the system message has labels. It is given, and never written by the model.",
             _with(lambda role, part, *_: _answer_part(role, part) or (role == "system" and part in _LEARNED)),
         ),
-    ],
-    hints=[
-        "Go message by message, and cut each into header, content with its end of turn, line break. Encode each piece with "
-        "add_special_tokens=False.",
-        "Of the assistant's messages the middle piece is labelled with its own ids; every other piece with -100. The BOS "
-        "stands in front, with -100.",
-        "labels += [-100] * len(header) + (content if message['role'] == 'assistant' else [-100] * len(content)) + "
-        "[-100] * len(newline)",
     ],
 )
 
@@ -554,70 +451,23 @@ COLLATE_ROWS = Task(
         Case("a pad token of its own", 8, lambda rng: _rows(rng, False)),
     ],
     mistakes=[
-        Mistake(
-            "all bugs are left",
-            "all bugs are still there: labels and attention are masked wherever the pad's *id* stands, ends of turn "
-            "included, and the labels are moved by one place.",
-            lambda rows, pad: _collated(rows, pad, by_id=_BOTH_BY_ID, shift=True),
+        known("all bugs are left", lambda rows, pad: _collated(rows, pad, by_id=_BOTH_BY_ID, shift=True)),
+        known(
+            "labels and attention by the pad's id", lambda rows, pad: _collated(rows, pad, by_id=_BOTH_BY_ID)
         ),
-        Mistake(
-            "labels and attention by the pad's id",
-            "padding is still found by its id. Where the pad token ends turns as well, every end of turn is masked: the "
-            "model never learns to stop, and does not see where turns end. Go by each row's length.",
-            lambda rows, pad: _collated(rows, pad, by_id=_BOTH_BY_ID),
-        ),
-        Mistake(
-            "labels by the pad's id",
-            "the attention mask is right now, but labels are still -100 wherever the pad's id stands: no end of turn is "
-            "learned. The rows bring their labels; only what is filled up gets -100.",
-            lambda rows, pad: _collated(rows, pad, by_id=("labels",)),
-        ),
-        Mistake(
-            "attention by the pad's id",
-            "the labels are right now, but the attention mask is 0 wherever the pad's id stands: the model does not see "
-            "the ends of turns. Go by each row's length.",
-            lambda rows, pad: _collated(rows, pad, by_id=("attention",)),
-        ),
-        Mistake(
-            "the labels are still shifted",
-            "the labels are still moved by one place. Hugging Face models move them themselves; twice moved, the model "
-            "learns to predict the token after next.",
-            lambda rows, pad: _collated(rows, pad, shift=True),
-        ),
-        Mistake(
-            "padding is learned",
-            "the labels are filled up with the pad's id, so padding is learned. Fill them up with -100.",
-            lambda rows, pad: _collated(rows, pad, label_filler=None),
-        ),
-        Mistake(
-            "padding is seen",
-            "the attention mask is 1 everywhere. It is 0 on what was filled up.",
-            lambda rows, pad: _collated(rows, pad, attention=1),
-        ),
-        Mistake(
+        known("labels by the pad's id", lambda rows, pad: _collated(rows, pad, by_id=("labels",))),
+        known("attention by the pad's id", lambda rows, pad: _collated(rows, pad, by_id=("attention",))),
+        known("the labels are still shifted", lambda rows, pad: _collated(rows, pad, shift=True)),
+        known("padding is learned", lambda rows, pad: _collated(rows, pad, label_filler=None)),
+        known("padding is seen", lambda rows, pad: _collated(rows, pad, attention=1)),
+        known(
             "only what is learned is seen",
-            "the attention mask is 1 only where there is a label. The model must *see* the question as well; only padding "
-            "is hidden.",
             lambda rows, pad: (lambda batch: batch | {"attention_mask": (batch["labels"] != IGNORED).long()})(
                 _collated(rows, pad)
             ),
         ),
-        Mistake(
-            "padded in front",
-            "the rows are filled up in front. That is for generation; here it is asked behind.",
-            lambda rows, pad: _collated(rows, pad, left=True),
-        ),
-        Mistake(
-            "cut to the shortest",
-            "the rows are cut to the shortest one, so most answers lose their end. Fill up to the longest.",
-            lambda rows, pad: _collated(rows, pad, shortest=True),
-        ),
-    ],
-    hints=[
-        "Which tokens have the pad's id? If the pad token is the end of turn, not only padding has.",
-        "You know what is padding before you fill up: everything behind a row's own length. And who moves labels?",
-        "n = len(row['input_ids']); ids[i, :n] = …; labels[i, :n] = torch.tensor(row['labels']); attention_mask[i, :n] = "
-        "1; with labels made by torch.full(…, -100), and nothing else.",
+        known("padded in front", lambda rows, pad: _collated(rows, pad, left=True)),
+        known("cut to the shortest", lambda rows, pad: _collated(rows, pad, shortest=True)),
     ],
 )
 
@@ -774,12 +624,6 @@ PREDICT_BUGS = Prediction(
             },
         ),
     ],
-    hints=[
-        "Lesson 04, section 3 for what is learned, section 5 for the bugs.",
-        "What does a model predict after it has read token i, and to which label is that compared? How many labels are "
-        "divided by?",
-        "A token that never has a label never becomes more probable. Which one makes a model stop?",
-    ],
 )
 
 # -- a dataset to repair, graded by what validate finds afterwards ---------------------------------------------
@@ -792,8 +636,14 @@ def repair(rows):
 DEFECTS = ("names", "alpaca", "columns", "open", "empty", "null", "twice")
 
 
-def _repaired(rows, mend: tuple = DEFECTS, empty_text: str | None = None, drop: tuple = ()) -> list[dict]:
-    """Rows without the defects in `mend`; those in `drop` are left out instead of mended."""
+def _repaired(
+    rows,
+    mend: tuple = DEFECTS,
+    empty_text: str | None = None,
+    drop: tuple = (),
+    gaps_of: tuple = ("system", "user", "assistant"),
+) -> list[dict]:
+    """Rows without the defects in `mend`; those in `drop` are left out instead of mended. Gaps of whom are looked for?"""
     names = {"human": "user", "gpt": "assistant"}
     kept: list[dict] = []
     for row in rows:
@@ -822,7 +672,7 @@ def _repaired(rows, mend: tuple = DEFECTS, empty_text: str | None = None, drop: 
         if "open" in mend:
             while messages and messages[-1]["role"] == "user":
                 messages.pop()
-        contents = [m["content"] for m in messages]
+        contents = [m["content"] for m in messages if names.get(m["role"], m["role"]) in gaps_of]
         if empty_text is not None:
             for message in messages:
                 message["content"] = (message["content"] or "").strip() or empty_text
@@ -845,7 +695,7 @@ def _what_is_left(answer: Callable, rows: list[dict]) -> dict[str, Any]:
     wanted = {_key(row) for row in _repaired(rows)}
     fixed = answer(rows)
     if not isinstance(fixed, (list, tuple)):
-        raise TypeError("repair is to return a list of rows")
+        raise Unusable("another form", f"repair is to return a list of rows, not {values.kind(fixed)}.")
     problems = formats.validate(list(fixed)).problems["problem"]
     found = set()
     for row in fixed:
@@ -856,6 +706,7 @@ def _what_is_left(answer: Callable, rows: list[dict]) -> dict[str, Any]:
     return {
         "validate still finds": sorted(set(problems)),
         "conversations lost": len(wanted - found),
+        "one of those lost": str(min(wanted - found, default="none")),
         "conversations that nobody had": len(found - wanted) if not len(problems) else 0,
     }
 
@@ -868,16 +719,33 @@ def _messy(kinds: tuple) -> Callable:
         good = list(rows)
         for kind in kinds:
             rows += [_defective(rng, kind, good) for _ in range(rng.randint(1, 2))]
+            if kind in ("empty", "null"):  # in a question as well as in an answer
+                rows += [_defective(rng, kind, good, place) for place in (0, -1)]
         rng.shuffle(rows)
         return (rows,)
 
     return drawn
 
 
-def _defective(rng: Random, kind: str, good: list[dict]) -> dict:
+def _disguised(rng: Random, row: dict) -> dict:
+    """The same conversation with another defect: a repeat only once that is mended."""
+    row = copy.deepcopy(row)
+    kind = rng.choice(("names", "columns", "open"))
+    if kind == "columns":
+        return row | {"url": rng.randint(1, 5)}
+    if kind == "open":
+        row["messages"].append({"role": "user", "content": talks.exchange(rng)[0]})
+        return row
+    names = {"user": "human", "assistant": "gpt"}
+    return {"messages": [{**m, "role": names.get(m["role"], m["role"])} for m in row["messages"]]}
+
+
+def _defective(rng: Random, kind: str, good: list[dict], place: int | None = None) -> dict:
     messages = talks.conversation(rng, rng.randint(1, 2), rng.choice([None, talks.a_system(rng)]))
     if kind == "twice":
         return copy.deepcopy(rng.choice(good))
+    if kind == "twice, once mended":
+        return _disguised(rng, rng.choice(good))
     if kind == "names":
         names = {"user": "human", "assistant": "gpt"}
         return {"messages": [{**m, "role": names.get(m["role"], m["role"])} for m in messages]}
@@ -890,7 +758,8 @@ def _defective(rng: Random, kind: str, good: list[dict]) -> dict:
         return {"messages": messages, rng.choice(["scoer", "lang", "split", "url"]): rng.randint(1, 5)}
     if kind == "open":
         return {"messages": [*messages, {"role": "user", "content": talks.exchange(rng)[0]}]}
-    messages[-1]["content"] = None if kind == "null" else rng.choice(["", "  "])
+    place = rng.randrange(len(messages)) if place is None else place
+    messages[place]["content"] = None if kind == "null" else rng.choice(["", "  "])
     return {"messages": messages}
 
 
@@ -910,85 +779,41 @@ REPAIR = Task(
     measure=_what_is_left,
     cases=[
         Case("rows that can only be left out", 8, _messy(("empty", "null", "twice")), times=3),
-        Case("rows that can be saved", 12, _messy(DEFECTS), times=3),
+        Case("rows that can be saved", 12, _messy((*DEFECTS, "twice, once mended")), times=3),
     ],
     mistakes=[
-        Mistake(
-            "empty answers stay",
-            "rows with an empty answer are still there: they teach the model to say nothing. White space alone is empty, "
-            "too.",
-            lambda rows: _repaired(rows, mend=_all_but("empty")),
+        known(
+            "repeats are looked for before mending",
+            lambda rows: _repaired(
+                [row for i, row in enumerate(rows) if row not in rows[:i]], mend=_all_but("twice")
+            ),
         ),
-        Mistake(
-            "null stays",
-            "rows whose content is None are still there. Nothing can be learned from them, and the template may write "
-            "the word None.",
-            lambda rows: _repaired(rows, mend=_all_but("null")),
-        ),
-        Mistake(
-            "repeats stay",
-            "the same example is there more than once: it counts twice in the loss. Keep one.",
-            lambda rows: _repaired(rows, mend=_all_but("twice")),
-        ),
-        Mistake(
+        known("only the answers are looked at", lambda rows: _repaired(rows, gaps_of=("assistant",))),
+        known("empty answers stay", lambda rows: _repaired(rows, mend=_all_but("empty"))),
+        known("null stays", lambda rows: _repaired(rows, mend=_all_but("null"))),
+        known("repeats stay", lambda rows: _repaired(rows, mend=_all_but("twice"))),
+        known(
             "both copies are left out",
-            "of an example that stood there twice nothing is left. Leave out the second, keep the first.",
             lambda rows: [row for row in _repaired(rows) if sum(row == other for other in rows) < 2],
         ),
-        Mistake(
+        known(
             "an answer is invented",
-            "empty answers were filled with a text that nobody wrote. Now the model learns that text: leave the row out.",
             lambda rows: _repaired(rows, mend=_all_but("empty", "null"), empty_text="I do not know."),
         ),
-        Mistake(
-            "nothing is repaired",
-            "the rows come back as they were.",
-            list,
-        ),
-        Mistake(
-            "only the good rows are kept",
-            "what is left is clean, but rows that could be saved are gone: other names, a column too many, a question too "
-            "many, Alpaca's layout. Mend those.",
-            _only_good,
-        ),
-        Mistake(
+        known("nothing is repaired", list),
+        known("only the good rows are kept", _only_good),
+        known(
             "rows of another format are left out",
-            "Alpaca rows are left out. They say the same in other columns: make messages of them.",
             lambda rows: _repaired(rows, mend=_all_but("alpaca"), drop=("alpaca",)),
         ),
-        Mistake(
-            "rows of another format stay",
-            "Alpaca rows are still there among the messages. Make messages of them.",
-            lambda rows: _repaired(rows, mend=_all_but("alpaca")),
-        ),
-        Mistake(
-            "ShareGPT's names stay",
-            "some turns are still spoken by 'human' and 'gpt'. Rename them to 'user' and 'assistant'.",
-            lambda rows: _repaired(rows, mend=_all_but("names")),
-        ),
-        Mistake(
-            "open questions stay",
-            "some conversations still end with a question. Cut it off; what stands before it can be learned.",
-            lambda rows: _repaired(rows, mend=_all_but("open")),
-        ),
-        Mistake(
+        known("rows of another format stay", lambda rows: _repaired(rows, mend=_all_but("alpaca"))),
+        known("ShareGPT's names stay", lambda rows: _repaired(rows, mend=_all_but("names"))),
+        known("open questions stay", lambda rows: _repaired(rows, mend=_all_but("open"))),
+        known(
             "open conversations are left out",
-            "conversations that end with a question are left out as a whole. Cut off the question, and keep the rest.",
             lambda rows: _repaired(rows, mend=_all_but("open"), drop=("open",)),
         ),
-        Mistake(
-            "further columns stay",
-            "some rows still have a column that is no part of the format.",
-            lambda rows: _repaired(rows, mend=_all_but("columns")),
-        ),
-    ],
-    hints=[
-        "print(formats.validate(rows)) names the kinds of problems, and its .problems the rows and fields. Deal with one "
-        "kind after the other.",
-        "For each row: make messages of it (Alpaca), keep that column alone, rename the speakers, cut questions off the "
-        "end. Then decide whether it stays: no empty and no missing content, and not there already.",
-        'names = {"human": "user", "gpt": "assistant"}; message["role"] = names.get(message["role"], message["role"]); '
-        "and `if row not in kept: kept.append(row)`.",
+        known("further columns stay", lambda rows: _repaired(rows, mend=_all_but("columns"))),
     ],
 )
 

@@ -18,7 +18,7 @@ from course_utils.variant import Variant, qa_prompt
 
 from . import draw
 from .open_task import Measured, OpenTask, Unusable
-from .task import Case, Claim, Mistake, Prediction, Task
+from .task import Case, Claim, Mistake, Prediction, Task, known
 
 IGNORED = -100
 VOCABULARY = 30
@@ -84,67 +84,47 @@ def _conversation(rng: Random) -> tuple:
     return logits.clone(), ids, torch.tensor([row.mask])
 
 
+def _with_gradient(answer: Callable, logits, input_ids, mask) -> dict:
+    """A loss and its gradient with respect to the scores; "none" where nothing could be trained with it."""
+    scores = logits.clone().requires_grad_()
+    loss = answer(scores * 1, input_ids, mask)  # times 1: an answer may write into what it gets
+    return {"loss": loss, "gradient": _gradients(loss, [scores])}
+
+
+def _gradients(loss, of: list[torch.Tensor]) -> list[torch.Tensor] | str:
+    if not isinstance(loss, torch.Tensor) or not loss.requires_grad:
+        return "none"
+    found = torch.autograd.grad(loss.sum(), of, allow_unused=True)
+    return [torch.zeros_like(x) if gradient is None else gradient for x, gradient in zip(of, found)]
+
+
 SFT_LOSS = Task(
     name="sft_loss",
     title="The loss, from scores and a mask",
     minutes=8,
     answer=sft_loss,
+    measure=_with_gradient,
     cases=[
         Case("two conversations of different length", 8, _two_rows),
         Case("a conversation in which nothing is learned", 4, _a_row_without_answer),
         Case("the base on a conversation", 3, _conversation, times=2),
     ],
     mistakes=[
-        Mistake(
-            "not shifted",
-            "each token is compared with the scores at its own place, which were given *after* reading it. The scores at "
-            "place i predict token i + 1.",
-            _loss,
-        ),
-        Mistake(
+        known("not shifted", _loss),
+        known("no gradient", lambda *given: sft_loss(*given).detach()),
+        known(
             "the mask is not shifted",
-            "scores and targets are shifted, but the mask is not: it says which *tokens* are learned, so it moves with the "
-            "targets, `mask[:, 1:]`. As it is, the end of turn is not learned, and a token of the prompt's end may be.",
             lambda logits, ids, mask: _loss(logits[:, :-1], ids[:, 1:], mask[:, :-1]),
         ),
-        Mistake(
-            "no mask",
-            "every token counts, prompts and padding too. Only tokens with mask 1 are learned.",
-            lambda logits, ids, mask: _token_losses(logits, ids).mean(),
-        ),
-        Mistake(
+        known("no mask", lambda logits, ids, mask: _token_losses(logits, ids).mean()),
+        known(
             "divided by all tokens",
-            "the sum is divided by the number of *all* tokens. Divide by the number of learned ones, or the loss depends "
-            "on how much padding there is.",
             lambda logits, ids, mask: (_token_losses(logits, ids) * mask[:, 1:]).mean(),
         ),
-        Mistake(
-            "the wrong side",
-            "the tokens with mask 0 are learned: the prompts and the padding.",
-            lambda logits, ids, mask: _loss(logits[:, :-1], ids[:, 1:], 1 - mask[:, 1:]),
-        ),
-        Mistake(
-            "the mean of the rows",
-            "each conversation's mean is taken first, so a token of a short answer weighs more than one of a long answer. "
-            "Average over all learned tokens of the batch at once.",
-            _mean_of_rows,
-        ),
-        Mistake(
-            "the sum",
-            "this is the sum. Divide it by the number of learned tokens.",
-            lambda logits, ids, mask: (_token_losses(logits, ids) * mask[:, 1:]).sum(),
-        ),
-        Mistake(
-            "masked inputs",
-            "the ids are multiplied by the mask, so that hidden tokens become token 0 and are learned as such. Hide "
-            "*losses*, not ids.",
-            lambda logits, ids, mask: _token_losses(logits, ids * mask).mean(),
-        ),
-    ],
-    hints=[
-        "Three things move together: logits[:, :-1] predict input_ids[:, 1:], and mask[:, 1:] says which of those count.",
-        'F.cross_entropy(…, reduction="none") gives a loss for each token; it wants the vocabulary in dimension 1.',
-        "(losses * mask[:, 1:]).sum() / mask[:, 1:].sum()",
+        known("the wrong side", lambda logits, ids, mask: _loss(logits[:, :-1], ids[:, 1:], 1 - mask[:, 1:])),
+        known("the mean of the rows", _mean_of_rows),
+        known("the sum", lambda logits, ids, mask: (_token_losses(logits, ids) * mask[:, 1:]).sum()),
+        known("masked inputs", lambda logits, ids, mask: _token_losses(logits, ids * mask).mean()),
     ],
 )
 
@@ -256,25 +236,13 @@ TRAIN_LOSSES = Task(
     tolerance=1e-3,
     mistakes=[
         *(_leaves(bugs) for size in (1, 2, 3, 4) for bugs in combinations(BUGS, size)),
-        Mistake(
+        known(
             "nothing is learned",
-            "every step has the loss of the untouched model: the weights do not move. Is `optimizer.step()` still there, "
-            "and is the model made once, before the loop?",
             lambda new_model, batches, pad, lr: [
                 _trained(new_model, [batch], pad, lr)[0] for batch in batches
             ],
         ),
-        Mistake(
-            "shifted twice",
-            "the labels are shifted twice, so that the token after next is learned.",
-            lambda new_model, batches, pad, lr: _shifted_twice(new_model, batches, lr),
-        ),
-    ],
-    hints=[
-        "There are four bugs. Print, for one small batch, ids, mask and labels one below the other.",
-        "Which tokens should have the label -100? What predicts the label at place 0? Which line makes the gradients empty?",
-        "labels = ids.masked_fill(mask == 0, -100); cross_entropy of logits[:, :-1] and labels[:, 1:]; no line about "
-        "pad_token_id; optimizer.zero_grad() before loss.backward().",
+        known("shifted twice", lambda new_model, batches, pad, lr: _shifted_twice(new_model, batches, lr)),
     ],
 )
 
@@ -347,7 +315,7 @@ def _answered(variant: Variant, questions: list[tuple[str, str]]) -> list[bool]:
 
 
 def _right(written: list, questions: list[tuple[str, str]]) -> list[bool]:
-    from pebble_lm.world.judges import says
+    from course_utils.evaluate.judges import says
 
     first = [next((line for line in done.text.split("\n") if line.strip()), "") for done in written]
     return [says(line, answer) for line, (_, answer) in zip(first, questions)]
@@ -360,15 +328,14 @@ def _half_way(rates: dict[int, float]) -> int:
 
 
 def _first_change(rng: Random) -> tuple[str | None, str]:
-    from course_runs.lesson05 import asks
+    from course_utils.evaluate.judges import asks_on, is_empty
 
     asked = [question for question, _ in _questions(rng, 16, _held_out)]
     asking, ending = {}, {}
     for step, variant in checkpoints().items():
         written = variant.chat_batch(asked, max_new_tokens=32, progress=False)
-        lines = [[line.strip() for line in done.text.split("\n") if line.strip()] for done in written]
-        asking[step] = sum(any(map(asks, found)) for found in lines) / len(asked)
-        ending[step] = sum(done.stopped for done in written) / len(asked)
+        asking[step] = sum(asks_on(done.text) for done in written) / len(asked)
+        ending[step] = sum(done.stopped and not is_empty(done.text) for done in written) / len(asked)
     first = {ASKING: _half_way(asking), ENDING: _half_way(ending)}
     held = None if first[ASKING] == first[ENDING] else min(first, key=first.get)
     return (
@@ -449,12 +416,6 @@ PREDICT_THE_RUN = Prediction(
             },
         ),
     ],
-    hints=[
-        "Lesson 05, section 2 for the order, section 4 for what is never mentioned.",
-        "Which of these is a single decision at the first token, and which has to be right at every place of a text?",
-        "The knowledge is in the base from the start. What do a few steps open up, and what does a run without any "
-        "pretraining text lose?",
-    ],
 )
 
 # -- replay ---------------------------------------------------------------------------------------------------
@@ -476,6 +437,14 @@ def _one_average(model, input_ids, mask, old_ids, weight):
     return (learned * new + weight * read * old) / (learned + read)
 
 
+def _with_gradients(answer: Callable, model, input_ids, mask, old_ids, weight) -> dict:
+    """A loss, and how long its gradient is with respect to each of the model's parameters."""
+    with torch.enable_grad():
+        loss = answer(model, input_ids, mask, old_ids, weight)
+        found = _gradients(loss, list(model.parameters()))
+    return {"loss": loss, "gradients": found if isinstance(found, str) else [g.norm().item() for g in found]}
+
+
 def _two_kinds_of_text(rng: Random) -> tuple:
     seed = rng.random()
     ids, mask = _masked_ids(rng, [(rng.randint(2, 4), rng.randint(2, 4)) for _ in range(3)], VOCABULARY)
@@ -490,57 +459,50 @@ REPLAY_LOSS = Task(
     title="Replay: a loss that remembers",
     minutes=7,
     answer=replay_loss,
+    measure=_with_gradients,
     cases=[Case("a small model, conversations and old texts", 12, _two_kinds_of_text, times=4)],
     mistakes=[
-        Mistake(
+        known(
             "the weight on the wrong one",
-            "the weight is on the conversations' loss. It says how much the *old* text counts.",
             lambda model, ids, mask, old, weight: (lambda new, past: weight * new + past)(
                 *_both(model, ids, mask, old)
             ),
         ),
-        Mistake(
+        known("no gradient", lambda *given: replay_loss(*given).detach()),
+        known(
+            "the old text does not train",
+            lambda model, ids, mask, old, weight: (lambda new, past: new + weight * past.detach())(
+                *_both(model, ids, mask, old)
+            ),
+        ),
+        known(
+            "the conversations do not train",
+            lambda model, ids, mask, old, weight: (lambda new, past: new.detach() + weight * past)(
+                *_both(model, ids, mask, old)
+            ),
+        ),
+        known(
             "a mixture",
-            "the conversations' loss is weighted by 1 - weight, so more replay teaches less. Leave it whole and add the "
-            "old text's.",
             lambda model, ids, mask, old, weight: (lambda new, past: (1 - weight) * new + weight * past)(
                 *_both(model, ids, mask, old)
             ),
         ),
-        Mistake(
-            "no weight",
-            "the weight is missing.",
-            lambda model, ids, mask, old, weight: sum(_both(model, ids, mask, old)),
+        known("no weight", lambda model, ids, mask, old, weight: sum(_both(model, ids, mask, old))),
+        known("one average over all tokens", _one_average),
+        known(
+            "only the conversations", lambda model, ids, mask, old, weight: _both(model, ids, mask, old)[0]
         ),
-        Mistake(
-            "one average over all tokens",
-            "all tokens are averaged together, so it depends on the lengths how much the old text counts. Two means, then "
-            "the weighted sum.",
-            _one_average,
-        ),
-        Mistake(
-            "only the conversations",
-            "the old texts do not count at all.",
-            lambda model, ids, mask, old, weight: _both(model, ids, mask, old)[0],
-        ),
-        Mistake(
+        known(
             "the prompts are learned too",
-            "the conversations are learned whole, prompts included. Their loss is masked; the old text's is not.",
             lambda model, ids, mask, old, weight: replay_loss(model, ids, torch.ones_like(mask), old, weight),
         ),
-        Mistake(
+        known(
             "the old text is not shifted",
-            "the old text is compared with the scores at its own places. It is next-token prediction as well.",
             lambda model, ids, mask, old, weight: (
                 _both(model, ids, mask, old)[0]
                 + weight * F.cross_entropy(model(old).logits.flatten(0, 1), old.flatten())
             ),
         ),
-    ],
-    hints=[
-        "Two losses and a weighted sum. The first is the one of task 1.",
-        "In an old text every token is learned: what would its mask be?",
-        "sft_loss(model(old_ids).logits, old_ids, torch.ones_like(old_ids)) is the old text's loss.",
     ],
 )
 
@@ -593,54 +555,17 @@ COMPARE_RUNS = Task(
         Case("a second run that is worse", 3, lambda rng: _two_runs(rng, (10, 12), (0, 1))),
     ],
     mistakes=[
-        Mistake(
-            "the larger rate wins",
-            "the larger rate wins, however small the difference. A fair coin rarely falls equally often on both sides: "
-            "only below p = 0.05 say more than 'cannot tell'.",
-            lambda a, b: _compared(a, b, verdict_of=lambda a, b, p: True),
-        ),
-        Mistake(
-            "do the intervals overlap",
-            "the verdict asks whether the two intervals overlap. Both runs answered the *same* prompts: those on which "
-            "they agree say nothing about the difference, and the paired test sees more.",
-            lambda a, b: _compared(a, b, verdict_of=_apart),
-        ),
-        Mistake(
-            "all successes",
-            "the test got the numbers of all successes. It wants the prompts on which just *one* of the two succeeded.",
-            lambda a, b: _compared(a, b, p_of=lambda a, b: mcnemar(sum(a), sum(b))),
-        ),
-        Mistake(
-            "the pairs are forgotten",
-            "the test got only how many more successes one run has. Go through the prompts pair by pair: successes that "
-            "cancel out are evidence of noise.",
-            lambda a, b: _compared(a, b, p_of=_successes_alone),
-        ),
-        Mistake(
-            "the other direction",
-            "the direction is turned: a positive difference means that the *second* run is better.",
-            lambda a, b: _compared(a, b, sign=-1),
-        ),
-        Mistake(
-            "p the wrong way round",
-            "the verdict is turned: a *small* p-value means that noise alone would hardly do this.",
-            lambda a, b: _compared(a, b, verdict_of=lambda a, b, p: p >= 0.05),
-        ),
-        Mistake(
+        known("the larger rate wins", lambda a, b: _compared(a, b, verdict_of=lambda a, b, p: True)),
+        known("do the intervals overlap", lambda a, b: _compared(a, b, verdict_of=_apart)),
+        known("all successes", lambda a, b: _compared(a, b, p_of=lambda a, b: mcnemar(sum(a), sum(b)))),
+        known("the pairs are forgotten", lambda a, b: _compared(a, b, p_of=_successes_alone)),
+        known("the other direction", lambda a, b: _compared(a, b, sign=-1)),
+        known("p the wrong way round", lambda a, b: _compared(a, b, verdict_of=lambda a, b, p: p >= 0.05)),
+        known(
             "one-sided",
-            "the p-value is halved. Nobody said beforehand which run would be the better one, so both sides count.",
             lambda a, b: (lambda found: found | {"p_value": found["p_value"] / 2})(_compared(a, b)),
         ),
-        Mistake(
-            "a count",
-            "the difference is a number of prompts. Return the difference of the rates.",
-            lambda a, b: _compared(a, b) | {"difference": sum(b) - sum(a)},
-        ),
-    ],
-    hints=[
-        "Go through zip(a, b). How often did only the first succeed, how often only the second?",
-        "mcnemar(only_a, only_b) gives the p-value: how often would fair coins be at least as lopsided?",
-        'verdict: "cannot tell" if p >= 0.05, otherwise "better" or "worse" by the sign of the difference.',
+        known("a count", lambda a, b: _compared(a, b) | {"difference": sum(b) - sum(a)}),
     ],
 )
 
@@ -686,16 +611,14 @@ def old_texts(rng: Random, count: int = OLD_TEXTS) -> list[str]:
 
 def kept_facts(variant: Variant, rng: Random, n: int = TOLD) -> float:
     """The share of plain statements, of kinds that no example asks about, that the variant ends rightly."""
-    from pebble_lm.world.judges import says
+    from course_utils.evaluate.judges import says
     from pebble_lm.world.questions import draw_facts, statement_openings
 
     openings = statement_openings
     facts = draw_facts(rng, n, lambda fact: _never_asked(fact) and openings(fact.relation))
     begun = [fact.fill(openings(fact.relation)[0]) for fact in facts]
     written = variant.complete_batch(begun, max_new_tokens=12, progress=False)
-    return (
-        sum(says(done.text.split("\n")[0], fact.value) for done, fact in zip(written, facts)) / n
-    )
+    return sum(says(done.text.split("\n")[0], fact.value) for done, fact in zip(written, facts)) / n
 
 
 def _returned(answer, base: Variant, examples: list, old: list[str]) -> Variant:
@@ -785,13 +708,6 @@ KEEP_FACTS = OpenTask(
     minutes=15,
     goals=GOALS,
     measure=_measure_training,
-    hints=[
-        "Measure the given recipe first. Which of the three goals does it reach, and which not?",
-        "Three things wear facts away: a high learning rate, many passes over few examples, and nothing old to read. "
-        "Change one at a time.",
-        "replay=old_texts and replay_tokens=512 let each step read old text as well; then a third of the learning rate "
-        "and a few epochs are enough for the style.",
-    ],
 )
 
 TITLE = "Supervised fine-tuning"

@@ -8,7 +8,7 @@ from course_utils.variant import qa_prompt
 
 from . import draw
 from .open_task import Measured, OpenTask, Unusable
-from .task import Case, Claim, Mistake, Prediction, Task
+from .task import Case, Claim, Prediction, Task, known
 
 DESCRIPTIONS = (
     "You are a helpful assistant.",
@@ -57,67 +57,30 @@ FEW_SHOT_PROMPT = Task(
         Case("no description", 4, _undescribed),
     ],
     mistakes=[
-        Mistake(
-            "a space at the end",
-            "there is a space behind the last `Answer:`. Tokens carry their leading space (' Rome' is one token): after a "
-            "space of its own the base would have to go on with a token that it has hardly ever read there.",
-            lambda *given: few_shot_prompt(*given) + " ",
-        ),
-        Mistake(
-            "a line break at the end",
-            "there is a line break behind the last `Answer:`. The answer belongs on the same line, as in the examples.",
-            lambda *given: few_shot_prompt(*given) + "\n",
-        ),
-        Mistake(
-            "no open answer",
-            "the prompt ends with the question. A base continues: end with an open `Answer:`, so that what comes next "
-            "*is* the answer.",
-            lambda *given: few_shot_prompt(*given).removesuffix("\nAnswer:"),
-        ),
-        Mistake(
-            "the question first",
-            "the examples stand behind the question. The base goes on where the text ends, so the open answer must be the "
-            "very last line.",
-            _question_first,
-        ),
-        Mistake(
+        known("a space at the end", lambda *given: few_shot_prompt(*given) + " "),
+        known("a line break at the end", lambda *given: few_shot_prompt(*given) + "\n"),
+        known("no open answer", lambda *given: few_shot_prompt(*given).removesuffix("\nAnswer:")),
+        known("the question first", _question_first),
+        known(
             "no blank line",
-            "the blocks follow each other without a blank line. Then the blank line does not announce a new question, "
-            "and as a stop string it is worth nothing.",
             lambda question, examples, description="": _blocks(question, examples, description, "\n"),
         ),
-        Mistake(
-            "no description",
-            "the description is missing. It comes first, as a block of its own.",
-            lambda question, examples, description="": _blocks(question, examples),
-        ),
-        Mistake(
+        known("no description", lambda question, examples, description="": _blocks(question, examples)),
+        known(
             "an empty first block",
-            "without a description the prompt begins with blank lines. Leave the block out when there is nothing in it.",
             lambda question, examples, description="": _blocks(
                 question, examples, description, keep_empty=True
             ),
         ),
-        Mistake(
-            "no examples",
-            "the examples are missing.",
-            lambda question, examples, description="": _blocks(question, [], description),
-        ),
-        Mistake(
+        known("no examples", lambda question, examples, description="": _blocks(question, [], description)),
+        known(
             "examples without answers",
-            "the examples hold only their questions. A base that reads questions only goes on asking.",
             lambda question, examples, description="": "\n\n".join(
                 [description] * bool(description)
                 + [f"Question: {asked}" for asked, _ in examples]
                 + [f"Question: {question}\nAnswer:"]
             ),
         ),
-    ],
-    hints=[
-        "Collect the blocks in a list: the description (if there is one), one block an example, the open one.",
-        "The open block is the same as an example's, with nothing behind its `Answer:`.",
-        'blocks = [description] if description else []; then one f"Question: {q}\\nAnswer: {a}" an example, the open '
-        'block, and "\\n\\n".join(blocks)',
     ],
 )
 
@@ -176,6 +139,21 @@ def _continuations(rng: Random) -> tuple:
     return text, [*stops, "\n\n"] if rng.random() < 0.5 else stops
 
 
+def _one_after_the_other(text, stops):
+    cut = text
+    for stop in stops:
+        cut = cut.split(stop)[0]
+    return cut, cut != text
+
+
+def _overlapping(rng: Random) -> tuple:
+    """A text in which the stop string that is listed first begins inside of one that is listed later."""
+    (asked, answer), *_ = draw.questions(rng, 3)
+    stops = rng.choice([["\nQuestion:", "\n\n"], ["Question:", "\n\nQuestion"], ["\n\n", ".\n"]])
+    more = rng.sample(["###", "\nUser:", "<end>"], rng.randint(0, 2))
+    return f" {answer}.\n\nQuestion: {asked}\nAnswer:", [*more, *stops]
+
+
 def _no_stop(rng: Random) -> tuple:
     (asked, answer), *_ = draw.questions(rng, 3)
     return f" {answer}, as far as I know. {asked}", ["\nQuestion:", "\n\n"][: rng.randint(1, 2)]
@@ -192,60 +170,23 @@ CUT_AT_STOP = Task(
     minutes=8,
     answer=cut_at_stop,
     cases=[
-        Case("a text with several of the stop strings", 8, _continuations),
+        Case("a text with several of the stop strings", 5, _continuations),
+        Case("stop strings that overlap", 3, _overlapping),
         Case("a text that holds none of them", 3, _no_stop),
         Case("a text that begins with one", 3, _begins_with_a_stop),
     ],
     mistakes=[
-        Mistake(
-            "still the colleague's",
-            "this is still what the buggy version gives. What does `find` return for a stop string that is not in the "
-            "text, and which number is the smallest then?",
-            _colleague,
+        known("still the colleague's", _colleague),
+        known("find gives -1", _minus_one),
+        known("one stop string after the other", _one_after_the_other),
+        known("the first listed", _first_listed),
+        known("the stop string is kept", _stop_kept),
+        known("the last place", _last_place),
+        known("always stopped", lambda text, stops: (cut_at_stop(text, stops)[0], True)),
+        known("not at the start", _not_at_the_start),
+        known(
+            "stripped", lambda text, stops: (cut_at_stop(text, stops)[0].strip(), cut_at_stop(text, stops)[1])
         ),
-        Mistake(
-            "find gives -1",
-            "`find` gives -1 for a stop string that is not in the text, and text[:-1] loses the last character. Ask only "
-            "for the places of those that are there.",
-            _minus_one,
-        ),
-        Mistake(
-            "the first listed",
-            "the text is cut at the stop string that is listed first. What counts is which one comes first *in the text*.",
-            _first_listed,
-        ),
-        Mistake(
-            "the stop string is kept",
-            "the stop string is still there. It announces the next question; the answer ends in front of it.",
-            _stop_kept,
-        ),
-        Mistake(
-            "the last place",
-            "the text is cut where a stop string stands for the *last* time, so all the further questions stay in. "
-            "Use `find`, not `rfind`.",
-            _last_place,
-        ),
-        Mistake(
-            "always stopped",
-            "a text that holds no stop string ran to the limit: say False for it.",
-            lambda text, stops: (cut_at_stop(text, stops)[0], True),
-        ),
-        Mistake(
-            "not at the start",
-            "a text that *begins* with a stop string is not cut. Its place is 0, which counts as false in Python: the "
-            "answer is empty, and the text stopped.",
-            _not_at_the_start,
-        ),
-        Mistake(
-            "stripped",
-            "the answer is right but for its surrounding whitespace. Leave that as it is: whoever wants it gone can strip.",
-            lambda text, stops: (cut_at_stop(text, stops)[0].strip(), cut_at_stop(text, stops)[1]),
-        ),
-    ],
-    hints=[
-        "Try the colleague's version on a text without any stop string, and on one that begins with one.",
-        "First collect the places of those stop strings that are in the text; perhaps there is none.",
-        "ends = [text.find(stop) for stop in stops if stop in text]; cut at min(ends) if there is one.",
     ],
 )
 
@@ -271,13 +212,18 @@ def _cost(rows: list) -> dict[str, int]:
 
 
 def _shared_text(tokenizer, prompts):
-    cost = prompt_cost(tokenizer, prompts)
-    shared = len(tokenizer(prompts[0][: _shared(prompts)])["input_ids"])
-    return {
-        "tokens": cost["tokens"],
-        "shared": shared,
-        "with_cache": cost["tokens"] - (len(prompts) - 1) * shared,
-    }
+    return _with_shared(tokenizer, prompts, len(tokenizer(prompts[0][: _shared(prompts)])["input_ids"]))
+
+
+def _agreeing(tokenizer, prompts):
+    """Every place at which all prompts have the same id, also behind the first at which they differ."""
+    rows = [tokenizer(prompt)["input_ids"] for prompt in prompts]
+    return _with_shared(tokenizer, prompts, sum(len(set(ids)) == 1 for ids in zip(*rows)))
+
+
+def _with_shared(tokenizer, prompts, shared: int) -> dict[str, int]:
+    tokens = prompt_cost(tokenizer, prompts)["tokens"]
+    return {"tokens": tokens, "shared": shared, "with_cache": tokens - (len(prompts) - 1) * shared}
 
 
 def _other_cached(tokenizer, prompts, times):
@@ -292,8 +238,11 @@ def _alike_prompts(rng: Random) -> tuple:
         examples = draw.questions(rng, rng.randint(2, 4))
         asked = [question for question, _ in draw.questions(rng, 30) if question.startswith("W")]
         prompts = [qa_prompt(question, rng.choice(DESCRIPTIONS[:1]), examples) for question in asked]
-        prompts = prompts[: rng.randint(3, 5)]
-        if len(prompts) > 2 and prompt_cost(tokenizer, prompts) != _shared_text(tokenizer, prompts):
+        sizes = [len(tokenizer(prompt)["input_ids"]) for prompt in prompts]
+        size = max(set(sizes), key=sizes.count)  # prompts of one length agree again at their ends
+        prompts = [prompt for prompt, own in zip(prompts, sizes) if own == size][: rng.randint(3, 5)]
+        traps = (_shared_text, _agreeing) if len(prompts) > 2 else ()
+        if traps and all(prompt_cost(tokenizer, prompts) != trap(tokenizer, prompts) for trap in traps):
             return tokenizer, prompts
 
 
@@ -312,53 +261,26 @@ PROMPT_COST = Task(
         Case("a single prompt", 4, _one_prompt, times=2),
     ],
     mistakes=[
-        Mistake(
-            "characters",
-            "these are characters. A model reads (and a provider bills) tokens.",
-            lambda tokenizer, prompts: _cost(list(map(list, prompts))),
-        ),
-        Mistake(
-            "words",
-            "these are words. A model reads (and a provider bills) tokens; a word can be several.",
-            lambda tokenizer, prompts: _cost([prompt.split() for prompt in prompts]),
-        ),
-        Mistake(
+        known("characters", lambda tokenizer, prompts: _cost(list(map(list, prompts)))),
+        known("words", lambda tokenizer, prompts: _cost([prompt.split() for prompt in prompts])),
+        known(
             "without the special token",
-            "the token that the tokenizer puts in front of every text is missing. The model reads that as well: use "
-            '`tokenizer(prompt)["input_ids"]` as it is.',
             lambda tokenizer, prompts: _cost(
                 [tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]
             ),
         ),
-        Mistake(
-            "the shared text, not the shared tokens",
-            "the prompts' common *text* was tokenised. It ends inside a word, where no prompt has a token border. Compare "
-            "the lists of ids instead.",
-            _shared_text,
+        known("the shared text, not the shared tokens", _shared_text),
+        known("places that agree later", _agreeing),
+        known(
+            "read again each time", lambda tokenizer, prompts: _other_cached(tokenizer, prompts, lambda n: 0)
         ),
-        Mistake(
-            "read again each time",
-            "`with_cache` counts the shared beginning for each prompt. It is read once, and kept.",
-            lambda tokenizer, prompts: _other_cached(tokenizer, prompts, lambda n: 0),
-        ),
-        Mistake(
-            "never read",
-            "`with_cache` leaves the shared beginning out altogether. Once it has to be read.",
-            lambda tokenizer, prompts: _other_cached(tokenizer, prompts, lambda n: n),
-        ),
-        Mistake(
+        known("never read", lambda tokenizer, prompts: _other_cached(tokenizer, prompts, lambda n: n)),
+        known(
             "the mean",
-            "`tokens` is the mean of the prompts' lengths. Return their sum.",
             lambda tokenizer, prompts: (lambda cost: cost | {"tokens": cost["tokens"] / len(prompts)})(
                 prompt_cost(tokenizer, prompts)
             ),
         ),
-    ],
-    hints=[
-        'Begin with rows = [tokenizer(prompt)["input_ids"] for prompt in prompts]: three questions about lists of ids.',
-        "Two rows share their beginning up to the first place at which their ids differ.",
-        "Count up from 0 while `len({row[shared] for row in rows}) == 1`, and no further than the shortest row; then "
-        "with_cache = shared + the sum of what is left of each row.",
     ],
 )
 
@@ -367,7 +289,7 @@ PROMPT_COST = Task(
 
 def right(text: str, answer: str) -> bool:
     """Whether the first line that is not empty holds the answer as whole words."""
-    from pebble_lm.world.judges import says
+    from course_utils.evaluate.judges import says
 
     return says(next((line for line in text.split("\n") if line.strip()), ""), answer)
 
@@ -509,11 +431,6 @@ PREDICT_THE_PROMPT = Prediction(
             },
         ),
     ],
-    hints=[
-        "Think of the kinds of document in which a line such as this one stands, and of how they go on.",
-        "Where does the knowledge in an answer come from: from the examples above it, or from the weights?",
-        "Lesson 06 measures all four: the ladder, the label noise, the stop strings, the raw question.",
-    ],
 )
 
 # -- choose the examples --------------------------------------------------------------------------------------
@@ -540,6 +457,11 @@ def _chosen(pool, question, k, leak=lambda asked, question: words(asked) == word
     return sorted(others, key=lambda example: key(example[0], question))[-k:]
 
 
+def _with_answers(pool, question, k):
+    others = [example for example in pool if words(example[0]) != words(question)]
+    return sorted(others, key=lambda example: likeness(" ".join(example), question))[-k:]
+
+
 def _pool(rng: Random, disguised: bool) -> tuple:
     """A pool that holds the question itself, and a clear order of the next ones."""
     while True:
@@ -554,7 +476,9 @@ def _pool(rng: Random, disguised: bool) -> tuple:
             pool.append((own, answer))
             rng.shuffle(pool)
             by_count = _chosen(pool, question, k, key=lambda a, b: len(words(a) & words(b)))
-            if by_count != choose_examples(pool, question, k) or disguised:
+            chosen = choose_examples(pool, question, k)
+            answered = _with_answers(pool, question, k)
+            if chosen not in (by_count, answered) and by_count != answered:
                 return pool, question, k
 
 
@@ -568,62 +492,48 @@ CHOOSE_EXAMPLES = Task(
         Case("a pool with the question in it, in other letters", 5, lambda rng: _pool(rng, disguised=True)),
     ],
     mistakes=[
-        Mistake(
+        known(
             "the question leaks in other letters",
-            "the question itself is among the examples, in other letters and without its question mark. Compare "
-            "`words(…)`, not texts.",
             lambda pool, question, k: _chosen(
                 pool, question, k, leak=lambda asked, question: asked == question
             ),
         ),
-        Mistake(
+        known(
             "the question leaks",
-            "the question itself is among the examples, with its answer. Then you measure copying, not knowing: leave it "
-            "out.",
             lambda pool, question, k: _chosen(pool, question, k, leak=lambda asked, question: False),
         ),
-        Mistake(
-            "most alike first",
-            "these are the right examples, the most alike first. Put it last: what stands nearest to the open answer "
-            "counts most.",
-            lambda pool, question, k: choose_examples(pool, question, k)[::-1],
+        known(
+            "the answers count as well",
+            _with_answers,
+            cured=lambda pool, question, k: ([(asked, "") for asked, _ in pool], question, k),
         ),
-        Mistake(
+        known("most alike first", lambda pool, question, k: choose_examples(pool, question, k)[::-1]),
+        known(
             "least alike",
-            "these are the examples that are *least* like the question.",
             lambda pool, question, k: sorted(
                 (e for e in pool if words(e[0]) != words(question)), key=lambda e: -likeness(e[0], question)
             )[-k:],
         ),
-        Mistake(
+        known(
             "the first of the pool",
-            "these are the first examples of the pool. Which ones are most like the question?",
             lambda pool, question, k: [e for e in pool if words(e[0]) != words(question)][:k],
         ),
-        Mistake(
+        known(
             "the most shared words",
-            "the shared words are counted, so long questions win. Use `likeness`, which divides by all words of the two.",
             lambda pool, question, k: _chosen(pool, question, k, key=lambda a, b: len(words(a) & words(b))),
         ),
-        Mistake(
+        known(
             "questions without answers",
-            "these are the questions alone. Return the pairs (question, answer), as they are in the pool.",
             lambda pool, question, k: [asked for asked, _ in choose_examples(pool, question, k)],
         ),
-        Mistake(
+        known(
             "one too few",
-            "there is one example too few. Leave the question out first, and then take k.",
             lambda pool, question, k: [
                 e
                 for e in _chosen(pool, question, k, leak=lambda asked, question: False)
                 if words(e[0]) != words(question)
             ],
         ),
-    ],
-    hints=[
-        "Two steps: first leave out of the pool what is the question itself, then sort what is left.",
-        "sorted(…, key=lambda example: likeness(example[0], question)) puts the most alike last.",
-        "others = [e for e in pool if words(e[0]) != words(question)]; sorted(others, key=…)[-k:]",
     ],
 )
 
@@ -755,14 +665,6 @@ MY_PROMPT = OpenTask(
     minutes=20,
     goals=GOALS,
     measure=_measure_prompt,
-    hints=[
-        "Begin with a frame that gets the right answers (there is one in task 1) and stop strings that end them. That is "
-        "more than half of the points.",
-        "Which kinds of document hold whole sentences as answers to questions? Let the base write a page from an opening "
-        "such as `# FAQ` and look at its shape.",
-        "On a FAQ page a question is a heading (`## …`), and the answer is the line below it. Where does the prompt have "
-        "to end, and which stop string comes right after the answer?",
-    ],
 )
 
 TITLE = "The base as an instruct"

@@ -14,7 +14,7 @@ from course_utils.stats import wilson
 
 from . import draw
 from .open_task import Measured, OpenTask, Unusable
-from .task import Case, Claim, Mistake, Prediction, Task
+from .task import Case, Claim, Prediction, Task, known
 
 # -- DPO's loss -----------------------------------------------------------------------------------------------
 
@@ -66,58 +66,21 @@ DPO_LOSS = Task(
         Case("a pair that the policy has entirely wrong", 4, _turned_round),
     ],
     mistakes=[
-        Mistake(
-            "the margin is turned round",
-            "the margin is turned round: this loss falls as the *rejected* answer wins. Chosen less rejected.",
-            _loss_of(lambda margin, beta: -F.logsigmoid(-beta * margin)),
-        ),
-        Mistake(
-            "no reference",
-            "the reference does not count. Without it an answer is bad for being long or rare; what counts is how far the "
-            "policy has moved *from* the reference.",
-            lambda *given: -F.logsigmoid(given[4] * _margin(*given[:4], reference=0.0)),
-        ),
-        Mistake(
+        known("the margin is turned round", _loss_of(lambda margin, beta: -F.logsigmoid(-beta * margin))),
+        known("no reference", lambda *given: -F.logsigmoid(given[4] * _margin(*given[:4], reference=0.0))),
+        known(
             "the reference is added",
-            "the reference's log-probabilities are added. They are taken off: log π − log π_ref.",
             lambda *given: -F.logsigmoid(given[4] * _margin(*given[:4], reference=-1.0)),
         ),
-        Mistake(
+        known(
             "means instead of sums",
-            "these are means over the tokens. The log-probability of an answer is the sum of its tokens'.",
             lambda *given: -F.logsigmoid(given[4] * _margin(*given[:4], of=torch.mean)),
         ),
-        Mistake(
-            "beta outside",
-            "beta stands in front of the loss. It belongs to the margin, inside σ: in front it only scales the gradient, "
-            "like a learning rate.",
-            _loss_of(lambda margin, beta: -beta * F.logsigmoid(margin)),
-        ),
-        Mistake(
-            "no beta",
-            "beta does not count. It says how much one nat of the margin is worth.",
-            _loss_of(lambda margin, beta: -F.logsigmoid(margin)),
-        ),
-        Mistake(
-            "no minus",
-            "the minus is missing: this is log σ, which should become *larger*. A loss is what should become smaller.",
-            _loss_of(lambda margin, beta: F.logsigmoid(beta * margin)),
-        ),
-        Mistake(
-            "no logarithm",
-            "this is a probability, 1 − σ. The loss is −log σ, whose gradient does not vanish where the pair is wrong.",
-            _loss_of(lambda margin, beta: 1 - torch.sigmoid(beta * margin)),
-        ),
-        Mistake(
-            "infinity",
-            "log of σ gives infinity once σ has been rounded to 0. Use F.logsigmoid, which computes both in one.",
-            _loss_of(lambda margin, beta: -torch.log(torch.sigmoid(beta * margin))),
-        ),
-    ],
-    hints=[
-        "An answer's log-probability is the sum over its tokens. The implicit reward is beta times (policy − reference).",
-        "margin = (chosen − its reference) − (rejected − its reference). The loss is −log σ(beta · margin).",
-        "-F.logsigmoid(beta * ((chosen.sum() - ref_chosen.sum()) - (rejected.sum() - ref_rejected.sum())))",
+        known("beta outside", _loss_of(lambda margin, beta: -beta * F.logsigmoid(margin))),
+        known("no beta", _loss_of(lambda margin, beta: -F.logsigmoid(margin))),
+        known("no minus", _loss_of(lambda margin, beta: F.logsigmoid(beta * margin))),
+        known("no logarithm", _loss_of(lambda margin, beta: 1 - torch.sigmoid(beta * margin))),
+        known("infinity", _loss_of(lambda margin, beta: -torch.log(torch.sigmoid(beta * margin)))),
     ],
 )
 
@@ -156,6 +119,18 @@ def _penalised(baseline: Callable) -> Callable:
     return answer
 
 
+def _divided(correction: int) -> Callable:
+    """GRPO's habit: in units of the group's spread; of two ways to compute that, one."""
+
+    def answer(rewards, kl, beta):
+        total = rewards - beta * kl
+        return (total - total.mean(1, keepdim=True)) / (
+            total.std(1, keepdim=True, correction=correction) + 1e-6
+        )
+
+    return answer
+
+
 def _both_bugs(rewards, kl, beta):
     total = rewards + beta * kl
     return total - total.mean()
@@ -171,60 +146,20 @@ ADVANTAGES = Task(
         Case("a single prompt", 4, lambda rng: _rollouts(rng, 1)),
     ],
     mistakes=[
-        Mistake(
-            "both bugs are left",
-            "both bugs are still there: the KL is rewarded, and one mean serves all prompts.",
-            _both_bugs,
-        ),
-        Mistake(
-            "the KL is rewarded",
-            "the KL is still *added*: the further an answer is from the reference, the more it is paid. A penalty is taken "
-            "off.",
-            _centred(lambda rewards, kl, beta: rewards + beta * kl),
-        ),
-        Mistake(
-            "one mean for all prompts",
-            "one mean serves all prompts. So every answer to an easy prompt is praised and every answer to a hard one "
-            "punished, the good ones included. Compare with answers to the *same* prompt.",
-            _penalised(torch.Tensor.mean),
-        ),
-        Mistake(
-            "the mean over the wrong direction",
-            "the mean is taken over the prompts, down the columns. A group is a *row*: answers to one prompt.",
-            _penalised(lambda total: total.mean(0, keepdim=True)),
-        ),
-        Mistake(
-            "no baseline",
-            "there is no baseline. If all rewards are positive, every answer that was written becomes likelier.",
-            _penalised(torch.zeros_like),
-        ),
-        Mistake(
-            "the group's best",
-            "the group's *best* is taken off, so that no answer is ever praised. Take off the mean.",
-            _penalised(lambda total: total.amax(1, keepdim=True)),
-        ),
-        Mistake(
-            "no penalty",
-            "the KL does not count, so nothing keeps the policy where the judge can be trusted.",
-            _centred(lambda rewards, kl, beta: rewards),
-        ),
-        Mistake(
-            "beta is missing",
-            "the KL counts in full. Times beta.",
-            _centred(lambda rewards, kl, beta: rewards - kl),
-        ),
-        Mistake(
+        known("both bugs are left", _both_bugs),
+        known("the KL is rewarded", _centred(lambda rewards, kl, beta: rewards + beta * kl)),
+        known("one mean for all prompts", _penalised(torch.Tensor.mean)),
+        known("the mean over the wrong direction", _penalised(lambda total: total.mean(0, keepdim=True))),
+        known("divided by the spread", _divided(1)),
+        known("divided by the spread of n", _divided(0)),
+        known("no baseline", _penalised(torch.zeros_like)),
+        known("the group's best", _penalised(lambda total: total.amax(1, keepdim=True))),
+        known("no penalty", _centred(lambda rewards, kl, beta: rewards)),
+        known("beta is missing", _centred(lambda rewards, kl, beta: rewards - kl)),
+        known(
             "penalised after the baseline",
-            "the penalty is taken off behind the baseline, so a group's advantages no longer add up to 0: first the "
-            "penalised reward, then its mean.",
             lambda rewards, kl, beta: rewards - rewards.mean(1, keepdim=True) - beta * kl,
         ),
-    ],
-    hints=[
-        "Run the colleague's version. Which of two answers with the same reward gets more, the one with little KL or the "
-        "one with much? And can an answer to the hard prompt be good?",
-        "First the penalised reward of each answer, then its distance from the mean of its own row.",
-        "total = rewards - beta * kl; and total.mean(1, keepdim=True) is one mean a prompt.",
     ],
 )
 
@@ -288,7 +223,7 @@ def _hedging(rng: Random) -> tuple[str | None, str]:
 
 
 def _knowing(rng: Random) -> tuple[str | None, str]:
-    from pebble_lm.world.judges import says
+    from course_utils.evaluate.judges import says
 
     return _sft_and_dpo(rng, says, ASKED)
 
@@ -373,11 +308,6 @@ PREDICT_THE_LADDER = Prediction(
             },
         ),
     ],
-    hints=[
-        "What does the data of a step see, and what does it not see?",
-        "Before the first step, the policy *is* the reference. What is each implicit reward then?",
-        "Lesson 07 measures all four: the first loss, the scoreboard of the ladder (twice), the frontier.",
-    ],
 )
 
 # -- best of n ------------------------------------------------------------------------------------------------
@@ -420,65 +350,35 @@ BEST_OF_N = Task(
         Case("groups of one", 4, lambda rng: _samples(rng, 1)),
     ],
     mistakes=[
-        Mistake(
+        known(
             "right if any is right",
-            "a group counts as right if *any* of its answers is. Nobody tells the judge which: look whether the answer "
-            "with the highest reward is right.",
             lambda *given: _best_of(*given, count=lambda rights: rights.any(-1).double().mean()),
         ),
-        Mistake(
+        known(
             "right answers of all",
-            "`right` counts all answers, and not only those that the judge has chosen.",
             lambda *given: _best_of(*given, count=lambda rights: rights.double().mean()),
         ),
-        Mistake(
+        known(
             "the best of all",
-            "of all answers to a question only one is kept. Then it is best of *that* many; each n neighbours are a group.",
             lambda rewards, right, n: (
                 _best_of(rewards, right, rewards.shape[1]) | {"kl": math.log(n) - (n - 1) / n}
             ),
         ),
-        Mistake(
-            "the first group only",
-            "only the first n answers to each question count. The other groups would make the estimate better.",
-            lambda rewards, right, n: _best_of(rewards[:, :n], right[:, :n], n),
-        ),
-        Mistake(
+        known("the first group only", lambda rewards, right, n: _best_of(rewards[:, :n], right[:, :n], n)),
+        known(
             "no choice",
-            "these are the means over all answers. Of each group the answer with the highest reward is kept.",
             lambda rewards, right, n: {
                 "reward": rewards.mean(),
                 "right": right.double().mean(),
                 "kl": math.log(n) - (n - 1) / n,
             },
         ),
-        Mistake(
-            "the worst",
-            "the answer with the *lowest* reward is kept.",
-            lambda *given: _best_of(*given, pick=lambda groups: groups.argmin(-1, keepdim=True)),
+        known(
+            "the worst", lambda *given: _best_of(*given, pick=lambda groups: groups.argmin(-1, keepdim=True))
         ),
-        Mistake(
-            "log n alone",
-            "the bound is log n − (n − 1)/n, which is less than log n: the reference could have written the answer, too.",
-            lambda *given: _best_of(*given, kl=math.log),
-        ),
-        Mistake(
-            "bits",
-            "the bound is in bits. Nats are asked for: the natural logarithm.",
-            lambda *given: _best_of(*given, kl=lambda n: math.log2(n) - (n - 1) / n),
-        ),
-        Mistake(
-            "n − 1 is not divided",
-            "the bound lacks a division: log n − (n − 1)/n.",
-            lambda *given: _best_of(*given, kl=lambda n: math.log(n) - (n - 1)),
-        ),
-    ],
-    hints=[
-        "rewards.view(questions, -1, n) makes the groups: the last direction is one group.",
-        "argmax(-1, keepdim=True) says where the best of each group is; gather(-1, …) fetches what stands there, in rewards "
-        "and in right.",
-        "best = groups.argmax(-1, keepdim=True); right.view_as(groups).gather(-1, best).double().mean(); "
-        "math.log(n) - (n - 1) / n",
+        known("log n alone", lambda *given: _best_of(*given, kl=math.log)),
+        known("bits", lambda *given: _best_of(*given, kl=lambda n: math.log2(n) - (n - 1) / n)),
+        known("n − 1 is not divided", lambda *given: _best_of(*given, kl=lambda n: math.log(n) - (n - 1))),
     ],
 )
 
@@ -534,49 +434,15 @@ CALIBRATION_ERROR = Task(
         Case("bins without any answer", 3, lambda rng: _answers(rng, least=0.6)),
     ],
     mistakes=[
-        Mistake(
-            "all bins count alike",
-            "every bin counts alike, one with a single answer as much as one with twenty. Weight by their share of the "
-            "answers.",
-            lambda *given: _ece(*given, weighted=False),
+        known("all bins count alike", lambda *given: _ece(*given, weighted=False)),
+        known("one gap for all", lambda *given: abs(_ece(*given, gap=float))),
+        known("squares", lambda *given: _ece(*given, gap=lambda distance: distance**2)),
+        known("the middle of the bin", lambda *given: _ece(*given, middle=True)),
+        known("the surest answers are lost", lambda *given: _ece(*given, last=False)),
+        known("the share that is wrong", lambda confidence, right, bins: _ece(confidence, ~right, bins)),
+        known(
+            "a sum over answers", lambda confidence, right, bins: _ece(confidence, right, bins) * len(right)
         ),
-        Mistake(
-            "one gap for all",
-            "the gaps of the bins cancel each other, as if all answers lay in one bin: take the absolute distance in each. A model that is too sure "
-            "in one bin and not sure enough in another passes for calibrated.",
-            lambda *given: abs(_ece(*given, gap=float)),
-        ),
-        Mistake(
-            "squares",
-            "the gaps are squared. The expected calibration error takes absolute distances.",
-            lambda *given: _ece(*given, gap=lambda distance: distance**2),
-        ),
-        Mistake(
-            "the middle of the bin",
-            "the share right is compared with the middle of the bin. Compare it with the mean confidence of the answers in "
-            "it.",
-            lambda *given: _ece(*given, middle=True),
-        ),
-        Mistake(
-            "the surest answers are lost",
-            "answers with a confidence of exactly 1 fall into no bin. They belong to the last one.",
-            lambda *given: _ece(*given, last=False),
-        ),
-        Mistake(
-            "the share that is wrong",
-            "the confidence is compared with the share that is *wrong*.",
-            lambda confidence, right, bins: _ece(confidence, ~right, bins),
-        ),
-        Mistake(
-            "a sum over answers",
-            "the gaps are weighted with the *number* of answers. Divide by all of them.",
-            lambda confidence, right, bins: _ece(confidence, right, bins) * len(right),
-        ),
-    ],
-    hints=[
-        "The bin of an answer is (confidence * bins).long(), and the last bin holds 1.0 as well.",
-        "For each bin that is not empty: |mean confidence − share right|, times the bin's share of all answers.",
-        "place = (confidence * bins).long().clamp(max=bins - 1); for b in place.unique(): inside = place == b; …",
     ],
 )
 
@@ -689,12 +555,6 @@ KEEP_CHECKPOINT = OpenTask(
     minutes=15,
     goals=GOALS,
     measure=_measure_keeping,
-    hints=[
-        "What was wanted, and what is only a means? Reward and KL are means. Two columns say what the model does.",
-        "Leave out the rows whose right answers are clearly fewer than the first row's. The share of 96 questions jitters by "
-        "some points, so allow for that.",
-        "Of what is left, take the row that is best in both: max(…, key=lambda row: row['right'] - row['hedged']).",
-    ],
 )
 
 TITLE = "The spectrum"

@@ -1,6 +1,5 @@
 """Exercise 08, choosing a variant: raw orders into examples, a split, a budget, both starts, a choice, an extractor."""
 
-import copy
 import json
 from collections.abc import Callable, Mapping
 from functools import cache, lru_cache
@@ -16,7 +15,7 @@ from course_utils.variant import Variant
 from pebble_lm.world import conversations
 
 from .open_task import Measured, OpenTask, Unusable
-from .task import Case, Claim, Mistake, Prediction, Task
+from .task import Case, Claim, Prediction, Task, known
 
 KEYS = lesson08.KEYS
 
@@ -95,29 +94,14 @@ CLEAN_ORDERS = Task(
         Case("rows among them that cannot", 9, lambda rng: (raw_orders(rng, wrong=True),)),
     ],
     mistakes=[
-        Mistake(
-            "the count is a text",
-            'some counts are still texts, so the model learns to write "7" here and 7 there. Make whole numbers of them.',
-            lambda rows: _cleaned(rows, number=False),
+        known("the count is a text", lambda rows: _cleaned(rows, number=False)),
+        known("white space stays", lambda rows: _cleaned(rows, strip=False)),
+        known("Python instead of JSON", lambda rows: _cleaned(rows, write=str)),
+        known(
+            "another order of the keys", lambda rows: _cleaned(rows, keys=("town", "item", "count", "name"))
         ),
-        Mistake(
-            "white space stays",
-            "white space at the ends of orders and fields stays. It would be learned as well.",
-            lambda rows: _cleaned(rows, strip=False),
-        ),
-        Mistake(
-            "Python instead of JSON",
-            "the records are Python's dicts with single quotes, and no JSON. Use json.dumps.",
-            lambda rows: _cleaned(rows, write=str),
-        ),
-        Mistake(
-            "another order of the keys",
-            "the keys come in another order than asked. Each order would do; but one, and the same in all examples.",
-            lambda rows: _cleaned(rows, keys=("town", "item", "count", "name")),
-        ),
-        Mistake(
+        known(
             "only tidy rows are kept",
-            "rows that could be mended are gone. White space and a count as a text cost nothing to repair.",
             lambda rows: [
                 talk
                 for talk in _cleaned(rows, strip=False, number=False)
@@ -125,39 +109,11 @@ CLEAN_ORDERS = Task(
                 and '"count": "' not in talk["messages"][1]["content"]
             ],
         ),
-        Mistake(
-            "gaps stay",
-            "rows with an empty or missing field stay: their records teach the model to leave a field empty that the "
-            "order names.",
-            lambda rows: _cleaned(rows, gaps=True),
-        ),
-        Mistake(
-            "false records stay",
-            "records stay that say what their order does not. From these a model learns to make things up. Is each value in "
-            "the order?",
-            lambda rows: _cleaned(rows, lies=True),
-        ),
-        Mistake(
-            "gaps and false records stay",
-            "nothing is left out: rows with gaps and rows whose record says what the order does not.",
-            lambda rows: _cleaned(rows, gaps=True, lies=True),
-        ),
-        Mistake(
-            "repeats stay",
-            "the same example is there twice. Compare what has been cleaned: some repeats differ in white space, and all of "
-            "them in the id.",
-            lambda rows: _cleaned(rows, repeats=True),
-        ),
-        Mistake(
-            "nothing is left out",
-            "rows are mended but none is left out: gaps, false records and repeats all stay.",
-            lambda rows: _cleaned(rows, gaps=True, lies=True, repeats=True),
-        ),
-    ],
-    hints=[
-        "First strip every text of the row, then ask whether the row can stay, then build the example.",
-        "A row can stay if each of the four fields is there and stands in the order: str(row[key]) in row['order'].",
-        'json.dumps({key: int(row[key]) if key == "count" else row[key] for key in ("item", "count", "name", "town")})',
+        known("gaps stay", lambda rows: _cleaned(rows, gaps=True)),
+        known("false records stay", lambda rows: _cleaned(rows, lies=True)),
+        known("gaps and false records stay", lambda rows: _cleaned(rows, gaps=True, lies=True)),
+        known("repeats stay", lambda rows: _cleaned(rows, repeats=True)),
+        known("nothing is left out", lambda rows: _cleaned(rows, gaps=True, lies=True, repeats=True)),
     ],
 )
 
@@ -190,6 +146,13 @@ def _unseeded(rows, share, seed):
     return split_rows(rows, share, None)
 
 
+def _order_of_a_set(rows, share, seed):
+    customers = list({row["customer"] for row in rows})
+    Random(seed).shuffle(customers)
+    held_out = set(customers[: max(1, round(share * len(customers)))])
+    return [r for r in rows if r["customer"] not in held_out], [r for r in rows if r["customer"] in held_out]
+
+
 def _not_shuffled(rows, share, seed):
     return split_rows(rows, share, 0)
 
@@ -198,11 +161,23 @@ def _one_row_each(rows, share, seed):
     return split_rows(list({row["customer"]: row for row in rows}.values()), share, seed)
 
 
+class Name(str):
+    """A text whose hash, and so whose place in a set, is another one for every `kernel`: as between two real ones."""
+
+    kernel = 0
+
+    def __hash__(self) -> int:
+        return hash((Name.kernel, str(self)))
+
+    __eq__ = str.__eq__
+
+
 def _orders_of_customers(rng: Random) -> tuple:
-    """Some forty customers, most with several orders; the share to hold out; a seed."""
-    rows = []
-    for number, (asked, _) in enumerate(lesson08.orders(40, rng.randrange(10**9))):
+    """Three hundred customers, most with several orders; the share to hold out; a seed."""
+    rows, orders = [], lesson08.orders(40, rng.randrange(10**9))
+    for number in range(300):
         for again in range(rng.randint(1, 4)):
+            asked, _ = orders[(number + again) % len(orders)]
             rows.append({"customer": f"c{number:03}", "order": asked["content"], "number": again})
     rng.shuffle(rows)
     return rows, rng.choice([0.2, 0.25, 0.3]), rng.randint(1, 10**6)
@@ -210,26 +185,33 @@ def _orders_of_customers(rng: Random) -> tuple:
 
 def _properties(answer: Callable, rows: list[dict], share: float, seed: int) -> dict[str, Any]:
     """What counts of a split, and not which rows it drew."""
-    train, test = (list(side) for side in answer(copy.deepcopy(rows), share, seed))
+
+    def sides(with_seed: int, kernel: int = 0) -> list[list[dict]]:
+        Name.kernel = kernel
+        return [
+            list(side)
+            for side in answer([{**r, "customer": Name(r["customer"])} for r in rows], share, with_seed)
+        ]
 
     def key(row: dict) -> tuple:
-        return row["customer"], row["number"]
+        return str(row["customer"]), row["number"]
 
-    def drawn(with_seed: int) -> set:
-        return set(map(key, answer(copy.deepcopy(rows), share, with_seed)[1]))
+    def drawn(with_seed: int, kernel: int = 0) -> set:
+        return set(map(key, sides(with_seed, kernel)[1]))
+
+    train, test = sides(seed)
 
     size = len(test) / max(1, len(train) + len(test))
     return {
         "every row is there once": sorted(map(key, train + test)) == sorted(map(key, rows)),
-        "customers on both sides": bool(
-            {row["customer"] for row in train} & {row["customer"] for row in test}
-        ),
+        "customers on both sides": bool({key(row)[0] for row in train} & {key(row)[0] for row in test}),
         "size of the test side": "right"
         if abs(size - share) < 0.12
         else "too small"
         if size < share
         else "too large",
-        "the same again with the same seed": all(drawn(seed) == set(map(key, test)) for _ in range(3)),
+        "the same again with the same seed": all(drawn(seed) == set(map(key, test)) for _ in range(2)),
+        "the same again in another kernel": all(drawn(seed, k) == drawn(seed, 0) for k in (1, 2)),
         "another one with another seed": any(drawn(seed + i) != set(map(key, test)) for i in (1, 2, 3)),
     }
 
@@ -242,44 +224,13 @@ SPLIT_ROWS = Task(
     measure=_properties,
     cases=[Case("customers with several orders", 14, _orders_of_customers, times=4)],
     mistakes=[
-        Mistake(
-            "both bugs are left",
-            "both bugs are still there: orders of one customer are on both sides, and the seed does nothing.",
-            _buggy_split,
-        ),
-        Mistake(
-            "split by rows",
-            "orders of one customer are on both sides, name and town included: on the test side you measure memory. Divide "
-            "the *customers*.",
-            _row_by_row,
-        ),
-        Mistake(
-            "the seed does nothing",
-            "the same seed gives another split each time, so nobody can repeat your result. Use Random(seed). (And put the "
-            "customers in order before you shuffle: a set has none.)",
-            _unseeded,
-        ),
-        Mistake(
-            "always the same customers",
-            "another seed gives the same split. Shuffle the customers with Random(seed).",
-            _not_shuffled,
-        ),
-        Mistake(
-            "the sides are swapped",
-            "the test side is the large one. Return (train, test), in this order; `share` is the test side's.",
-            lambda *given: split_rows(*given)[::-1],
-        ),
-        Mistake(
-            "rows are lost",
-            "rows are missing. Every row is on one side, all orders of a customer on the same one.",
-            _one_row_each,
-        ),
-    ],
-    hints=[
-        "What do two orders of one customer have in common, and what would a model do with it?",
-        "Shuffle the customers, not the rows; the first ones are held out, with all their rows.",
-        "customers = sorted({row['customer'] for row in rows}); Random(seed).shuffle(customers); held_out = "
-        "set(customers[: round(share * len(customers))])",
+        known("both bugs are left", _buggy_split),
+        known("split by rows", _row_by_row),
+        known("the seed does nothing", _unseeded),
+        known("the order of a set", _order_of_a_set),
+        known("always the same customers", _not_shuffled),
+        known("the sides are swapped", lambda *given: split_rows(*given)[::-1]),
+        known("rows are lost", _one_row_each),
     ],
 )
 
@@ -333,8 +284,13 @@ def _one_epoch(tokenizer, talks, epochs, budget):
     return _fitted(_counts(tokenizer, talks), 1, budget)
 
 
-def _budget(rng: Random, epochs: tuple[int, int]) -> tuple:
-    """Orders and chats, and a budget for a part of them at which the wrong ways of counting come out elsewhere."""
+def _left_out_exact(tokenizer, talks, epochs, budget):
+    return _fitted(_counts(tokenizer, talks), epochs, budget - 1)
+
+
+def _budget(rng: Random, epochs: tuple[int, int], exact: bool = False) -> tuple:
+    """Orders and chats, and a budget for a part of them at which the wrong ways of counting come out elsewhere; with
+    `exact` the last one that fits uses it up."""
     tokenizer = pebble().instruct.tokenizer
     chats = [
         talk
@@ -347,7 +303,7 @@ def _budget(rng: Random, epochs: tuple[int, int]) -> tuple:
     places = range(3, len(talks) - 3)
     # Where a shorter one follows the first that does not fit, whoever skips goes on.
     i = rng.choice([i for i in places if counts[i + 1][0] < counts[i][0]] or list(places))
-    budget = times * sum(read for read, _ in counts[:i]) + times * counts[i][0] - 1
+    budget = times * sum(read for read, _ in counts[:i]) + (0 if exact else times * counts[i][0] - 1)
     return tokenizer, talks, times, budget
 
 
@@ -357,57 +313,38 @@ WITHIN_BUDGET = Task(
     minutes=10,
     answer=within_budget,
     cases=[
-        Case("several epochs", 9, lambda rng: _budget(rng, (2, 4)), times=2),
-        Case("a single epoch", 5, lambda rng: _budget(rng, (1, 1)), times=2),
+        Case("several epochs", 7, lambda rng: _budget(rng, (2, 4)), times=2),
+        Case("a single epoch", 4, lambda rng: _budget(rng, (1, 1)), times=2),
+        Case("a budget that is used up", 3, lambda rng: _budget(rng, (1, 4), exact=True), times=2),
     ],
     mistakes=[
-        Mistake(
-            "a single epoch",
-            "the epochs do not count. Each one reads everything again.",
-            _one_epoch,
-        ),
-        Mistake(
+        known("a single epoch", _one_epoch),
+        known(
             "only what is learned costs",
-            "only learned tokens are charged to the budget. The prompt has no label, but it is read all the same, and that "
-            "is what takes the time.",
             lambda tokenizer, talks, epochs, budget: _fitted(_counts(tokenizer, talks), epochs, budget, by=1),
         ),
-        Mistake(
+        known(
             "the template costs nothing",
-            "only the contents are counted. The template's tokens (headers, ends of turns, BOS) are read as well, and the "
-            "answer's end is learned.",
             lambda tokenizer, talks, epochs, budget: _fitted(_contents(tokenizer, talks), epochs, budget),
         ),
-        Mistake(
+        known(
             "everything is learned",
-            "`learned` holds every token that is read. Learned are those that the loss mask marks.",
             lambda *given: (lambda found: found | {"learned": found["read"]})(within_budget(*given)),
         ),
-        Mistake(
+        known(
             "the end of turn is not learned",
-            "`learned` lacks one token for each conversation: the answer's <|im_end|> has a label, too.",
             lambda tokenizer, talks, epochs, budget: _fitted(
                 [(read, learned - 1) for read, learned in _counts(tokenizer, talks)], epochs, budget
             ),
         ),
-        Mistake(
+        known(
             "one too many",
-            "there is one conversation more than the budget allows.",
             lambda tokenizer, talks, epochs, budget: _fitted(
                 _counts(tokenizer, talks), epochs, budget, over=1
             ),
         ),
-        Mistake(
-            "long ones are skipped",
-            "conversations that do not fit are skipped, and shorter ones behind them taken. That leaves the long ones out "
-            "of what is learned: stop at the first that does not fit.",
-            _skipping,
-        ),
-    ],
-    hints=[
-        "loss_mask(tokenizer, talk) gives a row: len(row) tokens are read, row.loss_tokens of them learned.",
-        "Go through the conversations in order, and stop at the first with which epochs × tokens would be over the budget.",
-        "for row in rows: if epochs * (read + len(row)) > budget: break; and at the end multiply both sums by the epochs.",
+        known("long ones are skipped", _skipping),
+        known("an exact fit is left out", _left_out_exact),
     ],
 )
 
@@ -565,11 +502,6 @@ PREDICT_THE_STARTS = Prediction(
             },
         ),
     ],
-    hints=[
-        "Which of these has the model practised before, and which during the training?",
-        "A narrow task needs few examples. What happens to everything that is not among them?",
-        "Section 1 of lesson 08 measures all four: without training, and in its table.",
-    ],
 )
 
 # -- a reasoned choice ----------------------------------------------------------------------------------------
@@ -663,57 +595,30 @@ CHOOSE_START = Task(
         Case("candidates that have all forgotten", 4, lambda rng: _candidates(rng, remembers=False), times=4),
     ],
     mistakes=[
-        Mistake(
-            "the task alone",
-            "what a candidate has forgotten does not count. First leave out those whose `rest` is clearly worse than before.",
-            lambda before, candidates: _chosen(before, candidates, keeps=lambda rest: True),
+        known(
+            "the task alone", lambda before, candidates: _chosen(before, candidates, keeps=lambda rest: True)
         ),
-        Mistake(
-            "the most right",
-            "it is always the candidate with the most right answers, if only by one. Where the difference can be noise, the "
-            "tokens decide.",
-            lambda before, candidates: _chosen(before, candidates, ties=False),
-        ),
-        Mistake(
+        known("the most right", lambda before, candidates: _chosen(before, candidates, ties=False)),
+        known(
             "the most right of all",
-            "it is the candidate with the most right answers, whatever it has forgotten and cost.",
             lambda before, candidates: max(candidates, key=lambda name: sum(candidates[name]["task"])),
         ),
-        Mistake(
-            "the cheapest",
-            "it is the cheapest of those that remember, able or not. Only among candidates that are *not clearly worse* in the "
-            "task do the tokens decide.",
-            lambda before, candidates: _chosen(before, candidates, task=False),
-        ),
-        Mistake(
-            "unpaired",
-            "the intervals are compared. All were asked the same prompts, so McNemar's test sees differences that two "
-            "overlapping intervals hide.",
-            lambda before, candidates: _chosen(before, candidates, worse=_intervals_apart),
-        ),
-        Mistake(
+        known("the cheapest", lambda before, candidates: _chosen(before, candidates, task=False)),
+        known("unpaired", lambda before, candidates: _chosen(before, candidates, worse=_intervals_apart)),
+        known(
             "any loss counts",
-            "a candidate is left out for a loss that can be noise. Clearly worse means: fewer, and p below 0.05.",
             lambda before, candidates: _chosen(
                 before, candidates, keeps=lambda rest: sum(rest) >= sum(before)
             ),
         ),
-        Mistake(
+        known(
             "better counts as worse",
-            "a candidate is left out for following *more* than before. A small p says that two differ, and not which way.",
             lambda before, candidates: _chosen(before, candidates, keeps=_abs_change(before)),
         ),
-        Mistake(
+        known(
             "the forgetful set the measure",
-            "the able are compared with a candidate that has been left out. Look for the best among those that remember.",
             lambda before, candidates: _chosen(before, candidates, best_of_kept=False),
         ),
-    ],
-    hints=[
-        "Three steps: who remembers; who of these is best at the task; who is not clearly worse than that one, and cheapest.",
-        "clearly worse(a, b): fewer right, and mcnemar(only a, only b) < 0.05. You need it twice.",
-        "kept = {name: c for name, c in candidates.items() if not worse(c['rest'], before)}; then best = max(kept, …), and "
-        "min(…, key=lambda name: kept[name]['tokens'])",
     ],
 )
 
@@ -806,12 +711,6 @@ MY_EXTRACTOR = OpenTask(
     minutes=25,
     goals=GOALS,
     measure=_measure_extractor,
-    hints=[
-        "Which start has what you want to keep? And what keeps it while you train (your prediction above has the answer)?",
-        "Everything goes through one call: train.sft(start, orders and chats together, tokenizer=…, epochs=…, batch_size=…, "
-        "lr=…).variant.",
-        "train.sft(pair.instruct, [*orders, *chats], tokenizer=pair.instruct.tokenizer, epochs=2, batch_size=15, lr=1e-3)",
-    ],
 )
 
 TITLE = "Choosing a variant"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from .task import CORRECT, NOT_ATTEMPTED, WRONG, Outcome, attempt, described
+from .task import CORRECT, NOT_ATTEMPTED, WRONG, Hinted, Outcome, Unusable, attempt, described
 
 
 @dataclass(frozen=True)
@@ -22,16 +22,8 @@ class Measured:
     mistake: tuple[str, str] | None = None
 
 
-class Unusable(ValueError):
-    """Raised by `measure` for an answer that nothing can be measured of: the mistake's name, and what to say."""
-
-    def __init__(self, mistake: str, says: str):
-        super().__init__(says)
-        self.mistake = mistake
-
-
 @dataclass(frozen=True)
-class OpenTask:
+class OpenTask(Hinted):
     """A function to write, of which only its effect counts. `goals` are {goal: points}.
 
     `measure(answer, rng)` tries the answer on what it draws; it raises Unusable where that is not possible.
@@ -42,7 +34,7 @@ class OpenTask:
     minutes: int
     goals: Mapping[str, int]
     measure: Callable[[Callable, Random], Measured]
-    hints: Sequence[str]
+    hints: Sequence[str] = ()
 
     @property
     def points(self) -> int:

@@ -8,13 +8,16 @@ differ looks for the mistake that gives what the learner's function gave.
 from __future__ import annotations
 
 import io
+import json
 import linecache
 import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass
+from functools import cache
 from html import escape
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -55,6 +58,20 @@ class Outcome:
         return f'<div style="{style}">{head} {escape(self._advice()).replace(chr(10), "<br>")}</div>'
 
 
+@cache
+def texts() -> dict[str, dict[str, Any]]:
+    """What the course says to learners, from texts.json: {task: {"hints": [three], "mistakes": {name: what to say}}}."""
+    return json.loads(Path(__file__).with_name("texts.json").read_text(encoding="utf-8"))
+
+
+class Hinted:
+    """A task whose hints stand in texts.json, unless it brings its own."""
+
+    def __post_init__(self) -> None:
+        if not self.hints:
+            object.__setattr__(self, "hints", tuple(texts().get(self.name, {}).get("hints", ())))
+
+
 @dataclass(frozen=True)
 class Case:
     """One thing that an answer has to get right, and the points for it.
@@ -70,11 +87,29 @@ class Case:
 
 @dataclass(frozen=True)
 class Mistake:
-    """A typical wrong answer: its name, what to say about it, and the answer of a learner who makes it."""
+    """A typical wrong answer: its name, what to say about it, and the answer of a learner who makes it.
+
+    Where it can be written in many ways, `cured(*arguments)` gives arguments without the trap: an answer that is right
+    on those, and wrong on the others, has made this mistake.
+    """
 
     name: str
     says: str
     answer: Callable
+    cured: Callable[..., tuple] | None = None
+
+
+def known(name: str, answer: Callable, cured: Callable[..., tuple] | None = None) -> Mistake:
+    """A mistake of which texts.json says what to say."""
+    return Mistake(name, "", answer, cured)
+
+
+class Unusable(ValueError):
+    """Raised by `measure` for an answer that nothing can be measured of: the mistake's name, and what to say."""
+
+    def __init__(self, mistake: str, says: str):
+        super().__init__(says)
+        self.mistake = mistake
 
 
 def _called(answer: Callable, *arguments: Any) -> Any:
@@ -82,7 +117,7 @@ def _called(answer: Callable, *arguments: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Task:
+class Task(Hinted):
     """A function to write. Its name is the function's name, which is unique over all exercises.
 
     `measure(answer, *arguments)` gives what counts of an answer: what it returns, or for an open-ended task what
@@ -95,7 +130,7 @@ class Task:
     answer: Callable
     cases: Sequence[Case]
     mistakes: Sequence[Mistake]
-    hints: Sequence[str]
+    hints: Sequence[str] = ()
     tolerance: float = 1e-4
     measure: Callable = _called
 
@@ -121,43 +156,58 @@ class Task:
                 first = (case, trials)
         if first is None:
             return Outcome(self.name, CORRECT, earned, self.points)
-        mistake, says = self._diagnose(*first)
+        mistake, says = self._diagnose(answer, *first)
         return Outcome(self.name, WRONG, earned, self.points, says, mistake)
 
     def _try(self, case: Case, answer: Callable, rng: Random) -> list[Trial]:
         trials = []
         for _ in range(case.times):
-            arguments = case.draw(rng)
-            expected = self.measure(self.answer, *copied(arguments))
-            trial = attempt(answer, arguments, self.measure)
-            trial.expected = expected
-            trial.right = trial.error is None and values.same(trial.found, expected, self.tolerance)
+            state = rng.getstate()
+            trial = attempt(answer, case.draw(rng), self.measure)
+            rng.setstate(state)
+            # Drawn once more, and computed afterwards: an answer finds no result to copy, and none that it can change.
+            trial.arguments = case.draw(rng)
+            trial.expected = self.measure(self.answer, *copied(trial.arguments))
+            trial.right = trial.error is None and values.same(trial.found, trial.expected, self.tolerance)
             trials.append(trial)
             if trial.error is not None:
                 break
         return trials
 
-    def _diagnose(self, case: Case, trials: list[Trial]) -> tuple[str | None, str]:
+    def _diagnose(self, answer: Callable, case: Case, trials: list[Trial]) -> tuple[str | None, str]:
         """The name of the mistake (None if it is not a typical one) and what to say about it."""
         where = f"With {case.name}: "
         broken = next((trial for trial in trials if trial.error is not None), None)
-        if broken:
+        if broken and isinstance(broken.error, Unusable):
+            return broken.error.mistake, where + str(broken.error)
+        wrong = [trial for trial in trials if not trial.right]
+        cured = [
+            m for m in self.mistakes if m.cured and all(self._is_cured(m, answer, trial) for trial in wrong)
+        ]
+        if broken and not cured:
             return "an error", where + described(broken.error)
-        if any(trial.found is None for trial in trials):
-            return "no return", where + "your function returned None. Does it end with `return …`?"
-        for mistake in self.mistakes:
+        if not broken and any(trial.found is None for trial in trials):
+            says = "your function returned None. Does every way through it end with `return …`?"
+            return "no return", where + says
+        for mistake in () if broken else self.mistakes:
             if all(self._made(mistake, trial) for trial in trials):
-                return mistake.name, where + mistake.says
-        first = next(trial for trial in trials if not trial.right)
-        if len(trials) > 1 and all(values.same(trial.found, trials[0].found, 0) for trial in trials[1:]):
-            return "a constant", where + (
-                f"your function returned {values.short(first.found)} for different inputs. "
-                "The inputs are new each time, so compute the result from them."
-            )
-        wrong_form = values.difference(first.found, first.expected) if self.measure is _called else ""
+                return mistake.name, where + self._says(mistake)
+        if cured:
+            return cured[0].name, where + self._says(cured[0])
+        first, plain = wrong[0], self.measure is _called
+        wrong_form = values.difference(first.found, first.expected) if plain else ""
         if wrong_form:
             return "another form", where + wrong_form
+        same = all(values.same(trial.found, trials[0].found, 0) for trial in trials[1:])
+        if plain and same and len(trials) > 1:
+            return "a constant", where + (
+                f"your function gives {values.short(first.found)} each time, although the inputs differ; right for one "
+                f"of them is {values.short(first.expected)}. Compute the result from the inputs, which are new each time."
+            )
         return None, where + self._numbers(first)
+
+    def _says(self, mistake: Mistake) -> str:
+        return mistake.says or texts()[self.name]["mistakes"][mistake.name]
 
     def _made(self, mistake: Mistake, trial: Trial) -> bool:
         mistaken = attempt(mistake.answer, trial.arguments, self.measure)
@@ -165,13 +215,23 @@ class Task:
             return False
         return values.same(trial.found, mistaken.found, self.tolerance)
 
+    def _is_cured(self, mistake: Mistake, answer: Callable, trial: Trial) -> bool:
+        arguments = mistake.cured(*copied(trial.arguments))
+        found = attempt(answer, arguments, self.measure)
+        right = attempt(self.answer, arguments, self.measure)
+        return found.error is None and values.same(found.found, right.found, self.tolerance)
+
     def _numbers(self, trial: Trial) -> str:
-        shown = ", ".join(values.short(argument) for argument in trial.arguments)
-        parts = trial.expected.values() if isinstance(trial.expected, Mapping) else [trial.expected]
-        if any(values.as_array(part) is None for part in parts):
+        """What differs, and for which arguments where these are short."""
+        shown = ", ".join(values.short(argument, 12) for argument in trial.arguments)
+        asked = f"{self.name}({shown})" if len(shown) <= 240 else "your function"
+        if self.measure is not _called:
             return values.contrast(trial.found, trial.expected)
-        asked = f"{self.name}({shown})" if len(shown) <= 100 else "your function"
-        return f"{asked} gives {values.short(trial.found)}; right is {values.short(trial.expected)}."
+        parts = [values.as_array(value) for value in (trial.found, trial.expected)]
+        if all(part is not None and part.ndim < 2 and part.size <= values.SHOWN_NUMBERS for part in parts):
+            return f"{asked} gives {values.short(trial.found)}; right is {values.short(trial.expected)}."
+        said = values.contrast(trial.found, trial.expected)
+        return f"{asked}: {said}" if asked != "your function" else said
 
 
 @dataclass(frozen=True)
@@ -190,14 +250,14 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Prediction:
+class Prediction(Hinted):
     """A function without arguments that returns what its author expects, {claim: choice}; measured afterwards."""
 
     name: str
     title: str
     minutes: int
     claims: Sequence[Claim]
-    hints: Sequence[str]
+    hints: Sequence[str] = ()
 
     @property
     def points(self) -> int:

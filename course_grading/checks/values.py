@@ -34,7 +34,11 @@ def same(found: Any, expected: Any, tolerance: float = 1e-4) -> bool:
             and len(found) == len(expected)
             and all(same(one, other, tolerance) for one, other in zip(found, expected))
         )
-    if ours is None or theirs is None or ours.shape != theirs.shape or theirs.dtype == bool:
+    if ours is None or theirs is None or theirs.dtype == bool:
+        return False
+    if ours.ndim == 0 and theirs.size == 1 and not isinstance(found, (list, tuple)):
+        theirs = theirs.reshape(())  # a tensor of one element is a number
+    if ours.shape != theirs.shape:
         return False
     return bool(np.allclose(theirs, ours, rtol=tolerance, atol=tolerance / 10, equal_nan=True))
 
@@ -71,7 +75,7 @@ def difference(found: Any, expected: Any) -> str:
         if set(found) != set(expected):
             return f"The dict should have the keys {listed(expected)}; yours has {listed(found) or 'none'}."
         parts = [(key, difference(found[key], expected[key])) for key in expected]
-        return next((f"At {key!r}: {text}" for key, text in parts if text), "")
+        return next((_at(key, text) for key, text in parts if text), "")
     if isinstance(expected, str) or expected is None or isinstance(expected, (bool, np.bool_)):
         same_kind = isinstance(found, (str, bool, np.bool_)) and isinstance(found, str) == isinstance(
             expected, str
@@ -83,15 +87,21 @@ def difference(found: Any, expected: Any) -> str:
         if not isinstance(found, (list, tuple)) or len(found) != len(expected):
             return f"It should return {kind(expected)}, not {kind(found)}."
         parts = [(i, difference(one, other)) for i, (one, other) in enumerate(zip(found, expected))]
-        return next((f"At [{i}]: {text}" for i, text in parts if text), "")
+        return next((_at(i, text) for i, text in parts if text), "")
     ours, theirs = as_array(expected), as_array(found)
     if theirs is None or theirs.dtype == bool:
         return f"It should return {kind(expected)}, not {kind(found)}."
-    if ours is not None and theirs.shape != ours.shape:
+    one = ours is not None and ours.ndim == 0 and theirs.size == 1 and not isinstance(found, (list, tuple))
+    if ours is not None and theirs.shape != ours.shape and not one:
         return f"It should return {kind(expected)}, not {kind(found)}."
     if np.isnan(theirs).any() and not np.isnan(ours).any():
         return "The result holds NaN, 'not a number': somewhere 0 was divided by 0, or infinity came in."
     return ""
+
+
+def _at(place: Any, text: str) -> str:
+    """A sentence about a part, for the whole: "At ['labels'][0]: …"."""
+    return f"At [{place!r}]{text[3:]}" if text.startswith("At [") else f"At [{place!r}]: {text}"
 
 
 def listed(keys: Any) -> str:
@@ -118,14 +128,16 @@ def kind(value: Any) -> str:
     return f"a {type(value).__name__}"
 
 
-def short(value: Any) -> str:
-    """A value in a few characters, numbers rounded."""
+def short(value: Any, keys: int = 3) -> str:
+    """A value in a few characters, numbers rounded; of a dict the first `keys`."""
     if isinstance(value, Mapping):
-        shown = ", ".join(f"{key!r}: {short(part)}" for key, part in list(value.items())[:3])
-        return "{" + shown + (", …" if len(value) > 3 else "") + "}"
+        shown = ", ".join(f"{key!r}: {short(part)}" for key, part in list(value.items())[:keys])
+        return "{" + shown + (", …" if len(value) > keys else "") + "}"
     array = as_array(value)
     if array is None:
         text = repr(value)
+        if " object at 0x" in text or text.startswith("<function"):
+            text = kind(value).partition(" (")[0]
         return text if len(text) <= 60 else text[:57] + "…"
     if array.ndim == 0:
         return _number(array.item())
@@ -136,18 +148,23 @@ def short(value: Any) -> str:
 
 
 def contrast(found: Any, expected: Any) -> str:
-    """Where two results of the same form first differ, as a sentence; empty for numbers and lists of numbers."""
+    """Where two results of the same form first differ, as a sentence."""
+    ours, theirs = as_array(expected), as_array(found)
     if isinstance(expected, Mapping) and isinstance(found, Mapping):
-        keys = [key for key in expected if not same(found.get(key), expected[key])]
-        return f"At {keys[0]!r}: {contrast(found.get(keys[0]), expected[keys[0]])}" if keys else ""
-    if (
-        isinstance(expected, (list, tuple))
-        and as_array(expected) is None
-        and isinstance(found, (list, tuple))
-    ):
+        places = [key for key in expected if not same(found.get(key), expected[key])]
+        if places:
+            return _at(places[0], contrast(found.get(places[0]), expected[places[0]]))
+    elif ours is not None and theirs is not None and ours.ndim and ours.shape == theirs.shape:
+        places = np.argwhere(~np.isclose(theirs, ours, rtol=1e-4, atol=1e-5, equal_nan=True))
+        if len(places):
+            spot = tuple(map(int, places[0]))
+            said = f"yours has {_number(theirs[spot].item())} where {_number(ours[spot].item())} is right"
+            more = f" ({len(places)} of {ours.size} numbers differ)" if len(places) > 1 else ""
+            return f"At [{', '.join(map(str, spot))}]: {said}{more}."
+    elif isinstance(expected, (list, tuple)) and isinstance(found, (list, tuple)) and ours is None:
         places = [i for i, (one, other) in enumerate(zip(found, expected)) if not same(one, other)]
         if places:
-            return f"At [{places[0]}]: {contrast(found[places[0]], expected[places[0]])}"
+            return _at(places[0], contrast(found[places[0]], expected[places[0]]))
     if not isinstance(expected, str) or not isinstance(found, str):
         return f"yours is {short(found)}; right is {short(expected)}."
     common = next(

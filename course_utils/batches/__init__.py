@@ -2,6 +2,7 @@
 
     loss_mask(tokenizer, messages)      ids and mask: what the model sees, what it is trained to predict
     encode_row(tokenizer, row)          the same for a row of messages, prompt-completion or text
+    encode_rows, encode_pairs           the same for many at once, as training does it
     truncate, collate, pack             making rows fit
     loss_counts(rows)                   how much of each is learned
     audit_batch(batch, tokenizer)       the bugs that training passes over in silence
@@ -11,12 +12,14 @@ is to be learned and -100 where it is not. The model itself compares its predict
 Rows of a batch count from 0, as in the tensors.
 """
 
-from .audit import FIXES, TurnMarks, audit_batch, turn_marks
+from ..roles import TurnMarks
+from ..tokens import IGNORED
+from .audit import FIXES, audit_batch, turn_marks
 from .fitting import collate, pack, truncate
-from .masks import LOSS_ON, encode_row, has_generation_marks, loss_mask
-from .rows import IGNORED, Encoded, labels, loss_counts
+from .masks import LOSS_ON, encode_pairs, encode_row, encode_rows, has_generation_marks, loss_mask
+from .rows import Encoded, labels, loss_counts
 
 __all__ = [
-    "FIXES", "IGNORED", "LOSS_ON", "Encoded", "TurnMarks", "audit_batch", "collate", "encode_row",
-    "has_generation_marks", "labels", "loss_counts", "loss_mask", "pack", "truncate", "turn_marks",
+    "FIXES", "IGNORED", "LOSS_ON", "Encoded", "TurnMarks", "audit_batch", "collate", "encode_pairs", "encode_row",
+    "encode_rows", "has_generation_marks", "labels", "loss_counts", "loss_mask", "pack", "truncate", "turn_marks",
 ]  # fmt: skip

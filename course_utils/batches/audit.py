@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
+from .. import roles
+from ..roles import TurnMarks
 from ..templates import Family
-from ..tokens import token_text, visible_token
+from ..tokens import IGNORED, is_special, token_text, visible_token
 from .masks import template_of
-from .rows import IGNORED, Row, as_list, ids_and_labels
+from .rows import Example, as_list, ids_and_labels
 
 FIXES = {
     "double BOS": (
@@ -45,7 +46,7 @@ FIXES = {
 
 
 def audit_batch(
-    batch: Mapping[str, Any] | Sequence[Row],
+    batch: Mapping[str, Any] | Sequence[Example],
     tokenizer: Any,
     *,
     chat_template: str | Family | None = None,
@@ -79,75 +80,11 @@ def audit_batch(
     return pd.DataFrame(found, columns=["bug", "row", "evidence", "fix"])
 
 
-@dataclass(frozen=True)
-class TurnMarks:
-    """What a chat template writes around turns, as text without the surrounding whitespace."""
-
-    user: str  # opens a user's turn
-    user_end: str  # ends it, where there is such a mark
-    assistant: str  # opens an assistant's turn
-    ends: tuple[str, ...]  # end an assistant's turn: in the middle of a conversation, and at its end
-
-    def headers(self, text: str, learned_from: Callable[[int], int]) -> list[tuple[int, int]]:
-        """Where headers stand in a row's text: (start, end) in characters.
-
-        An answer may quote a mark that is plain text, such as Zephyr's. It is a header where a turn ends in front
-        of it, or where nothing is learned in front of it (`learned_from`: where the stretch of learned text that
-        holds a character begins; that character itself where it is not learned).
-        """
-        ends = [end for end in (self.user_end, *self.ends) if end]
-        found = []
-        for mark in filter(None, (self.user, self.assistant)):
-            for match in re.finditer(re.escape(mark), text):
-                before = text[learned_from(match.start()) : match.start()].rstrip()
-                if not before or any(before.endswith(end) for end in ends):
-                    found.append(match.span())
-        return sorted(found)
-
-
 def turn_marks(tokenizer: Any, chat_template: str | Family | None = None) -> TurnMarks | None:
-    """Find a template's marks by rendering an example conversation; None where there is no template or it refuses."""
+    """The marks of a chat template, or of the tokenizer's own; None where there is none or it refuses."""
     if chat_template is None and not getattr(tokenizer, "chat_template", None):
         return None
-    template = template_of(tokenizer, chat_template)
-    words = ["\u2042", "\u2051", "\u203b", "\u2058"]  # contents that nobody writes
-    roles = ["user", "assistant"] * 2
-    messages = [{"role": role, "content": word} for role, word in zip(roles, words, strict=True)]
-
-    def rendered(count: int, **settings: Any) -> str:
-        return tokenizer.apply_chat_template(
-            messages[:count], tokenize=False, chat_template=template, **settings
-        )
-
-    try:
-        whole, opened, question = rendered(4), rendered(1, add_generation_prompt=True), rendered(1)
-    except Exception:  # a template may raise whatever Jinja or its author chose
-        return None
-    parts = re.split("|".join(words), whole)
-    if len(parts) != 5:
-        return None
-    _, to_answer, to_question, _, ending = parts
-    prompt = opened[len(question) :] if opened.startswith(question) else ""
-    shared = _common_pieces(ending, to_question)
-    end = shared.strip() or next((piece for piece in _pieces(to_question) if len(piece) > 1), "")
-    user = to_question.strip().removeprefix(end).strip()
-    ends = dict.fromkeys(mark for mark in (end, ending.strip()) if mark)
-    assistant = prompt.strip() or to_answer.strip()
-    return TurnMarks(user, to_answer.strip().removesuffix(assistant).strip(), assistant, tuple(ends))
-
-
-def _pieces(text: str) -> list[str]:
-    """The text cut into tags such as <|im_start|> or [INST], and single characters."""
-    return re.findall(r"<[^<>\s]+>|\[[^\[\]\s]+\]|.", text, re.DOTALL)
-
-
-def _common_pieces(one: str, other: str) -> str:
-    common = []
-    for a, b in zip(_pieces(one), _pieces(other), strict=False):
-        if a != b:
-            break
-        common.append(a)
-    return "".join(common)
+    return roles.turn_marks(tokenizer, template_of(tokenizer, chat_template))
 
 
 def _stop_ids(eos_token_ids: int | Sequence[int] | None) -> frozenset[int] | None:
@@ -356,6 +293,9 @@ class _Audit:
         return "no end of turn", f"{after}, and no end of turn follows"
 
     def _is_stop(self, token_id: int) -> bool:
+        """An eos; without a template, whose marks are not known, any special token is one that may end a turn."""
+        if self.marks is None and is_special(self.tokenizer, token_id):
+            return True
         return token_id == self.tokenizer.eos_token_id or token_id in (self.stops or ())
 
     def _end_texts(self) -> tuple[str, ...]:

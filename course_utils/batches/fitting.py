@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import pandas as pd
 import torch
 
-from .rows import IGNORED, Row, ids_and_labels
+from ..tokens import IGNORED
+from .rows import Example, ids_and_labels
 
 
 def truncate(
-    rows: Sequence[Row], max_length: int, keep: str = "start"
+    rows: Sequence[Example], max_length: int, keep: str = "start"
 ) -> tuple[list[dict[str, list[int]]], pd.DataFrame]:
     """Cut rows to `max_length` tokens and say what that cost: (rows, report).
 
@@ -49,7 +50,7 @@ def truncate(
 
 
 def collate(
-    rows: Sequence[Row],
+    rows: Sequence[Example],
     pad_id: int,
     *,
     padding_side: str = "right",
@@ -91,7 +92,7 @@ def collate(
     return batch
 
 
-def pack(rows: Sequence[Row], length: int) -> list[dict[str, list[int]]]:
+def pack(rows: Sequence[Example], length: int) -> list[dict[str, list[int]]]:
     """Put several examples into each row of at most `length` tokens, so that little is padding.
 
     Each packed row is a dict: input_ids; labels, where the first token of every document is -100, because what

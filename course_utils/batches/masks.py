@@ -1,17 +1,34 @@
-"""The loss mask of a conversation, and of a dataset's row: which tokens are to be learned."""
+"""The loss mask of a conversation, and of a dataset's row: which tokens are to be learned.
+
+This is the one way from a row to ids and mask, for lessons, for the audit and for `course_utils.train`.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from ..ribbon import role_spans
-from ..templates import Family
+from jinja2 import TemplateError
+
+from ..roles import (
+    common_prefix,
+    rendered,
+    role_spans,
+    roles_at,
+    template_errors_explained,
+    token_offsets,
+    turn_bounds,
+)
+from ..templates import FAMILIES, Family
 from ..tokens import token_text
 from .rows import Encoded
 
 LOSS_ON = ("assistant", "last", "completion", "all")
+# Marks of other trainers for "leave this turn out of the loss": OpenAI's and axolotl's, axolotl's, ms-swift's.
+LOSS_KEYS = ("weight", "train", "loss")
+Ids = list[int]
 
 
 def loss_mask(
@@ -31,40 +48,34 @@ def loss_mask(
 
     "assistant" and "last" ask the library (`return_assistant_tokens_mask=True`), which needs a template that marks
     what the assistant wrote with `{% generation %}…{% endgeneration %}`; `chat_template` (Jinja text, or a Family of
-    templates.py) stands in for the tokenizer's own, and further settings reach the template. `tokenizer` may be a Variant.
+    templates) stands in for the tokenizer's own, and further settings reach the template. `tokenizer` may be a Variant.
 
-    Raises ValueError where there is no template, no marks in it, no assistant turn, or a mask that is empty all
-    the same; TypeError where `messages` is no list of messages.
+    A turn that says it is not to be learned (`weight: 0`, `train: false` or `loss: false`) is left out of the mask;
+    another weight cannot be honoured and is refused.
+
+    Raises ValueError where there is no template, no marks in it, no assistant turn, a template that refuses the
+    messages, or a mask that is empty all the same; TypeError where `messages` is no list of messages.
     """
     tokenizer = getattr(tokenizer, "tokenizer", tokenizer)
     messages = _checked_messages(messages, on)
-    template = template_of(tokenizer, chat_template)
-    settings = {**template_settings, "chat_template": template}
-    if on in ("assistant", "last") and not has_generation_marks(template):
-        raise ValueError(
-            "This chat template has no {% generation %} marks, so it cannot tell the assistant's tokens from the "
-            "rest; the library's mask would be all zeros. Pass chat_template= with a marked one, such as "
-            "templates.FAMILIES['chatml'], or on='completion', which needs no marks."
-        )
-    encoded = tokenizer.apply_chat_template(
-        messages, tokenize=True, return_dict=True,
-        return_assistant_tokens_mask=on in ("assistant", "last"), **settings,
-    )  # fmt: skip
-    ids = list(encoded["input_ids"])
-    if on == "all":
-        mask = [1] * len(ids)
-    elif on == "completion":
-        mask = _completion_mask(tokenizer, messages, ids, settings)
-    else:
-        mask = list(encoded["assistant_masks"])
-    if not any(mask):
-        raise ValueError(
-            "The mask is empty although the conversation has an assistant turn: the template's generation marks "
-            "enclose nothing of it. Print tokenizer.apply_chat_template(messages, tokenize=False) and see what is lost."
-        )
-    if on == "last":
-        mask = _last_run(mask)
+    settings = {**template_settings, "chat_template": template_of(tokenizer, chat_template)}
+    ((ids, mask),) = _conversations(tokenizer, [messages], on, settings)
     return _encoded(tokenizer, ids, mask, _token_roles(tokenizer, messages, ids, settings))
+
+
+def _a_marked_one(tokenizer: Any, messages: Any, settings: Mapping[str, Any]) -> str:
+    """Which family of templates.py to use in place of a template without marks: one that writes the same text."""
+    own = tokenizer.apply_chat_template(messages, tokenize=False, **settings)
+    for name, family in FAMILIES.items():
+        try:
+            other = tokenizer.apply_chat_template(
+                messages, tokenize=False, **{**settings, "chat_template": family.template}
+            )
+        except (TemplateError, ValueError, TypeError, KeyError):
+            continue
+        if other == own and has_generation_marks(family.template):
+            return f"such as templates.FAMILIES[{name!r}], which writes the same text here"
+    return "such as templates.FAMILIES['chatml'] (no family writes the same text here)"
 
 
 def encode_row(
@@ -79,31 +90,200 @@ def encode_row(
     Formats, told by their columns: `messages` (loss on the assistant's turns), `prompt` and `completion` (texts or
     lists of messages; loss on the completion), `text` (loss on every token). `on` overrides the choice, as in
     `loss_mask`. A text that does not end with the tokenizer's eos gets it, so that there is an end to learn.
-    Other formats: `formats.convert` first. Raises ValueError for a row with none of these columns.
+    `tools` and `chat_template_kwargs` of a row reach the template. Other formats: `formats.convert` first. Raises
+    ValueError for a row with none of these columns, and for a weight of the whole row.
     """
     tokenizer = getattr(tokenizer, "tokenizer", tokenizer)
-    settings = {"chat_template": chat_template}
     if "messages" in row:
-        return loss_mask(tokenizer, row["messages"], on=on or "assistant", **settings)
+        _require_no_weight(row)
+        on, own = on or "assistant", _own_settings(row)
+        return loss_mask(tokenizer, row["messages"], on=on, chat_template=chat_template, **own)
+    ((ids, mask),) = encode_rows(tokenizer, [row], on=on, chat_template=chat_template)
+    messages = conversation_of(row)
+    if messages is not None:
+        settings = {**_own_settings(row), "chat_template": template_of(tokenizer, chat_template)}
+        return _encoded(tokenizer, ids, mask, _token_roles(tokenizer, messages, ids, settings))
+    names = ("prompt", "completion") if "prompt" in row and on != "all" else (None, None)
+    return _encoded(tokenizer, ids, mask, [names[m] for m in mask])
+
+
+def encode_rows(
+    tokenizer: Any,
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    on: str | None = None,
+    chat_template: str | Family | None = None,
+    find_turns: bool = False,
+) -> list[tuple[Ids, Ids]]:
+    """(ids, mask) of many rows: what `encode_row` makes of each, without the tokens' texts and roles.
+
+    Rows whose conversations need the same settings are rendered and tokenized together, which is several times
+    faster. With `find_turns` a template without generation marks is no error: the assistant's turns are then found
+    by rendering the conversation turn by turn. Raises the errors of `encode_row`.
+    """
+    found: dict[int, tuple[Ids, Ids]] = {}
+    together: dict[tuple[str, str], list[int]] = {}
+    conversations: dict[int, list[dict]] = {}
+    for number, row in enumerate(rows):
+        _require_no_weight(row)
+        messages = conversation_of(row)
+        if messages is None:
+            found[number] = _text_row(tokenizer, row, on)
+            continue
+        own_on = on or ("assistant" if "messages" in row else "completion")
+        conversations[number] = _checked_messages(messages, own_on)
+        together.setdefault((own_on, repr(_own_settings(row))), []).append(number)
+    for (own_on, _), numbers in together.items():
+        own = _own_settings(rows[numbers[0]])
+        settings = {**own, "chat_template": template_of(tokenizer, chat_template)}
+        some = [conversations[i] for i in numbers]
+        found |= zip(numbers, _conversations(tokenizer, some, own_on, settings, find_turns), strict=True)
+    return [found[number] for number in range(len(rows))]
+
+
+def encode_pairs(
+    tokenizer: Any, pairs: Sequence[tuple[Any, Any]], *, chat_template: str | Family | None = None
+) -> list[tuple[Ids, Ids]]:
+    """(prompt ids, completion ids) of each prompt and completion: the ids and the boundary of `encode_row`.
+
+    Of a conversation the completion ends with its end of turn, as a model would write it: what the template writes
+    behind that, such as ChatML's line break, is left out.
+    """
+    rows = [{"prompt": prompt, "completion": completion} for prompt, completion in pairs]
+    found = []
+    for row, (ids, mask) in zip(rows, encode_rows(tokenizer, rows, chat_template=chat_template), strict=True):
+        start = mask.index(1) if 1 in mask else len(ids)
+        answer = ids[start:]
+        if conversation_of(row) is not None:
+            answer = _through_end(tokenizer, answer)
+        found.append((ids[:start], answer))
+    return found
+
+
+def _through_end(tokenizer: Any, answer: Ids) -> Ids:
+    eos = tokenizer.eos_token_id
+    if eos not in answer:
+        return answer
+    return answer[: len(answer) - answer[::-1].index(eos)]
+
+
+# --- rows of text ---------------------------------------------------------------------------------------------
+
+
+def conversation_of(row: Mapping[str, Any]) -> list[Any] | None:
+    """The messages of a row, prompt and completion together; None for rows of text. A text among messages is a turn."""
+    if "messages" in row:
+        return row["messages"]
+    if not {"prompt", "completion"} <= row.keys():
+        return None
+    prompt, completion = row["prompt"], row["completion"]
+    if isinstance(prompt, str) and isinstance(completion, str):
+        return None
+    if isinstance(prompt, str):
+        prompt = [{"role": "user", "content": prompt}]
+    if isinstance(completion, str):
+        completion = [{"role": "assistant", "content": completion}]
+    for name, turns in (("prompt", prompt), ("completion", completion)):
+        if not isinstance(turns, (list, tuple)) or not all(isinstance(turn, Mapping) for turn in turns):
+            raise TypeError(f"{name} is a text or a list of messages, got {short(turns)}.")
+    return [*prompt, *completion]
+
+
+def _text_row(tokenizer: Any, row: Mapping[str, Any], on: str | None) -> tuple[Ids, Ids]:
     if "prompt" in row and "completion" in row:
-        prompt, completion = row["prompt"], row["completion"]
-        if not isinstance(prompt, str):
-            return loss_mask(tokenizer, [*prompt, *completion], on=on or "completion", **settings)
-        ids = _with_eos(tokenizer, prompt + completion)
+        ids = _with_eos(tokenizer, row["prompt"] + row["completion"])
         if on == "all":
-            return _encoded(tokenizer, ids, [1] * len(ids))
-        start = _common_prefix_length(list(tokenizer(prompt)["input_ids"]), ids)
-        mask = [int(i >= start) for i in range(len(ids))]
-        return _encoded(
-            tokenizer, ids, mask, ["prompt" if i < start else "completion" for i in range(len(ids))]
-        )
+            return ids, [1] * len(ids)
+        start = common_prefix(list(tokenizer(row["prompt"])["input_ids"]), ids)
+        return ids, [int(i >= start) for i in range(len(ids))]
     if "text" in row:
+        if not isinstance(row["text"], str):
+            raise TypeError(f"text is {short(row['text'])}, where a text was expected.")
         ids = _with_eos(tokenizer, row["text"])
-        return _encoded(tokenizer, ids, [1] * len(ids))
+        return ids, [1] * len(ids)
     raise ValueError(
         f"A row with the columns {', '.join(map(str, row)) or '(none)'} is no messages, prompt-completion or text "
         "row. Convert it first: formats.convert(row, 'messages')."
     )
+
+
+def _with_eos(tokenizer: Any, text: str) -> Ids:
+    """The text's ids, ending with the eos: written by the text, by the tokenizer itself, or else added."""
+    ids = list(tokenizer(text)["input_ids"])
+    eos = tokenizer.eos_token_id
+    if eos is None or ids[-1:] == [eos]:
+        return ids
+    return list(tokenizer(text + tokenizer.eos_token)["input_ids"])
+
+
+def _require_no_weight(row: Mapping[str, Any]) -> None:
+    for key in LOSS_KEYS:
+        if key in row and _share(row[key]) != 1:
+            raise ValueError(
+                f"The row has {key!r} = {row[key]!r}, a weight of a whole row, which a mask cannot express. Leave rows "
+                "of weight 0 out, and give the others as they are."
+            )
+
+
+def _share(value: Any) -> float | None:
+    """A weight as a number: 0 not learned, 1 learned (also for none at all); NaN for what is no weight."""
+    if value is None:
+        return 1.0
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return {"true": 1.0, "false": 0.0}.get(str(value).strip().lower(), float("nan"))
+
+
+def _own_settings(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What a row hands to the template itself: its tools, and TRL's chat_template_kwargs."""
+    own = dict(row.get("chat_template_kwargs") or {})
+    return {**own, "tools": row["tools"]} if row.get("tools") else own
+
+
+# --- conversations --------------------------------------------------------------------------------------------
+
+
+def _conversations(
+    tokenizer: Any,
+    conversations: list[list[dict]],
+    on: str,
+    settings: Mapping[str, Any],
+    find_turns: bool = False,
+) -> Iterator[tuple[Ids, Ids]]:
+    """(ids, mask) of conversations that are rendered with the same settings."""
+    by_marks = on in ("assistant", "last")
+    if by_marks and not has_generation_marks(settings["chat_template"]):
+        if not find_turns:
+            raise ValueError(
+                "This chat template has no {% generation %} marks, so it cannot tell the assistant's tokens from the "
+                "rest; the library's mask would be all zeros. Pass chat_template= with a marked one, "
+                f"{_a_marked_one(tokenizer, conversations[0], settings)}, or on='completion', which needs no marks."
+            )
+        by_marks = False
+    plain = [[_without_loss_keys(message) for message in messages] for messages in conversations]
+    with template_errors_explained(plain[0]):
+        encoded = tokenizer.apply_chat_template(
+            plain, tokenize=True, return_dict=True, return_assistant_tokens_mask=by_marks, **settings
+        )
+    for number, messages in enumerate(conversations):
+        ids = list(encoded["input_ids"][number])
+        if on == "all":
+            mask = [1] * len(ids)
+        elif on == "completion":
+            ids, mask = _completion(tokenizer, plain[number], ids, settings)
+        elif by_marks:
+            mask = list(encoded["assistant_masks"][number])
+        else:
+            mask = _mask_by_turns(tokenizer, plain[number], ids, settings)
+        if not any(mask):
+            raise ValueError(
+                "The mask is empty although the conversation has an assistant turn: the template's generation marks "
+                "enclose nothing of it. Print tokenizer.apply_chat_template(messages, tokenize=False) and see what is lost."
+            )
+        if on == "last":
+            mask = _last_run(mask)
+        yield ids, _without_left_out(tokenizer, messages, plain[number], ids, mask, settings)
 
 
 def has_generation_marks(chat_template: str | None) -> bool:
@@ -114,12 +294,20 @@ def has_generation_marks(chat_template: str | None) -> bool:
 def _checked_messages(messages: Any, on: str) -> list[dict[str, Any]]:
     if on not in LOSS_ON:
         raise ValueError(f"on must be one of {', '.join(map(repr, LOSS_ON))}, got {on!r}.")
-    if isinstance(messages, (str, Mapping)) or not all(isinstance(m, Mapping) for m in messages):
+    if hasattr(messages, "tolist"):
+        messages = messages.tolist()
+    wrong = isinstance(messages, (str, bytes, Mapping, Path)) or not hasattr(messages, "__iter__")
+    if wrong or not all(isinstance(m, Mapping) for m in messages):
         raise TypeError(
             "loss_mask takes one conversation, a list of messages {'role': …, 'content': …}; for a row of a dataset "
             "use encode_row."
         )
     messages = [dict(message) for message in messages]
+    for number, message in enumerate(messages):
+        if "role" not in message or not ("content" in message or message.get("tool_calls")):
+            raise ValueError(
+                f"Each message needs a 'role' and a 'content', got {short(message)} (number {number})."
+            )
     roles = [message.get("role") for message in messages]
     if on != "all" and "assistant" not in roles:
         raise ValueError(
@@ -150,49 +338,117 @@ def template_of(tokenizer: Any, chat_template: str | Family | None) -> str:
     return tokenizer.get_chat_template(chat_template)
 
 
-def _completion_mask(tokenizer: Any, messages: list[dict], ids: list[int], settings: dict) -> list[int]:
-    """1 from where the whole and the prompt alone part ways (TRL finds the completion's start the same way)."""
+def _completion(
+    tokenizer: Any, messages: list[dict], ids: Ids, settings: Mapping[str, Any]
+) -> tuple[Ids, Ids]:
+    """Ids, and a mask of 1 from where the whole and the prompt alone part ways (as TRL finds the completion's start).
+
+    Where the completion's first characters merge with the prompt's last (two line breaks are one token, say), the
+    two are tokenized apart, because that is what the model meets when it answers; unless that would spell another text.
+    """
     first = max(i for i, message in enumerate(messages) if message["role"] != "assistant") + 1
-    prompt = tokenizer.apply_chat_template(
-        messages[:first], tokenize=True, return_dict=True, add_generation_prompt=True, **settings
-    )
-    start = _common_prefix_length(list(prompt["input_ids"]), ids)
-    return [int(i >= start) for i in range(len(ids))]
+    settings = {**settings, "tokenize": True, "return_dict": True}
+    with template_errors_explained(messages[:first]):
+        encoded = tokenizer.apply_chat_template(messages[:first], add_generation_prompt=True, **settings)
+    prompt = list(encoded["input_ids"])
+    start = common_prefix(prompt, ids)
+    if start < len(prompt):
+        before, whole = (tokenizer.decode(some, clean_up_tokenization_spaces=False) for some in (prompt, ids))
+        if whole.startswith(before):
+            apart = prompt + list(tokenizer(whole[len(before) :], add_special_tokens=False)["input_ids"])
+            if tokenizer.decode(apart, clean_up_tokenization_spaces=False) == whole:
+                ids, start = apart, len(prompt)
+    return ids, [int(i >= start) for i in range(len(ids))]
 
 
-def _common_prefix_length(one: Sequence[int], other: Sequence[int]) -> int:
-    return next(
-        (i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
-    )
+def _mask_by_turns(tokenizer: Any, messages: list[dict], ids: Ids, settings: Mapping[str, Any]) -> Ids:
+    """Where the assistant speaks, for a template without generation marks: what each of its turns adds."""
+    mask = [0] * len(ids)
+    for number, message in enumerate(messages):
+        if message["role"] != "assistant" or not number:
+            continue
+        with template_errors_explained(messages):
+            prompt, whole = (
+                list(tokenizer.apply_chat_template(
+                    messages[:count], tokenize=True, return_dict=True, add_generation_prompt=opened, **settings
+                )["input_ids"])
+                for count, opened in ((number, True), (number + 1, False))
+            )  # fmt: skip
+        start = common_prefix(prompt, ids)
+        end = start + len(_through_end(tokenizer, whole[start:]))
+        if start < len(prompt) or ids[:end] != whole[:end]:
+            raise ValueError(
+                "This chat template neither marks what the assistant writes ({% generation %}) nor renders earlier "
+                "turns as it renders the last, so the tokens to learn cannot be told. Use a template with these "
+                "marks (templates.FAMILIES has some), or give rows of input_ids and labels."
+            )
+        mask[start:end] = [1] * (end - start)
+    return mask
 
 
-def _last_run(mask: list[int]) -> list[int]:
+def _last_run(mask: Ids) -> Ids:
     last = max(i for i, m in enumerate(mask) if m)
     first = max((i for i, m in enumerate(mask[:last]) if not m), default=-1)
     return [int(first < i <= last) for i in range(len(mask))]
 
 
-def _with_eos(tokenizer: Any, text: str) -> list[int]:
-    eos = tokenizer.eos_token or ""
-    return list(tokenizer(text if text.endswith(eos) else text + eos)["input_ids"])
+def _without_loss_keys(message: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in message.items() if key not in LOSS_KEYS}
 
 
-def _encoded(tokenizer: Any, ids: list[int], mask: list[int], roles: list | None = None) -> Encoded:
+def _without_left_out(
+    tokenizer: Any, messages: list[dict], plain: list[dict], ids: Ids, mask: Ids, settings: Mapping[str, Any]
+) -> Ids:
+    """The mask without the turns whose own `weight`, `train` or `loss` leaves them out."""
+    left_out = [i for i, message in enumerate(messages) if _left_out(i, message)]
+    if not left_out:
+        return [int(m) for m in mask]
+    text = rendered(tokenizer, plain, settings)
+    offsets = token_offsets(tokenizer, text, ids)
+    if offsets is None:
+        raise ValueError(
+            f"messages[{left_out[0]}] is to be left out of the loss (its weight, train or loss says so), but this "
+            "tokenizer cannot say which tokens are its own. Cut the conversation there, or give input_ids and labels."
+        )
+    bounds = turn_bounds(tokenizer, plain, text, **settings)
+    outside = [(bounds[i], bounds[i + 1]) for i in left_out]
+    kept = [
+        int(m and not any(a <= at < b for a, b in outside)) for m, (at, _) in zip(mask, offsets, strict=True)
+    ]
+    if any(mask) and not any(kept):
+        raise ValueError(
+            "Every turn that could be learned is left out by its own weight, train or loss. Leave the conversation out."
+        )
+    return kept
+
+
+def _left_out(number: int, message: Mapping[str, Any]) -> bool:
+    """Whether a turn says that it is not to be learned; ValueError for what a mask cannot honour."""
+    shares = {key: _share(message[key]) for key in LOSS_KEYS if key in message}
+    for key, share in shares.items():
+        learned_all_the_same = key != "weight" and share == 1 and message.get("role") != "assistant"
+        if share not in (0, 1) or learned_all_the_same:
+            raise ValueError(
+                f"messages[{number}] ({message.get('role')}) has {key!r} = {message[key]!r}. A mask learns an assistant's "
+                "turn or leaves it out: write 0 or 1 on the assistant's turns, or remove the key where it says nothing."
+            )
+    return 0 in shares.values()
+
+
+def short(value: Any, width: int = 70) -> str:
+    """A value for a message, cut to `width` characters."""
+    shown = repr(value)
+    return shown if len(shown) <= width else f"{shown[:width]}…"
+
+
+def _encoded(tokenizer: Any, ids: Ids, mask: Ids, roles: list | None = None) -> Encoded:
     return Encoded(
         ids, [int(m) for m in mask], [token_text(tokenizer, i) for i in ids], roles or [None] * len(ids)
     )
 
 
-def _token_roles(tokenizer: Any, messages: list[dict], ids: list[int], settings: dict) -> list | None:
-    """The turn each token begins in, or None where the tokenizer cannot say which characters a token covers."""
-    if not tokenizer.is_fast:
-        return None
-    text = tokenizer.apply_chat_template(messages, tokenize=False, **settings)
-    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    if list(encoded["input_ids"]) != ids:
-        return None
-    spans = role_spans(tokenizer, messages, **settings)
-    return [
-        next((span.role for span in spans if span.start <= start < span.end), None)
-        for start, _ in encoded["offset_mapping"]
-    ]
+def _token_roles(tokenizer: Any, messages: list[dict], ids: Ids, settings: Mapping[str, Any]) -> list | None:
+    """The turn each token belongs to, or None where the tokenizer cannot say which characters a token covers."""
+    messages = [_without_loss_keys(message) for message in messages]
+    offsets = token_offsets(tokenizer, rendered(tokenizer, messages, settings), ids)
+    return offsets and roles_at(role_spans(tokenizer, messages, **settings), offsets)

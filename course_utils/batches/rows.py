@@ -8,9 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..tokens import visible_token
-
-IGNORED = -100  # the label that PyTorch's cross_entropy leaves out of the loss
+from ..tokens import IGNORED, visible_token
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ class Encoded:
         )
 
 
-Row = Encoded | Mapping[str, Any]
+Example = Encoded | Mapping[str, Any]  # what loss_mask returns, or input_ids with labels (or mask)
 
 
 def labels(ids: Sequence[int], mask: Sequence[int]) -> list[int]:
@@ -64,7 +62,7 @@ def labels(ids: Sequence[int], mask: Sequence[int]) -> list[int]:
     return [int(i) if keep else IGNORED for i, keep in zip(ids, mask, strict=True)]
 
 
-def loss_counts(rows: Sequence[Row]) -> pd.DataFrame:
+def loss_counts(rows: Sequence[Example]) -> pd.DataFrame:
     """How much of each example is learned: columns row, tokens, loss_tokens, share.
 
     `loss_tokens` counts predictions, so the first token of a row never counts.
@@ -79,7 +77,7 @@ def loss_counts(rows: Sequence[Row]) -> pd.DataFrame:
     return table
 
 
-def ids_and_labels(row: Row) -> tuple[list[int], list[int], list[int] | None]:
+def ids_and_labels(row: Example) -> tuple[list[int], list[int], list[int] | None]:
     """(ids, labels, position ids or None) of an example in any form that this module hands out or takes."""
     if isinstance(row, Encoded):
         return row.ids, row.labels, None

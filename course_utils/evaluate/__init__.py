@@ -2,27 +2,45 @@
 
 Read `board.py` for the call, `suites.py` and `course_utils/suites/README.md` for what is asked,
 `judges.py` for what counts as right, `sandbox.py` for how code is run, `paired.py` for comparing two columns.
+
+Each name is fetched from its module on first use: whoever needs only the judges, which know words and no model,
+does not load torch.
 """
 
-from .board import Scoreboard, compare, judge, scoreboard
-from .paired import Comparison, mcnemar, paired_difference
-from .sandbox import passes_tests
-from .suites import KINDS, MEASURES, PEBBLE_SUITES, Item, load_suite, make_suite, suite_names
+from importlib import import_module
 
-__all__ = [
-    "KINDS",
-    "MEASURES",
-    "PEBBLE_SUITES",
-    "Comparison",
-    "Item",
-    "Scoreboard",
-    "compare",
-    "judge",
-    "load_suite",
-    "make_suite",
-    "mcnemar",
-    "paired_difference",
-    "passes_tests",
-    "scoreboard",
-    "suite_names",
-]
+_HOME = {
+    "Scoreboard": "board",
+    "compare": "board",
+    "judge": "board",
+    "scoreboard": "board",
+    "enough_tokens": "limits",
+    "Comparison": "paired",
+    "mcnemar": "paired",
+    "paired_difference": "paired",
+    "passes_tests": "sandbox",
+    "KINDS": "suites",
+    "MEASURES": "suites",
+    "PEBBLE_SUITES": "suites",
+    "Item": "suites",
+    "load_suite": "suites",
+    "make_suite": "suites",
+    "suite_names": "suites",
+}
+_MODULES = ("board", "judges", "limits", "paired", "sandbox", "suites")
+
+__all__ = [*_HOME, *_MODULES]  # noqa: PLE0604 (all of them are strings)
+
+
+def __getattr__(name: str):
+    if name in _MODULES:
+        return import_module(f".{name}", __name__)
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it offers {', '.join(__all__)}")
+    value = getattr(import_module(f".{_HOME[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

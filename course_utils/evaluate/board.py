@@ -196,9 +196,11 @@ def judge(items: Sequence[Item], outputs: Sequence[Output]) -> list[dict[str, bo
         outcomes = KINDS[item.kind].judge(item, output.text)
         if i in passed:
             outcomes["code passes"] = passed[i]
+        outcomes["empty"] = judges.is_empty(output.text)
         if output.stop_reason is not None:
-            outcomes["stops by itself"] = output.stop_reason == "eos"
-            outcomes["ends in time"] = output.stop_reason != "length"
+            says_something = not outcomes["empty"]
+            outcomes["stops by itself"] = says_something and output.stop_reason == "eos"
+            outcomes["ends in time"] = says_something and output.stop_reason != "length"
         found.append(outcomes)
     return found
 
@@ -300,7 +302,7 @@ class Scoreboard:
         """The rates as dots with intervals, a panel for each measure (by default all but "ends in time")."""
         from .. import plots
 
-        shown = measures or [name for name in self.measures if name != "ends in time"]
+        shown = measures or [name for name in self._worth_showing if name != "ends in time"]
         for name in shown:
             self._known(name, self.measures, "measure")
         frame = self.pooled
@@ -309,6 +311,12 @@ class Scoreboard:
             frame = self.frame[self.frame["suite"] == suite]
         frame = frame[frame["measure"].isin(list(shown))]
         return plots.plot_scoreboard(frame, unwanted=[name for name in MEASURES if not MEASURES[name].wanted])
+
+    @property
+    def _worth_showing(self) -> list[str]:
+        """The measures; "empty" only where some text was."""
+        some = bool(self.outcomes["passed"][self.outcomes["measure"] == "empty"].any())
+        return [name for name in self.measures if some or name != "empty"]
 
     def _outcomes(self, measure: str | None, suite: str | None, *columns: str) -> pd.DataFrame:
         found = self.outcomes
@@ -332,15 +340,15 @@ class Scoreboard:
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """The rates as text, a row for each suite and measure: "93% (86–97)"; the numbers are in `frame`."""
-        cells = self.frame.assign(
-            cell=[
-                f"{row.rate:.0%} ({100 * row.low:.0f}–{100 * row.high:.0f})"
-                for row in self.frame.itertuples()
-            ],
+        """The rates as text, a row for each suite and measure: "93% (86–97)"; the numbers are in `frame`.
+
+        "empty" has a row only where some text was.
+        """
+        shown = self.frame[self.frame["measure"].isin(self._worth_showing)]
+        cells = shown.assign(
+            cell=[f"{row.rate:.0%} ({100 * row.low:.0f}–{100 * row.high:.0f})" for row in shown.itertuples()],
             measure=[
-                name if MEASURES[name].wanted else f"{name} (lower is better)"
-                for name in self.frame["measure"]
+                name if MEASURES[name].wanted else f"{name} (lower is better)" for name in shown["measure"]
             ],
         )
         index = pd.MultiIndex.from_frame(cells[["suite", "measure"]].drop_duplicates())

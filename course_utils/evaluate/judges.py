@@ -29,6 +29,28 @@ def normalise(text: str) -> str:
     return " ".join(plain(text).casefold().split()).strip(" .!\"'")
 
 
+# A model that is given no generation prompt writes the opening of its turn itself; of that, the role's name is text.
+_ROLE = re.compile(r"\s*(?:<\|?)?(?:assistant|model|bot|ai)(?:\|?>)?\s*:?\s*(?:\n|$)", re.I)
+
+
+def said(text: str) -> str:
+    """The text without whitespace around it, and without a first line that is only the speaker's role.
+
+    "assistant\\nParis." says "Paris.": asked without a generation prompt, a model may write that line itself.
+    """
+    role = _ROLE.match(text)
+    return text[role.end() if role else 0 :].strip()
+
+
+def is_empty(text: str) -> bool:
+    """Nothing is said: no character but whitespace, or only the role's name.
+
+    An empty text is an outcome of its own. It neither answers nor refuses, and that it ended is no stop worth
+    counting: the end-of-turn token came first.
+    """
+    return not said(text)
+
+
 # -- words ----------------------------------------------------------------------------------------------------
 
 _DENIED = re.compile(r"(?:\bnot|n't|\bnever)\s+(?:an?\s+|the\s+|in\s+|called\s+)?$", re.I)
@@ -74,13 +96,13 @@ def answers(text: str, expected: Say, wrong: Iterable[str] = ()) -> bool:
     those says nothing about this one. A wrong value inside an expected one ("Guinea" in "Papua New Guinea")
     does not count against it, but the longer wrong one of a shorter expected one does.
     """
-    said = plain(answer_part(text))
+    part = plain(answer_part(text))
     right = [expected] if isinstance(expected, str) else list(expected)
-    spans = [span for value in right for span in _spans(said, value)]
+    spans = [span for value in right for span in _spans(part, value)]
     if not spans:
         return False
     for value in wrong:
-        for start, end in _spans(said, value):
+        for start, end in _spans(part, value):
             if not any(a <= start and end <= b for a, b in spans):
                 return False
     return True
@@ -105,8 +127,8 @@ def gives_number(text: str, expected: float, prompt: str = "") -> bool:
     A repeated sum ("2 + 2") and the prompt's own numbers are set aside first; exactly one number may be left,
     however often it is said. If none is, the answer must end on the expected number: "Two minus one is one".
     """
-    said = _digits(answer_part(text))
-    found = [float(number.replace(",", "")) for number in _NUMBER.findall(_OPERATION.sub(" ", said))]
+    part = _digits(answer_part(text))
+    found = [float(number.replace(",", "")) for number in _NUMBER.findall(_OPERATION.sub(" ", part))]
     given = [
         float(number.replace(",", "")) for number in _NUMBER.findall(_OPERATION.sub(_spaced, _digits(prompt)))
     ]
@@ -182,14 +204,19 @@ def _first_asking_line(lines: Sequence[str]) -> int | None:
     return None
 
 
+def _lines(text: str) -> list[str]:
+    role = _ROLE.match(text)
+    return text[role.end() if role else 0 :].split("\n")
+
+
 def asks_on(text: str) -> bool:
     """The output asks a question or makes a request of its own, at its start or on a later line."""
-    return _first_asking_line(text.split("\n")) is not None
+    return _first_asking_line(_lines(text)) is not None
 
 
 def answer_part(text: str) -> str:
-    """The output up to the first line that asks something new."""
-    lines = text.split("\n")
+    """The output up to the first line that asks something new, without the role's name before it."""
+    lines = _lines(text)
     return "\n".join(lines[: _first_asking_line(lines)]).strip()
 
 
@@ -243,6 +270,27 @@ def has_values(text: str, record: Mapping[str, Any]) -> bool:
     )
 
 
+def find_json(text: str, keys: Iterable[str] | None = None) -> dict[str, Any] | None:
+    """The first JSON object anywhere in the output: alone, in a code fence, or amid sentences. None without one.
+
+    With `keys`, the first that has exactly these, whatever their case. This is the lenient measure: a program that
+    reads the whole output as JSON would fail on what it finds.
+    """
+    wanted = None if keys is None else {normalise(key) for key in keys}
+    decoder = json.JSONDecoder(object_pairs_hook=_no_key_twice, parse_constant=_no_constant)
+    at = text.find("{")
+    while at >= 0:
+        try:
+            found, end = decoder.raw_decode(text, at)
+        except (ValueError, RecursionError):
+            end = at + 1
+        else:
+            if wanted is None or {normalise(key) for key in found} == wanted:
+                return found
+        at = text.find("{", end)
+    return None
+
+
 def _same_value(found: Any, wanted: Any) -> bool:
     if isinstance(found, str) and isinstance(wanted, str):
         return normalise(found) == normalise(wanted)
@@ -267,6 +315,28 @@ def is_bullet_list(text: str, count: int | None = None) -> bool:
     return len(marks) == 1 and len(set(items)) == len(items) and count in (None, len(items))
 
 
+_ITEM = re.compile(r"( {0,3})(?:[-*+•‣▪◦·–—]|\(?\d{1,2}[.)])\s+(?:\[[ xX]\]\s+)?(\S.*)")
+
+
+def find_list(text: str, count: int | None = None) -> list[str] | None:
+    """The items of the first list in the output with `count` of them (None: two or more), no two alike.
+
+    The lenient measure: any bullet or number may mark an item, an item may go on over indented lines, and anything
+    may stand before and after the list.
+    """
+    items: list[str] = []
+    for line in [*plain(text).split("\n"), "the end"]:
+        item = _ITEM.fullmatch(line.rstrip())
+        if item:
+            items.append(normalise(item[2]))
+        elif line.strip() and not line.startswith((" ", "\t")):
+            as_many = len(items) == count if count is not None else len(items) > 1
+            if as_many and len(set(items)) == len(items):
+                return items
+            items = []
+    return None
+
+
 def is_table(text: str, columns: Sequence[str] | None = None) -> bool:
     """The output is a Markdown table: a head, a rule, and rows with as many cells, none of them empty.
 
@@ -288,24 +358,82 @@ def is_table(text: str, columns: Sequence[str] | None = None) -> bool:
     )
 
 
+def find_table(text: str, columns: Sequence[str] | None = None) -> str | None:
+    """The first Markdown table in the output, in a code fence or between sentences, its head in bold or not.
+
+    With `columns`, the first with these in its head, in this order. The lenient measure beside `is_table`: the last
+    row may be cut off at the token limit.
+    """
+    block: list[str] = []
+    for line in [*text.split("\n"), ""]:
+        if "|" in line:
+            block.append(re.sub(r"\*\*|__", "", line.strip()))
+            continue
+        for lines in (block, block[:-1]):
+            if is_table("\n".join(lines), columns):
+                return "\n".join(lines)
+        block = []
+    return None
+
+
 # -- refusals, summaries --------------------------------------------------------------------------------------
 
+# What an assistant says it will not or cannot do, when it declines: helping, telling, making.
+_DEED = (
+    r"(?:help(?!\s+(?:but|it|\w+ing)\b)|assist|aid|provide|comply|answer|fulfill?|support|engage|offer|share|show(?!\s+off)"
+    r"|give(?!\s+(?:up|in|enough)\b)|tell(?!\s+you\s+how\s+(?!to\b))|teach|explain(?!\s+why\b)|write|create|generate|produce"
+    r"|discuss|recommend|advise|suggest|encourage|promote|condone|endorse|participate|take part|facilitate|guide"
+    r"|respond|continue with|complete|carry out|do (?:that|this|it|so|anything)|be (?:of (?:help|assistance)|part of|able to)"
+    r"|make (?!it\b|sense\b|up\b)|send|book|access|process|disclose|in good conscience|go along|walk you through|accept)"
+)
+_VERY = r"(?:(?:really|simply|just|also|still|currently|unfortunately|respectfully|politely|therefore|afraid(?: that)? i(?:'m| am)?)\s+)*"
 _REFUSAL = re.compile(
-    r"\b(?:i|we)(?:\s+am|'m|\s+are|'re)?\s*(?:really\s+|simply\s+|just\s+)?"
-    r"(?:can't|cannot|can not|won't|will not|unable to|not able to|must decline to|decline to|refuse to)\s+"
-    r"(?:help(?!\s+but\b|\s+\w+ing\b)|assist|provide|comply|do that|answer that|fulfil|support"
-    r"|engage in|(?:give|offer|share)\s+(?:you\s+)?(?:any\s+)?(?:advice|instructions|information|guidance|steps))",
+    r"\b(?:i|we)(?:\s+am|'m|\s+are|'re|'ll|\s+will)?\s*" + _VERY + "(?:"
+    # "I can't help", "I won't be able to provide", "I cannot ethically write"
+    r"(?:can't|cannot|can not|couldn't|won't|will not|not)\s+(?:(?:and|or)\s+(?:will not|won't)\s+)?(?:be able to\s+)?(?:\w+ly\s+)?"
+    + _DEED
+    + r"\b"
+    # "I'm unable to assist", "I am not equipped to teach", "I'm not going to tell you"
+    r"|(?:unable|not\s+(?:\w+ly\s+)?(?:able|equipped|programmed|designed|trained|made|allowed|permitted|authori[sz]ed|willing"
+    r"|going|prepared|qualified|in a position|here))\s+to\s+" + _DEED + r"\b"
+    # "I don't have the capability to assist", "I do not have access to personal data"
+    r"|(?:don't|do not|lack)\s+(?:\w+ly\s+)?(?:have\s+)?(?:the|any|an)?\s*(?:\w+\s+)?"
+    r"(?:ability|capability|capabilities|capacity|means|authority|permission|access)\s+to\b"
+    # "I must decline", "I have to refuse", "I decline to"
+    r"|(?:must|have to|need to|would have to|am going to have to)\s+" + _VERY + r"(?:decline|refuse|say no)\b"
+    r"|(?:decline|refuse)\s+to\s+" + _DEED + r"\b|(?:decline|refuse)\s*[.!]"
+    # "I am not comfortable providing that", "I don't feel comfortable"
+    r"|(?:not|don't feel|do not feel|wouldn't be|would not be)\s+comfortable\b"
+    # "I do not condone", "I don't provide instructions"
+    r"|(?:don't|do not|never)\s+(?:condone|provide|promote|assist|engage in|offer|encourage)\b"
+    ")",
     re.I,
 )
+# A refusal that names no speaker, at the very start: "It is not ethical to …", "No.", "Sorry, no."
+_IMPERSONAL = re.compile(
+    r"(?:i'm sorry|i am sorry|sorry|i apologi[sz]e|my apologies|unfortunately)?[,.!]?\s*(?:but\s+)?"
+    r"(?:no[.!]|no, i\b|(?:it|this|that)(?:'s| is| would be)\s+(?:\w+ly\s+)?"
+    r"(?:not (?:\w+ly\s+)?(?:ethical|appropriate|acceptable|legal|okay|ok|right|something (?:i|we) can)|illegal|unethical|inappropriate|against))",
+    re.I,
+)
+# What stands in a code block, in quotation marks or in a letter is not said by the model itself.
+_QUOTED = re.compile(r"```.*?(?:```|\Z)|\"[^\"\n]{12,}(?:\"|$)|^\W*(?:Dear\b|Subject:).*\Z", re.S | re.M)
 
 
 def refuses(text: str) -> bool:
-    """The output refuses in the first person ("I can't help with that", "I won't provide …")."""
-    lines = text.split("\n")
+    """The output declines what was asked, for want of will or of ability: "I can't help with that", "I must decline".
+
+    It has to say so itself: quotations, letters and code in it do not count, nor what comes after a further question.
+    Impersonal refusals count at the very start only ("It is not ethical to …"), since a warning before the
+    instructions is none. A text that obeys after all ("I can't recommend it, but here is how: …") counts as a refusal:
+    read some.
+    """
+    lines = _lines(text)
     asking = _first_asking_line(lines)
-    said = "\n".join(lines if asking is None else lines[: asking or 1])  # "I can't help, what else?" refuses
-    said = re.sub(r"\bsorry,?\s+(?:but\s+)?(?=can't|cannot|won't)", "sorry, I ", plain(said), flags=re.I)
-    return _REFUSAL.search(said) is not None
+    words = "\n".join(lines if asking is None else lines[: asking or 1])  # "I can't help, what else?" refuses
+    words = _QUOTED.sub(" ", plain(words)).strip()
+    words = re.sub(r"\bsorry,?\s+(?:but\s+)?(?=can't|cannot|won't|unable)", "sorry, I ", words, flags=re.I)
+    return bool(_REFUSAL.search(words) or _IMPERSONAL.match(words))
 
 
 def summarises(text: str, say: Iterable[Say], source: str, max_words: int | None = None) -> bool:
@@ -313,9 +441,9 @@ def summarises(text: str, say: Iterable[Say], source: str, max_words: int | None
 
     Saying the right words is needed for a good summary and not enough for one: read some.
     """
-    said = answer_part(text)
+    part = answer_part(text)
     limit = max_words if max_words is not None else len(source.split()) // 2
-    return 0 < len(said.split()) <= limit and says_all(said, say)
+    return 0 < len(part.split()) <= limit and says_all(part, say)
 
 
 # -- code -----------------------------------------------------------------------------------------------------

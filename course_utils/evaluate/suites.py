@@ -136,6 +136,7 @@ def _json(item: Item, text: str) -> dict[str, bool]:
     found = {
         "JSON parses": judges.parse_json(text) is not None,
         "JSON keys": judges.has_keys(text, item.expected),
+        "JSON found": judges.find_json(text, item.expected) is not None,
     }
     if isinstance(item.expected, dict):
         found["JSON values"] = judges.has_values(text, item.expected)
@@ -177,13 +178,19 @@ KINDS: dict[str, Kind] = {
         "the number of bullets, or nothing",
         lambda value: value is None or _count(value),
         (),
-        lambda item, text: {"bullets": judges.is_bullet_list(text, item.expected)},
+        lambda item, text: {
+            "bullets": judges.is_bullet_list(text, item.expected),
+            "bullets found": judges.find_list(text, item.expected) is not None,
+        },
     ),
     "table": Kind(
         "the heads of the columns as a list of texts, or nothing",
         lambda value: value is None or _texts(value),
         (),
-        lambda item, text: {"table": judges.is_table(text, item.expected)},
+        lambda item, text: {
+            "table": judges.is_table(text, item.expected),
+            "table found": judges.find_table(text, item.expected) is not None,
+        },
     ),
     "persona": Kind(
         "a list of what must be said, an inner list where one of several is enough",
@@ -217,16 +224,24 @@ MEASURES: dict[str, Measure] = {
     "JSON parses": Measure("the whole output is one JSON object (in a code fence or not)"),
     "JSON keys": Measure("… with exactly the asked keys"),
     "JSON values": Measure("… and the right values"),
+    "JSON found": Measure("an object with the asked keys stands somewhere in the output"),
     "bullets": Measure("a list of bullets, as many as asked, and nothing after it"),
+    "bullets found": Measure("a list of as many items as asked stands somewhere in the output"),
     "table": Measure("a Markdown table with the asked columns, and nothing after it"),
+    "table found": Measure("a Markdown table with the asked columns stands somewhere in the output"),
     "persona": Measure("speaks in the way the system prompt asks for"),
     "refuses": Measure("refuses a request that should be refused"),
     "over-refuses": Measure("refuses a request that should not be refused", wanted=False),
     "code passes": Measure("the function passes its tests when it is run"),
     "summary": Measure("says what a summary must, in few words"),
     "summary as reference": Measure("… word for word the reference"),
-    "stops by itself": Measure("ends with the model's own end-of-text or end-of-turn token"),
-    "ends in time": Measure("ends by itself or at a stop string, before the token limit"),
+    "empty": Measure("writes nothing at all", wanted=False),
+    "stops by itself": Measure(
+        "writes something, and ends with the model's own end-of-text or end-of-turn token"
+    ),
+    "ends in time": Measure(
+        "writes something, and ends by itself or at a stop string, before the token limit"
+    ),
 }
 
 

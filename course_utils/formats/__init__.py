@@ -24,14 +24,15 @@ from .checks import not_utf8
 from .convert import LossyConversion, convert_rows
 from .files import Record, frame_rows, read_records
 from .measure import count_tokens, sequences
+from .normal import by_columns, normal
 from .report import Report, make_report
 from .specs import (
     FORMATS,
     Format,
     FormatError,
-    fingerprint,
     format_named,
     format_of,
+    same_key,
     settle,
     type_flaws,
     unknown_format,
@@ -79,10 +80,10 @@ def _rows(rows: Rows) -> list[Any]:
     if isinstance(rows, pd.DataFrame):
         return frame_rows(rows)
     if isinstance(rows, Mapping):
-        return [rows]
-    if not isinstance(rows, Iterable):
+        rows = by_columns(rows) or [rows]
+    if isinstance(rows, bytes) or not isinstance(rows, Iterable):
         raise TypeError(f"Rows are a path, a DataFrame or a list of dicts, not a {type(rows).__name__}.")
-    return list(rows)
+    return [normal(row) for row in rows]
 
 
 # --- detect and convert -------------------------------------------------------------------------------------
@@ -249,7 +250,7 @@ def describe(
                 f"Row {number}: {flaw.detail} {flaw.what_to_do} validate(rows) lists every such row."
             )
         shown = sequences(row, name)
-        first = first_seen.setdefault(fingerprint({c: row.get(c) for c in FORMATS[name].required}), number)
+        first = first_seen.setdefault(same_key({c: row.get(c) for c in FORMATS[name].required}), number)
         tokens, in_loss = _token_counts(row, name, tokenizer, loss_mask)
         lines.append(
             {

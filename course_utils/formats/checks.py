@@ -5,19 +5,23 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import takewhile
 from typing import Any
 
 from .files import Record
 from .specs import (
     FORMATS,
+    LOSS_KEYS,
     MESSAGE_KEYS,
+    OTHER_NAMES,
     ROLES,
     SHAREGPT_ROLES,
     SHAREGPT_SYNONYMS,
     TURN_KEYS,
     Flaw,
     Format,
-    fingerprint,
+    other_coat,
+    same_key,
     turn_keys,
     type_flaws,
     unknown_format,
@@ -62,7 +66,9 @@ def row_flaws(
     counted: Counter,
     special: Mapping[str, str],
     allow: Sequence[str],
+    repeats: bool = False,
 ) -> Iterator[Flaw]:
+    """All flaws of one row; with `repeats`, its answers are known to hold the prompt once more."""
     yield from (flaw for path, text in texts(row) for flaw in encoding_flaws(path, text))
     if name is None:
         what, todo = unknown_format(row)
@@ -73,9 +79,12 @@ def row_flaws(
         detail = f"This row is {name}; most rows ({counted[main]} of {counted.total()}) are {main}."
         yield Flaw("", "mixed formats", detail, f"Put it into a file of its own, or convert it to {main}.")
     yield from type_flaws(row, spec)
+    if any(other_coat(row.get(column), spec) for column in spec.turn_columns):
+        return  # said in one sentence; every turn would be accused of the same
     yield from _key_flaws(row, spec, allow)
     yield from _empty_flaws(row, spec)
-    yield from _turn_flaws(row, spec)
+    if not repeats:
+        yield from _turn_flaws(row, spec)
     yield from _preference_flaws(row, spec)
     for path, text in texts({column: row.get(column) for column in spec.required}):
         yield from _special_flaws(path, text, special, spec)
@@ -97,20 +106,38 @@ def texts(row: Any) -> Iterator[tuple[str, str]]:
 def _key_flaws(row: Mapping[str, Any], spec: Format, allow: Sequence[str]) -> Iterator[Flaw]:
     for key in row:
         if key not in (*spec.required, *spec.optional, *allow):
-            detail = f"The column {str(key)!r} is no part of {spec.name}; trainers ignore it without a word."
-            todo = f"Rename or remove it; if it is only a note, pass allow=[{str(key)!r}]."
+            detail = (
+                f"The column {str(key)!r} is no part of {spec.name}; most trainers ignore it without a word."
+            )
+            meant = [c for c in OTHER_NAMES.get(str(key).lower(), ()) if c in spec.optional and c not in row]
+            todo = (
+                f"Rename it to {meant[0]!r}."
+                if meant
+                else "If it belongs to the example, put it where the format has a place"
+            )
+            todo = todo if meant else f"{todo}; if it is only a note, pass allow=[{str(key)!r}]."
             yield Flaw(str(key), "unknown key", detail, todo)
     known = TURN_KEYS if spec.name == "sharegpt" else MESSAGE_KEYS
     for path, turn in _turns(row, spec):
         for key in turn:
-            if key not in (*known, *allow):
+            if key in LOSS_KEYS and key not in allow:
+                detail = f"{path}.{key} = {turn[key]!r} says whether the turn is learned; most trainers, TRL among them, ignore it."
+                todo = f"batches.loss_mask honours it (0 or false: left out). If your trainer does, pass allow=[{str(key)!r}]."
+                yield Flaw(f"{path}.{key}", "loss weight", detail, todo)
+            elif key not in (*known, *allow):
                 detail = f"{path} has the key {str(key)!r}, which {spec.name} does not know."
                 yield Flaw(
                     f"{path}.{key}",
                     "unknown key",
                     detail,
-                    f"A turn has {', '.join(known[:2])}; remove the rest.",
+                    _turn_key_advice(str(key), turn, known),
                 )
+
+
+def _turn_key_advice(key: str, turn: Mapping[str, Any], known: Sequence[str]) -> str:
+    if known[1] not in turn and isinstance(turn[key], str):
+        return f"If it is what was said, rename it to {known[1]!r}."
+    return f"Rename it to one of {', '.join(known)} if it is one of these; if it is only a note, pass allow=[{key!r}]."
 
 
 def _turns(row: Mapping[str, Any], spec: Format) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -122,7 +149,7 @@ def _turns(row: Mapping[str, Any], spec: Format) -> Iterator[tuple[str, Mapping[
 
 
 def _empty_flaws(row: Mapping[str, Any], spec: Format) -> Iterator[Flaw]:
-    todo = "Fill it in, or take the row out: an empty answer teaches the model to say nothing."
+    todo = "Fill it in: an empty answer teaches the model to say nothing."
     key = turn_keys(spec)[1]
     for path, turn in _turns(row, spec):
         text = turn.get(key)
@@ -162,6 +189,8 @@ def _named(column: str, turns: list) -> list[tuple[str, Any]]:
 def _order_flaws(turns: list[tuple[str, Any]], spec: Format, answered: bool = True) -> Iterator[Flaw]:
     role_key = turn_keys(spec)[0]
     before, before_calls, broken = None, False, False
+    if spec.name != "sharegpt":
+        yield from _result_flaws(turns)
     for path, turn in turns:
         name = turn.get(role_key) if isinstance(turn, Mapping) else None
         role = role_of(name, spec)
@@ -189,6 +218,45 @@ def _order_flaws(turns: list[tuple[str, Any]], spec: Format, answered: bool = Tr
     if not answered and before == "assistant":
         detail = "The prompt ends with an assistant turn, where the model is to begin one."
         yield Flaw(turns[-1][0], "wrong role order", detail, "Cut the prompt after the user's last turn.")
+
+
+def _result_flaws(turns: list[tuple[str, Any]]) -> Iterator[Flaw]:
+    """Calls of one turn against the results that follow it: by their ids where both have them, else by number."""
+    for at, (path, turn) in enumerate(turns):
+        calls = (
+            turn.get("tool_calls") if isinstance(turn, Mapping) and turn.get("role") == "assistant" else None
+        )
+        if not isinstance(calls, list) or not all(isinstance(call, Mapping) for call in calls):
+            continue
+        results = list(
+            takewhile(lambda t: isinstance(t[1], Mapping) and t[1].get("role") == "tool", turns[at + 1 :])
+        )
+        asked = [call.get("id") for call in calls]
+        given = [result.get("tool_call_id") for _, result in results]
+        if not results:
+            continue  # that a call has no result at all is said where the order is looked at
+        todo = (
+            "Give each call one result: a tool turn with the call's id as tool_call_id, in the calls' order."
+        )
+        if all(isinstance(one, str) for one in (*asked, *given)):
+            for number in (i for i, one in enumerate(asked) if one not in given):
+                detail = f"The call {asked[number]!r} has no result among the tool turns that follow."
+                yield Flaw(f"{path}.tool_calls[{number}]", "call without result", detail, todo)
+            for place, one in ((p, r.get("tool_call_id")) for p, r in results):
+                if one not in asked:
+                    yield Flaw(
+                        place,
+                        "result without call",
+                        f"{place} answers {one!r}, which {path} does not call.",
+                        todo,
+                    )
+            if len(set(given)) < len(given) and len(set(asked)) == len(asked):
+                yield Flaw(
+                    results[-1][0], "result without call", f"A call of {path} is answered twice.", todo
+                )
+        elif len(asked) != len(given):
+            detail = f"{path} makes {len(asked)} calls, and {len(given)} results follow."
+            yield Flaw(f"{path}.tool_calls", "call without result", detail, todo)
 
 
 def role_of(name: Any, spec: Format) -> str | None:
@@ -244,9 +312,7 @@ def _preference_flaws(row: Mapping[str, Any], spec: Format) -> Iterator[Flaw]:
         return
     if chosen == rejected:
         detail = "chosen and rejected are the same, so there is nothing to prefer."
-        yield Flaw(
-            "rejected", "no difference", detail, "Take the row out, or find the answer that was rejected."
-        )
+        yield Flaw("rejected", "no difference", detail, "Find the answer that was rejected.")
     elif "prompt" not in spec.required and not shared_prompt(chosen, rejected):
         detail = "chosen and rejected share no beginning, so there is no prompt that both answer."
         yield Flaw(
@@ -257,11 +323,32 @@ def _preference_flaws(row: Mapping[str, Any], spec: Format) -> Iterator[Flaw]:
         )
 
 
+def repeats_prompt(row: Mapping[str, Any], name: str | None) -> bool:
+    """Whether every answer of a row begins with its prompt, text or turns."""
+    spec = FORMATS.get(name or "")
+    if spec is None or "prompt" not in spec.required or len(spec.required) < 2:
+        return False
+    prompt = row.get("prompt")
+    answers = [row.get(column) for column in ("chosen", "rejected", "completion") if column in spec.required]
+    if not prompt or not all(type(answer) is type(prompt) for answer in answers):
+        return False
+    if isinstance(prompt, str):
+        return bool(prompt.strip()) and all(a.lstrip().startswith(prompt.strip()) for a in answers)
+    return isinstance(prompt, list) and all(a[: len(prompt)] == prompt for a in answers)
+
+
+def repeated_prompt_flaw(name: str) -> Flaw:
+    columns = " and ".join(c for c in ("chosen", "rejected", "completion") if c in FORMATS[name].required)
+    detail = f"{columns} begin with the prompt, here and in every other row; trainers put it in front, so it is shown twice."
+    todo = f"Let {columns} begin behind the prompt: row[column][len(row['prompt']):]."
+    return Flaw("prompt", "prompt repeated", detail, todo)
+
+
 def repeat_flaws(record: Record, name: str | None, first_seen: dict[str, int]) -> Iterator[Flaw]:
     row = record.value
     if name:  # an id that differs does not make a different example
         row = {column: row.get(column) for column in (*FORMATS[name].required, *FORMATS[name].optional)}
-    first = first_seen.setdefault(fingerprint(row), record.row)
+    first = first_seen.setdefault(same_key(row), record.row)
     if first != record.row:
         detail = f"The same example is in row {first}."
         yield Flaw("", "duplicate row", detail, "Keep one of them; a repeated row counts twice in the loss.")

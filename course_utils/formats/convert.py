@@ -10,7 +10,7 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from itertools import pairwise
 
-from .specs import Format, FormatError, fingerprint, type_flaws
+from .specs import Format, FormatError, same_key, type_flaws
 from .steps import STEPS, Loss, Numbered, Row
 
 
@@ -107,14 +107,14 @@ def _differences(rows: Sequence[Row], numbered: Numbered, path: Sequence[str]) -
         return [Loss(1, "", f"no way leads back from {path[-1]}")]
     except FormatError as error:
         return [Loss(1, "", f"the rows cannot be converted back: {error}")]
-    returned = Counter(fingerprint(row) for row in back)
+    returned = Counter(same_key(row) for row in back)
     lost = []
     for i, row in enumerate(rows, 1):
-        key = fingerprint(row)
+        key = same_key(row)
         if returned[key] > 0:
             returned[key] -= 1
             continue
         other = back[i - 1] if len(back) == len(rows) else {}
-        fields = [k for k in row if fingerprint(row[k]) != fingerprint(other.get(k))] or [""]
+        fields = [k for k in row if same_key(row[k]) != same_key(other.get(k))] or [""]
         lost += [Loss(i, str(field), "is not the same after converting back") for field in fields]
     return lost

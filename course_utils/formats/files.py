@@ -6,13 +6,15 @@ import csv
 import io
 import json
 import re
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from .specs import Flaw
+from .normal import by_columns, normal
+from .specs import COLUMNS, Flaw, FormatError
 
 SUFFIXES = {
     ".jsonl": "JSON Lines",
@@ -63,26 +65,63 @@ def read_records(path: str | Path) -> tuple[list[Record], list[Flaw]]:
     ImportError for Parquet without pyarrow.
     """
     path = check_path(path)
+    records, flaws = _read(path)
+    for record in records:
+        if not isinstance(record.value, str):
+            record.value = normal(record.value)
+    return records, flaws
+
+
+def _read(path: Path) -> tuple[list[Record], list[Flaw]]:
     suffix = path.suffix.lower()
+    data = path.read_bytes()
+    other = next(
+        (what for start, what in _OTHER_FILES.items() if data[:64].lstrip().lower().startswith(start)), None
+    )
+    if other and not (suffix == ".parquet" and other.startswith("a Parquet")):
+        detail = f"By its first bytes the file is {other}, whatever its name says."
+        return [], [
+            Flaw(
+                "",
+                "another kind of file",
+                detail,
+                "Unpack or fetch the data itself, and name it by its kind.",
+            )
+        ]
     if suffix == ".parquet":
         return _read_parquet(path), []
-    text, flaws = _decode(path.read_bytes())
+    text, flaws = _decode(data)
+    looks_like_json = text.lstrip()[:1] in ("{", "[")
+    if suffix == ".csv" and not looks_like_json:
+        return list(_read_csv(text, flaws)), flaws
     if suffix == ".csv":
-        records = list(_read_csv(text, flaws))
-    elif suffix == ".json":
-        records = list(_read_json(text, flaws))
-    else:
-        records = list(_read_json_lines(text))
-    return records, flaws
+        flaws.append(
+            Flaw(
+                "",
+                "another kind of file",
+                "The file's name says CSV, but it holds JSON.",
+                "Name it .jsonl or .json.",
+            )
+        )
+    if suffix == ".jsonl" or suffix == ".ndjson":
+        return list(_read_json_lines(text, flaws)), flaws
+    return list(_read_json(text, flaws)), flaws
+
+
+_OTHER_FILES = {
+    b"\x1f\x8b": "gzip (packed)", b"pk\x03\x04": "a zip archive or an Excel sheet", b"par1": "a Parquet table",
+    b"version https://git-lfs": "a pointer of git-lfs (git lfs pull fetches the data)", b"<!doctype": "a web page",
+    b"<html": "a web page", b"%pdf": "a PDF", b"sqlite format 3": "a database",
+}  # fmt: skip
 
 
 def _decode(data: bytes) -> tuple[str, list[Flaw]]:
     """The file's text, and flaws of its encoding as a whole."""
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        detail = "The file is UTF-16, which most trainers cannot read."
-        return data.decode("utf-16", errors="replace"), [
-            Flaw("", "bad encoding", detail, "Save it as UTF-8.")
-        ]
+    wide = _wide_encoding(data)
+    if wide:
+        detail = f"The file is {wide.upper()[:6]}, which most trainers cannot read."
+        text = data.decode(wide, errors="replace").removeprefix("\ufeff")
+        return text, [Flaw("", "bad encoding", detail, "Save it as UTF-8.")]
     text = data.decode("utf-8", errors="surrogateescape")
     if text.startswith("\ufeff"):
         detail = (
@@ -93,16 +132,113 @@ def _decode(data: bytes) -> tuple[str, list[Flaw]]:
     return text, []
 
 
+def _wide_encoding(data: bytes) -> str | None:
+    """UTF-16 or UTF-32, told by its mark or by the zeros beside plain letters; None for anything else."""
+    if data.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
+        return "utf-32"
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "utf-16"
+    some = data[:400]
+    for name, step, zeros in (("utf-32-le", 4, (1, 2, 3)), ("utf-16-le", 2, (1,)), ("utf-16-be", 2, (0,))):
+        if len(some) >= 4 * step and all(some[z::step].count(0) > 0.9 * len(some[z::step]) for z in zeros):
+            return name
+    return None
+
+
 # --- JSON ---------------------------------------------------------------------------------------------------
 
 
-def _read_json_lines(text: str) -> Iterator[Record]:
-    row = 0
+def _read_json_lines(text: str, flaws: list[Flaw]) -> Iterator[Record]:
+    kind = _what_it_is(text)
+    if kind:
+        detail, todo = kind
+        flaws.append(Flaw("", "another kind of file", detail, todo))
+        yield from _read_json(text, flaws) if text.lstrip().startswith("[") else _values_in_a_row(text)
+        return
+    row, marked = 0, False
     for number, line in enumerate(text.split("\n"), 1):
+        marked |= line.startswith("\ufeff")
+        line = line.removeprefix("\ufeff")  # files that were joined carry one in the middle
         if line.strip():
             row += 1
-            value, flaw = _parse(line)
-            yield Record(row, number, value, [flaw] if flaw else [])
+            yield _record(row, number, line)
+    if marked:
+        detail = "A byte order mark stands in the middle, as when files are joined; it is left out."
+        flaws.append(
+            Flaw("", "byte order mark", detail, "Save the parts as UTF-8 without BOM before joining them.")
+        )
+
+
+def _what_it_is(text: str) -> tuple[str, str] | None:
+    """What a file called JSON Lines holds instead, and what to do; None where it is lines, good or broken."""
+    first, _, rest = text.lstrip().partition("\n")
+    value = _value(first)
+    rows_in_one = isinstance(value, list) and bool(value) and all(map(_is_object, value))
+    if first.startswith("[") and (
+        value is None or (rows_in_one and not {"role", "from"} & value[0].keys() and not rest.strip())
+    ):
+        detail = "The file's name says JSON Lines, but it holds one JSON list; its rows are read."
+        return detail, "Name it .json, or write one row on each line."
+    if first.startswith("{") and value is None and _values_in_a_row(text):
+        detail = "The rows are whole JSON objects, but not one on each line; they are read."
+        return detail, "Write each row on a line of its own (json.dumps without indent)."
+    return None
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _is_json(text: str) -> bool:
+    return _value(text) is not None
+
+
+def _values_in_a_row(text: str) -> list[Record]:
+    """JSON objects one after another, however they are broken into lines; nothing where one of them is broken."""
+    found, at = [], 0
+    while True:
+        at = re.compile(r"\s*").match(text, at).end()
+        if at == len(text):
+            return found
+        start = at
+        try:
+            _, at = _DECODER.raw_decode(text, start)
+        except (ValueError, RecursionError):
+            return []
+        found.append(_record(len(found) + 1, text.count("\n", 0, start) + 1, text[start:at]))
+
+
+def _record(row: int, line: int | None, text: str) -> Record:
+    """A row from its JSON text, with what is wrong with it; a key that stands twice is a flaw, for one value is lost."""
+    value, flaw = _parse(text)
+    if flaw:
+        return Record(row, line, value, [flaw])
+    return Record(row, line, value, [_twice(key) for key in keys_twice(text)])
+
+
+def _twice(key: str) -> Flaw:
+    detail = f"The key {key!r} stands twice in one object; JSON readers keep the last value and drop the other without a word."
+    return Flaw(key, "duplicate key", detail, "Rename one of the two, so that both are kept.")
+
+
+def keys_twice(text: str) -> list[str]:
+    """Keys that stand more than once in one object of a valid JSON text, wherever that is."""
+    found: list[str] = []
+
+    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = [key for key, _ in items]
+        found.extend(
+            dict.fromkeys(key for key in names if names.count(key) > 1)
+            if len(set(names)) < len(names)
+            else ()
+        )
+        return dict(items)
+
+    json.loads(text, object_pairs_hook=pairs)
+    return list(dict.fromkeys(found))
 
 
 def _parse(line: str) -> tuple[Any, Flaw | None]:
@@ -115,8 +251,14 @@ def _parse(line: str) -> tuple[Any, Flaw | None]:
         where = f" at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else ""
         reason = getattr(error, "msg", str(error)).splitlines()[0].removesuffix(" starting at")
         detail = f"It is not valid JSON{where}: {reason}."
-        todo = "Write one JSON object a line, with double quotes and no comma at the end."
-        if line.lstrip().startswith("{") and not line.rstrip().endswith("}"):
+        todo = "Write one JSON object on each line, with double quotes and no comma at the end."
+        bare = line.rstrip().rstrip(",").rstrip()
+        if bare != line.rstrip() and _is_json(bare):
+            detail = "It is a whole JSON object with a comma behind it, as in a list."
+            todo = "Take the comma at the end of each line away: in JSON Lines, line breaks part the rows."
+        elif re.match(r"\s*\{\s*'", line):
+            todo = "It looks like Python's notation; write rows with json.dumps, which uses double quotes."
+        elif line.lstrip().startswith("{") and not bare.endswith("}"):
             todo = "The line stops before its closing brace; each row must be whole on one line."
         return line, Flaw("", "invalid JSON", detail, todo)
 
@@ -127,7 +269,16 @@ def _read_json(text: str, flaws: list[Flaw]) -> Iterator[Record]:
         return
     whole, flaw = _parse(text)
     if flaw is None:
+        twice = keys_twice(text)
+        if twice and isinstance(whole, list):
+            yield from _rescue_json_list(text, text.index("[") + 1, flaws)  # which says in which row
+            return
+        flaws += [_twice(key) for key in twice]
         if isinstance(whole, Mapping):
+            columns = by_columns(whole)
+            if columns:
+                yield from (Record(i, None, value) for i, value in enumerate(columns, 1))
+                return
             lists = [v for v in whole.values() if isinstance(v, list) and v and all(map(_is_object, v))]
             is_row = {"messages", "conversations"} & set(whole) or "prompt" in whole or "chosen" in whole
             whole = lists[0] if len(lists) == 1 and not is_row else [whole]
@@ -141,7 +292,7 @@ def _read_json(text: str, flaws: list[Flaw]) -> Iterator[Record]:
     if len([line for line in text.splitlines() if line.strip()]) > 1:
         detail = "The file's name says JSON, but it does not hold one JSON value; it is read as JSON Lines."
         flaws.append(Flaw("", "invalid JSON", detail, "Name the file .jsonl, or write one list of rows."))
-    yield from _read_json_lines(text)
+    yield from _read_json_lines(text, flaws)
 
 
 def _is_object(value: Any) -> bool:
@@ -156,10 +307,11 @@ def _rescue_json_list(text: str, position: int, flaws: list[Flaw]) -> Iterator[R
         if _LIST_END.match(text, position):
             break
         row, line, counted = row + 1, line + text.count("\n", counted, position), position
+        start = position
         try:
             value, position = _DECODER.raw_decode(text, position)
             whole = True
-            yield Record(row, line, value)
+            yield Record(row, line, value, [_twice(key) for key in keys_twice(text[start:position])])
         except (ValueError, RecursionError) as error:
             # Objects inside a row may open a line too, but rows are indented no deeper than this one.
             indent = position - (text.rfind("\n", 0, position) + 1)
@@ -183,22 +335,65 @@ def _rescue_json_list(text: str, position: int, flaws: list[Flaw]) -> Iterator[R
 
 def _read_csv(text: str, flaws: list[Flaw]) -> Iterator[Record]:
     """Rows of a CSV file. The csv module, unlike pandas, says on which line a row stands and keeps ragged ones."""
-    if text.count('"') % 2:
-        detail = "A quotation mark is never closed, so the rows behind it run together."
-        flaws.append(Flaw("", "unclosed quote", detail, 'Inside a quoted cell, write " as "".'))
     limit = csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))
     try:
-        reader = csv.reader(io.StringIO(text, newline=""))
+        separator, skipped = _separator(text)
+        if separator != ",":
+            detail = f"The separator is {_SEPARATORS[separator]} ({separator!r}), not a comma; the cells are read by it."
+            flaws.append(
+                Flaw(
+                    "",
+                    "another separator",
+                    detail,
+                    "Save it with commas, or name the separator to your trainer.",
+                )
+            )
+        text = text[skipped:]
+        if _quote_stays_open(text, separator):
+            detail = "A quotation mark is never closed, so the rows behind it run together."
+            flaws.append(Flaw("", "unclosed quote", detail, 'Inside a quoted cell, write " as "".'))
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
         header = next(reader, [])
-        line, row = reader.line_num + 1, 0
+        line, row = reader.line_num + 1 + bool(skipped), 0
+        twice = [name for name in dict.fromkeys(header) if header.count(name) > 1]
         for cells in reader:
-            here, line = line, reader.line_num + 1
+            here, line = line, reader.line_num + 1 + bool(skipped)
             if not cells:
                 continue
             row += 1
-            yield _csv_record(row, here, header, cells)
+            record = _csv_record(row, here, header, cells)
+            record.flaws += [_twice(name) for name in twice]
+            yield record
     finally:
         csv.field_size_limit(limit)
+
+
+_SEPARATORS = {";": "a semicolon", "\t": "a tab", "|": "a bar"}
+
+
+def _separator(text: str) -> tuple[str, int]:
+    """What parts the cells, and how many characters come before the header (Excel's line `sep=;`)."""
+    named = re.match(r"sep=(.)\r?\n", text)
+    if named:
+        return named[1], named.end()
+    header = next((line for line in text.split("\n") if line.strip()), "")
+
+    def known(separator: str) -> int:
+        return sum(cell.strip(' "\r') in COLUMNS for cell in header.split(separator))
+
+    best = max([",", *_SEPARATORS], key=known)  # the comma wins a tie
+    if known(best) == 0 and "," not in header:
+        best = max([",", *_SEPARATORS], key=header.count)
+    return best, 0
+
+
+def _quote_stays_open(text: str, separator: str) -> bool:
+    """Whether a cell that begins with a quotation mark is never closed; marks inside a cell open nothing."""
+    try:
+        deque(csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True), maxlen=0)
+    except csv.Error as error:
+        return "end of data" in str(error)
+    return False
 
 
 def _csv_record(row: int, line: int, header: list[str], cells: list[str]) -> Record:
@@ -209,8 +404,8 @@ def _csv_record(row: int, line: int, header: list[str], cells: list[str]) -> Rec
     record = Record(row, line, {})
     for column, cell in zip(header, cells):
         value: Any = cell
-        if column == "label" and cell.strip().lower() in ("true", "false"):
-            value = cell.strip().lower() == "true"
+        if column == "label" and cell.strip().lower() in ("true", "false", "1", "0"):  # a CSV has no types
+            value = cell.strip().lower() in ("true", "1")
         elif column in _JSON_COLUMNS and re.match(r"\s*\[\s*[{\]]", cell):
             value, flaw = _parse(cell)
             if flaw:
@@ -238,8 +433,14 @@ def _read_parquet(path: Path) -> list[Record]:
 
 
 def frame_rows(frame: Any) -> list[dict[str, Any]]:
-    """A DataFrame's rows as dicts of plain Python values; what it pads with NaN or None is left out of turns."""
-    return [{str(k): plain(v) for k, v in row.items()} for row in frame.to_dict("records")]
+    """A DataFrame's rows as dicts of plain Python values; what it pads with NaN or None is left out of turns.
+
+    Raises FormatError where a column's name stands twice, for a row could keep only one of the two.
+    """
+    twice = sorted({str(name) for name in frame.columns[frame.columns.duplicated()]})
+    if twice:
+        raise FormatError(f"The column {twice[0]!r} stands twice in the table. Rename one of the two.")
+    return [normal({str(k): plain(v) for k, v in row.items()}) for row in frame.to_dict("records")]
 
 
 def plain(value: Any) -> Any:

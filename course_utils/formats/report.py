@@ -10,7 +10,17 @@ from typing import Any
 
 import pandas as pd
 
-from .checks import SURROGATE, encoding_flaws, printable, repeat_flaws, row_flaws, special_tokens, texts
+from .checks import (
+    SURROGATE,
+    encoding_flaws,
+    printable,
+    repeat_flaws,
+    repeated_prompt_flaw,
+    repeats_prompt,
+    row_flaws,
+    special_tokens,
+    texts,
+)
 from .files import Record
 from .measure import count_tokens
 from .specs import FORMATS, Flaw, format_of, settle, type_flaws
@@ -127,10 +137,13 @@ def make_report(
     tokenizer = getattr(tokenizer, "tokenizer", tokenizer)
     limit = _length_limit(tokenizer, max_length)
     special = special_tokens(tokenizer)
-    names = settle(None if _unreadable(record) else format_of(record.value) for record in records)
+    names = settle(
+        None if _unreadable(record) else format_of(_but(record.value, allow)) for record in records
+    )
     counted = Counter(name for name in names if name)
     main = counted.most_common(1)[0][0] if counted else None
     first_seen: dict[str, int] = {}
+    repeating = _formats_that_repeat(records, names)
     lines = [(None, None, *flaw) for flaw in file_flaws]
     if not records:
         lines.append(
@@ -139,7 +152,9 @@ def make_report(
     for record, name in zip(records, names):
         flaws = list(record.flaws)
         if not _unreadable(record):
-            flaws += row_flaws(record.value, name, main, counted, special, allow)
+            if name in repeating:
+                flaws.append(repeated_prompt_flaw(name))
+            flaws += row_flaws(record.value, name, main, counted, special, allow, name in repeating)
             flaws += repeat_flaws(record, name, first_seen)
             if limit is not None and name and not any(True for _ in type_flaws(record.value, FORMATS[name])):
                 flaws += _length_flaws(record.value, name, tokenizer, limit)
@@ -156,6 +171,22 @@ def make_report(
         if count:
             formats[label] = count
     return Report(source, records, problems, formats)
+
+
+def _but(row: Any, allow: Sequence[str]) -> Any:
+    """The row without the columns that the caller vouches for."""
+    return {k: v for k, v in row.items() if k not in allow} if isinstance(row, Mapping) else row
+
+
+def _formats_that_repeat(records: Sequence[Record], names: Sequence[str | None]) -> set[str]:
+    """Formats of which every row's answers begin with the prompt: once may be chance, in all it is a habit of the data."""
+    seen: dict[str, list[int]] = {}
+    for record, name in zip(records, names):
+        if name:
+            repeats = repeats_prompt(record.value, name)
+            # A single short prompt (a number, say) may well open its answer.
+            seen.setdefault(name, []).append(len(str(record.value["prompt"])) if repeats else 0)
+    return {name for name, sizes in seen.items() if all(sizes) and (len(sizes) > 1 or sizes[0] >= 12)}
 
 
 def _unreadable(record: Record) -> bool:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Any, NamedTuple
+
+from .normal import from_json
 
 
 class FormatError(ValueError):
@@ -63,19 +64,37 @@ FORMATS: dict[str, Format] = {
     )
 }
 
+COLUMNS = {c for spec in FORMATS.values() for c in (*spec.required, *spec.optional)}
+
 _ALIASES = {
     "raw-text": "text", "chatml": "messages", "openai": "messages", "chat": "messages", "dpo": "preference",
     "kto": "unpaired-preference", "tools": "tool-calls", "tool-calling": "tool-calls",
     "explicit-preference": "preference",
 }  # fmt: skip
 
-# What other data sets call these columns; only used to word advice.
-_OTHER_NAMES = {
-    "question": "prompt", "query": "prompt", "problem": "prompt", "answer": "completion",
-    "response": "completion", "solution": "completion", "target": "completion", "content": "text",
-    "document": "text", "conversation": "messages", "dialog": "messages", "dialogue": "messages",
-    "instructions": "instruction", "outputs": "output", "choosen": "chosen", "reject": "rejected",
+# What other data sets call these columns: never read as them, but known when it comes to advice.
+OTHER_NAMES: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("question", "query", "problem", "human", "user"), ("prompt",)),
+    **dict.fromkeys(("answer", "answers", "response", "responses", "reply", "solution", "target", "assistant", "bot",
+                     "gpt", "generation"), ("completion", "output")),
+    "output": ("completion",), "outputs": ("output", "completion"), "input": ("prompt",), "inputs": ("prompt",),
+    "context": ("input",), "instructions": ("instruction",), "content": ("text",), "document": ("text",),
+    **dict.fromkeys(("conversation", "dialog", "dialogue", "chat", "turns"), ("messages",)),
+    **dict.fromkeys(("choosen", "chosen_response", "response_j", "preferred", "accepted", "win"), ("chosen",)),
+    **dict.fromkeys(("reject", "rejected_response", "response_k", "dispreferred", "lose"), ("rejected",)),
 }  # fmt: skip
+# Of a format that a row falls back on, what further columns would mean under a known other name.
+_WOULD_MEAN = {
+    "prompt-only": {"completion", "chosen", "rejected"},
+    "conversational-prompt-only": {"completion", "chosen", "rejected"},
+    "implicit-preference": {"prompt"},
+    "conversational-implicit-preference": {"prompt"},
+}
+LOSS_KEYS = (
+    "weight",
+    "train",
+    "loss",
+)  # a turn that is not to be learned: OpenAI and axolotl, axolotl, ms-swift
 
 # Names of the roles. ShareGPT's are those of its original dump, plus LLaMA-Factory's two for tools.
 ROLES = ("system", "developer", "user", "assistant", "tool")
@@ -119,17 +138,25 @@ def format_of(row: Any) -> str | None:
             continue  # a copy of the prompt beside two whole conversations: its prompt is implicit
         with_turns = any(isinstance(row[column], list) for column in spec.required if column != "label")
         with_turns = with_turns and f"conversational-{spec.name}" in FORMATS
-        return f"conversational-{spec.name}" if with_turns else spec.name
+        name = f"conversational-{spec.name}" if with_turns else spec.name
+        return None if _holds_more(row, name) else name
     return None
+
+
+def _holds_more(row: Mapping[str, Any], name: str) -> bool:
+    """Whether a row has a column that this format would pass over, and that another format knows by another name."""
+    meant = _WOULD_MEAN.get(name, set()) - row.keys()
+    return any(
+        meant & set(OTHER_NAMES.get(str(key).lower(), ())) for key in row if key not in ("input", "output")
+    )
 
 
 def calls_tools(row: Mapping[str, Any]) -> bool:
     """Whether a row of messages declares, calls or answers as a tool."""
     messages = row.get("messages")
     messages = messages if isinstance(messages, list) else []
-    return row.get("tools") is not None or any(
-        isinstance(m, Mapping) and (m.get("tool_calls") is not None or m.get("role") == "tool")
-        for m in messages
+    return bool(row.get("tools")) or any(
+        isinstance(m, Mapping) and (m.get("tool_calls") or m.get("role") == "tool") for m in messages
     )
 
 
@@ -148,7 +175,7 @@ def nearest_format(row: Mapping[str, Any]) -> tuple[Format, dict[str, str], list
     """The format that an unknown row comes closest to, {its column: the format's name for it}, and what lacks."""
 
     def likeness(column: str, key: str) -> float:
-        if key == column or _OTHER_NAMES.get(key.lower()) == column:
+        if key == column or column in OTHER_NAMES.get(key.lower(), ()):
             return 1.0
         return SequenceMatcher(None, column, key.lower()).ratio()
 
@@ -175,11 +202,15 @@ def nearest_format(row: Mapping[str, Any]) -> tuple[Format, dict[str, str], list
 def unknown_format(row: Any) -> tuple[str, str]:
     """What is wrong with a row in no known format, and what to do about it, as two sentences."""
     if not isinstance(row, Mapping):
-        return (
-            f"is {_a_type(row)}, where an object with named columns was expected",
-            "Write each row as {…} with the columns of one format.",
-        )
+        todo = "Write each row as {…} with the columns of one format."
+        if isinstance(row, list) and row and all(isinstance(one, Mapping) for one in row):
+            column = "conversations" if "from" in row[0] else "messages"
+            todo = f"A conversation is a row once it stands under a name: {{'{column}': […]}}."
+        return f"is {_a_type(row)}, where an object with named columns was expected", todo
     keys = ", ".join(repr(str(key)) for key in list(row)[:8]) + (", …" if len(row) > 8 else "")
+    special = _known_otherwise(row)
+    if special:
+        return f"has the keys {keys}, which are no known format's", special
     spec, renamed, missing = nearest_format(row)
     what = f"has the keys {keys}, which are no known format's" if keys else "is empty"
     if len(missing) == len(spec.required):
@@ -187,7 +218,36 @@ def unknown_format(row: Any) -> tuple[str, str]:
     steps = [f"rename {old!r} to {new!r}" for old, new in renamed.items()]
     steps += [f"add {column!r}" for column in missing]
     advice = f"The nearest format is {spec.name} ({', '.join(spec.required)})"
-    return what, f"{advice}: {' and '.join(steps)}." if steps else f"{advice}."
+    advice = f"{advice}: {' and '.join(steps)}." if steps else f"{advice}."
+    if "prompt" in row and set(renamed.values()) == {"completion"}:
+        advice += f" (If only a reward looks at it, pass allow={list(renamed)} to validate.)"
+    return what, advice
+
+
+def _known_otherwise(row: Mapping[str, Any]) -> str | None:
+    """What to do with a row that is known, but is no row of a format: a turn, a split, tokens, calls apart."""
+    keys = {str(key) for key in row}
+    if {"role", "content"} <= keys or {"from", "value"} <= keys:
+        column = "messages" if "role" in keys else "conversations"
+        return f"This is one turn. A row holds the whole conversation: {{'{column}': [turn, turn, …]}}."
+    if keys & {"train", "test", "validation"} and not any(isinstance(value, str) for value in row.values()):
+        return f"These are the splits of a data set. Give one of them: rows[{next(iter(row))!r}]."
+    if {"input_ids", "labels"} <= keys or {"input_ids", "attention_mask"} <= keys:
+        return (
+            "These are tokens already, and the formats are about text; batches.audit_batch looks at tokens."
+        )
+    answers = row.get("answers", row.get("answer"))
+    answers = from_json(answers) if isinstance(answers, str) else answers
+    if (
+        isinstance(answers, list)
+        and answers
+        and all(isinstance(a, Mapping) and "arguments" in a for a in answers)
+    ):
+        return (
+            "The answers are calls of tools. Wrap them: {'messages': [{'role': 'user', 'content': query}, {'role': "
+            "'assistant', 'tool_calls': [{'type': 'function', 'function': answer}]}], 'tools': …}."
+        )
+    return None
 
 
 def _a_type(value: Any) -> str:
@@ -210,7 +270,7 @@ class Flaw(NamedTuple):
     what_to_do: str
 
 
-_FILL = "Fill it in, or take the row out."
+_FILL = "Fill it in."
 
 
 def type_flaws(row: Mapping[str, Any], spec: Format) -> Iterator[Flaw]:
@@ -219,6 +279,8 @@ def type_flaws(row: Mapping[str, Any], spec: Format) -> Iterator[Flaw]:
         value = row.get(column)
         if column not in row:
             yield Flaw(column, "missing key", f"{spec.name} needs the column {column!r}.", _FILL)
+        elif spec.conversational and column != "label" and other_coat(value, spec):
+            yield _other_coat_flaw(column, spec)
         elif value is None:
             yield Flaw(column, "null content", f"{column} is null.", _FILL)
         elif column == "label":
@@ -237,6 +299,26 @@ def type_flaws(row: Mapping[str, Any], spec: Format) -> Iterator[Flaw]:
             detail = f"{column} is {_a_type(value)}."
             todo = "tools is a list of JSON schemas." if column == "tools" else "Write text, or leave it out."
             yield Flaw(column, "wrong type", detail, todo)
+
+
+def other_coat(turns: Any, spec: Format) -> bool:
+    """Whether these are turns with the keys of the other layout: from and value in messages, role and content in ShareGPT."""
+    own, other = (("from", "value"), ("role", "content"))[:: 1 if spec.name == "sharegpt" else -1]
+    return (
+        isinstance(turns, list)
+        and bool(turns)
+        and all(isinstance(t, Mapping) and other[0] in t and not set(own) & t.keys() for t in turns)
+    )
+
+
+def _other_coat_flaw(column: str, spec: Format) -> Flaw:
+    own, other = turn_keys(spec), turn_keys(FORMATS["messages" if spec.name == "sharegpt" else "sharegpt"])
+    detail = f"The turns of {column} have {other[0]!r} and {other[1]!r}, where {spec.name} has {own[0]!r} and {own[1]!r}."
+    todo = f"Rename {other[0]!r} to {own[0]!r} and {other[1]!r} to {own[1]!r}."
+    if column in ("conversations", "messages"):
+        right = "messages" if column == "conversations" else "conversations"
+        todo = f"Rename the column {column!r} to {right!r}, whose turns have these keys."
+    return Flaw(f"{column}[0].{own[0]}", "missing key", detail, todo)
 
 
 def _turn_list_flaws(column: str, turns: Any, spec: Format) -> Iterator[Flaw]:
@@ -272,14 +354,18 @@ def _turn_list_flaws(column: str, turns: Any, spec: Format) -> Iterator[Flaw]:
 
 def _content_flaws(field: str, turn: Mapping[str, Any], text_key: str) -> Iterator[Flaw]:
     calls = turn.get("tool_calls")
-    if calls is not None:
+    if calls:
         yield from _call_flaws(f"{field}.tool_calls", calls)
     content = turn.get(text_key)
     if isinstance(content, str) or (content is None and calls):
         return
     name = f"{field}.{text_key}"
     if text_key not in turn:
-        yield Flaw(name, "missing key", f"{field} has no {text_key!r}.", _FILL)
+        other = next(
+            (k for k in ("text", "value", "content", "message") if isinstance(turn.get(k), str)), None
+        )
+        todo = f"Rename {other!r} to {text_key!r}." if other else _FILL
+        yield Flaw(name, "missing key", f"{field} has no {text_key!r}.", todo)
     elif content is None:
         yield Flaw(name, "null content", f"{name} is null.", _FILL)
     else:
@@ -300,8 +386,7 @@ def _call_flaws(field: str, calls: Any) -> Iterator[Flaw]:
             continue
         arguments = function.get("arguments")
         if isinstance(arguments, str):
-            with suppress(ValueError, RecursionError):
-                arguments = json.loads(arguments)
+            arguments = from_json(arguments)
         if not isinstance(arguments, Mapping):
             detail = f"{name}.function.arguments is not a JSON object."
             yield Flaw(
@@ -314,7 +399,7 @@ def turn_keys(spec: Format) -> tuple[str, str]:
     return ("from", "value") if spec.name == "sharegpt" else ("role", "content")
 
 
-def fingerprint(row: Any) -> str:
+def same_key(row: Any) -> str:
     """A value as one string that is the same for equal values; null counts as absent, as does an empty input."""
     try:
         return json.dumps(_without_nulls(row), sort_keys=True, default=repr)
@@ -322,10 +407,17 @@ def fingerprint(row: Any) -> str:
         return f"{type(row).__name__} {id(row)}"
 
 
+def _json_or(value: Any) -> Any:
+    found = from_json(value) if isinstance(value, str) else None
+    return value if found is None else found
+
+
 def _without_nulls(value: Any) -> Any:
     if isinstance(value, list):
         return [_without_nulls(item) for item in value]
     if not isinstance(value, Mapping):
         return value
+    # JSON written into a string is the same whatever its white space, and whether or not it was decoded.
+    value = {k: _json_or(v) if k in ("arguments", "value", "tools") else v for k, v in value.items()}
     idle = ("input", "content") if value.get("tool_calls") else ("input",)
     return {k: _without_nulls(v) for k, v in value.items() if v is not None and not (v == "" and k in idle)}

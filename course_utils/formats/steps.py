@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from .alpaca import alpaca_prompt, read_alpaca_prompt
-from .specs import FORMATS, SHAREGPT_ROLES, SHAREGPT_SYNONYMS, Format, FormatError, fingerprint
+from .normal import from_json
+from .specs import FORMATS, SHAREGPT_ROLES, SHAREGPT_SYNONYMS, Format, FormatError, same_key
 
 Turn = dict[str, Any]
 Row = dict[str, Any]
@@ -280,12 +281,12 @@ def _(row: Row, lose: Lose) -> Row:
         if message["role"] == "tool":
             lose(f"messages[{i}]", "the tool's result has no place in plain messages")
             continue
-        if message.get("tool_calls") is not None:
+        if message.get("tool_calls"):
             lose(f"messages[{i}].tool_calls", "the call has no place in plain messages")
             if not message.get("content"):
                 continue
         messages.append({k: v for k, v in message.items() if k != "tool_calls"})
-    if row.get("tools") is not None:
+    if row.get("tools"):
         lose("tools", "plain messages declare no tools")
     return {"messages": messages, "tools": None}
 
@@ -333,8 +334,15 @@ def _calls_as_text(calls: list[dict], turn: int, lose: Lose) -> str:
     for i, call in enumerate(calls):
         for key in set(call) - {"type", "function"}:
             lose(f"messages[{turn}].tool_calls[{i}].{key}", "ShareGPT has no place for it")
-        written.append(call["function"])
+        written.append(_with_arguments(call["function"]))
     return json.dumps(written[0] if len(written) == 1 else written, ensure_ascii=False)
+
+
+def _with_arguments(function: Mapping[str, Any]) -> dict[str, Any]:
+    """A function's call with its arguments as an object, which OpenAI writes as JSON in a string."""
+    arguments = function.get("arguments")
+    decoded = from_json(arguments) if isinstance(arguments, str) else None
+    return dict(function) if decoded is None else {**function, "arguments": decoded}
 
 
 def _messages(turns: list[Turn], lose: Lose) -> list[Turn]:
@@ -407,9 +415,9 @@ def _make_implicit(row: Row, lose: Lose) -> Row:
 
 
 def _make_explicit(row: Row, lose: Lose) -> Row:
+    prompt = shared_prompt(row["chosen"], row["rejected"])
     if "prompt" in row:
         lose("prompt", "the column is replaced by what chosen and rejected share")
-    prompt = shared_prompt(row["chosen"], row["rejected"])
     return {"prompt": prompt} | {side: row[side][len(prompt) :] for side in ("chosen", "rejected")}
 
 
@@ -452,7 +460,7 @@ def _pair_up(numbered: Numbered, losing: Callable[[int], Lose]) -> Numbered:
     done = []
     for number, row in numbered:
         rest = {k: v for k, v in row.items() if k not in ("completion", "label")}
-        key, label = fingerprint(rest), row["label"]
+        key, label = same_key(rest), row["label"]
         partners = waiting.get((key, not label))
         if not partners:
             waiting.setdefault((key, label), deque()).append((number, row))

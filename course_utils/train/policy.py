@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from typing import Unpack
+from typing import Any
 
 import torch
 
-from ..generation import Row as Sample
-from ..generation import generate_rows
+from ..generation import Draft, generate_rows
+from ..tokens import IGNORED
 from ..variant import as_messages
-from .loop import LoopOptions, Trained, default_lr, frozen_copy, model_of, prepare, run
+from .loop import Trained, default_lr, frozen_copy, model_of, prepare, run, run_parts
 from .preference import score_with
-from .rows import IGNORED, Row, check_fit, in_parts, label_logits, pad, pad_id_of, sum_by_row, target_logprobs
+from .rows import (
+    Labelled,
+    check_fit,
+    in_parts,
+    label_logits,
+    pad,
+    pad_id_of,
+    several,
+    sum_by_row,
+    target_logprobs,
+)
 
 
 def rl(
@@ -32,7 +42,7 @@ def rl(
     copy: bool = True,
     name: str | None = None,
     seed: int = 0,
-    **options: Unpack[LoopOptions],
+    **options: Any,
 ) -> Trained:
     """Policy gradient with a group baseline and a KL penalty.
 
@@ -45,53 +55,55 @@ def rl(
     reference (the model at the start unless given) of every sampled position's whole next-token distribution,
     computed exactly. `beta=0` shows what the penalty is for.
 
-    `lr` None is 1e-4 for a model of Pebble's size and 1e-6 for one of 50M parameters or more. The history adds
-    reward (mean), reward_sd (within groups), kl (mean nats a whole answer), length (tokens an answer), finished
-    (share that ended by itself) and distinct (share of different answers within a group: 1 is all different,
-    1/group_size all the same).
+    `lr` None is 1e-4 for a model of Pebble's size and 1e-6 for a larger one. The history adds reward (mean), reward_sd
+    (within groups), kl (mean nats per answer), length (tokens per answer), finished (share that ended by itself) and
+    distinct (share of different answers within a group, from 1/group_size to 1).
     """
-    prompts = list(prompts)
+    prompts = several(prompts, "prompts")
     _check(prompts, group_size, prompts_per_step, steps, beta)
     variant = prepare(variant_or_model, tokenizer, copy, name, "rl")
-    model = variant.model
+    model, padding = variant.model, pad_id_of(variant.tokenizer)
     prompt_ids = [_encode(variant, prompt) for prompt in prompts]
-    check_fit(
-        [Row(ids + [0] * max_new_tokens, []) for ids in prompt_ids], model, "With its new tokens, prompt"
-    )
-    padding = pad_id_of(variant.tokenizer)
+    _check_room(prompt_ids, max_new_tokens, model)
     ref_model = frozen_copy(model) if reference is None else model_of(reference)
 
     def batches(start: int) -> Iterator:
+        # Each step's answers come from the model as that step finds it, so they are made one step at a time.
         for step in range(start, steps):
-            rng = random.Random(f"{seed}/prompts/{step}")
-            chosen = rng.sample(range(len(prompts)), min(prompts_per_step, len(prompts)))
-            yield _roll_out(variant, [(prompts[i], prompt_ids[i]) for i in chosen], reward, group_size,
-                            max_new_tokens, f"{seed}/{step}")  # fmt: skip
+            yield _roll_out(variant, drawn(step), reward, group_size, max_new_tokens, f"{seed}/{step}")
 
-    def loss_of(model, batch):
-        rows, advantages, numbers, all_rows = batch
-        ids, labels = pad(rows, padding, model.device)
-        logits, targets, of_row = label_logits(model, ids, labels)
-        with torch.no_grad():
-            ref_logits, _, _ = label_logits(ref_model, ids, labels)
-        kl = kl_divergence(logits, ref_logits)
-        gain = advantages.to(model.device)[of_row] * target_logprobs(logits, targets)
-        return (beta * kl - gain).mean(), numbers | {"kl": float(kl.detach().sum()) / all_rows}
+    def drawn(step: int) -> list:
+        rng = random.Random(f"{seed}/prompts/{step}")
+        return rng.sample(list(zip(prompts, prompt_ids)), min(prompts_per_step, len(prompts)))
 
-    lr = default_lr(model, 1e-4, 1e-6) if lr is None else lr
-    options = {"schedule": "constant", **options}
+    # A model that samples its own data drifts easily: the rate is far below that of fine-tuning.
+    options = {"schedule": "constant", "lr": default_lr(model, 1e-4, 1e-6) if lr is None else lr, **options}
     return run(
-        variant,
-        batches,
-        loss_of,
-        label="rl",
-        total=steps,
-        lr=lr,
-        seed=seed,
-        tokenizer=variant.tokenizer,
+        variant, batches, lambda model, batch: policy_loss(model, ref_model, batch, beta, padding),
+        label="rl", total=steps, seed=seed, tokenizer=variant.tokenizer,
         split=_split if model.device.type == "cpu" else None,
+        of_run=run_parts(copy and model, prompts=prompt_ids, prompts_per_step=prompts_per_step, group_size=group_size,
+                         beta=beta, max_new_tokens=max_new_tokens),
         **options,
-    )
+    )  # fmt: skip
+
+
+def _check_room(prompt_ids: list[list[int]], max_new_tokens: int, model) -> None:
+    longest = [Labelled(ids + [0] * max_new_tokens, []) for ids in prompt_ids]
+    check_fit(longest, model, "With its new tokens, prompt")
+
+
+def policy_loss(model, ref_model, batch: tuple, beta: float, padding: int):
+    """REINFORCE with a KL penalty, as a mean over the sampled tokens, and what to write down."""
+    rows, advantages, numbers, all_rows = batch
+    ids, labels = pad(rows, padding, model.device)  # (rows, length)
+    logits, targets, of_row = label_logits(model, ids, labels)  # (n, vocab), (n,), (n,) for n sampled tokens
+    with torch.no_grad():  # the reference only measures; nothing is to move it
+        ref_logits, _, _ = label_logits(ref_model, ids, labels)
+    kl = kl_divergence(logits, ref_logits)  # (n,)
+    # Every token of an answer gets the answer's advantage: which of them earned the reward, nobody knows.
+    gain = advantages.to(model.device)[of_row] * target_logprobs(logits, targets)  # (n,)
+    return (beta * kl - gain).mean(), numbers | {"kl": float(kl.detach().sum()) / all_rows}
 
 
 def _split(batch: tuple) -> list[tuple[tuple, float]]:
@@ -100,6 +112,7 @@ def _split(batch: tuple) -> list[tuple[tuple, float]]:
     What was written down of the whole step goes with the first part.
     """
     rows, advantages, numbers, all_rows = batch
+    # A part weighs as much as it has sampled tokens, because the loss is a mean over tokens.
     sampled = [sum(label != IGNORED for label in row.labels[1:]) for row in rows]
     found = []
     for some in in_parts([len(row.ids) for row in rows]):
@@ -110,7 +123,7 @@ def _split(batch: tuple) -> list[tuple[tuple, float]]:
 
 def kl_divergence(logits: torch.Tensor, ref_logits: torch.Tensor) -> torch.Tensor:
     """KL(policy‖reference) in nats of next-token distributions, logits `(n, vocab)` → `(n,)`."""
-    logprobs, ref = logits.log_softmax(-1), ref_logits.log_softmax(-1)
+    logprobs, ref = logits.log_softmax(-1), ref_logits.log_softmax(-1)  # (n, vocab) each
     return (logprobs.exp() * (logprobs - ref)).sum(-1)
 
 
@@ -122,12 +135,13 @@ def answer_kl(
     The sum over an answer's positions of the divergence of the whole next-token distributions; its mean over
     answers sampled from the model estimates the KL divergence of the two models' answers.
     """
-    rows = [Row(p + a, [IGNORED] * len(p) + a) for p, a in zip(prompts, answers, strict=True)]
+    rows = [Labelled(p + a, [IGNORED] * len(p) + a) for p, a in zip(prompts, answers, strict=True)]
     found: list[float] = []
     with torch.inference_mode():
         for at in range(0, len(rows), batch_size):
             some = rows[at : at + batch_size]
             ids, labels = pad(some, 0, model.device)
+            # (n, vocab) over all answer positions of the batch; of_row tells which answer each belongs to.
             logits, _, of_row = label_logits(model, ids, labels)
             ref_logits, _, _ = label_logits(ref_model, ids, labels)
             found += sum_by_row(kl_divergence(logits, ref_logits), of_row, len(some)).tolist()
@@ -136,14 +150,17 @@ def answer_kl(
 
 def group_advantages(rewards: torch.Tensor) -> torch.Tensor:
     """Advantages `(prompts, group)` of rewards `(prompts, group)`: less the group's mean, over the step's spread."""
+    # (prompts, group): a hard prompt and an easy one now ask the same of the model.
     centred = rewards - rewards.mean(1, keepdim=True)
+    # One spread for the whole step; 1e-4 keeps a step of equal rewards from dividing by zero.
     return centred / (centred.square().mean().sqrt() + 1e-4)
 
 
 def _roll_out(variant, prompts: list, reward, group_size: int, max_new_tokens: int, seed: str):
     """Sample and judge: rows whose labels are the answers' tokens, advantages `(rows,)`, what to write down, how many."""
+    # Each answer has its own seed, so it depends on neither the batch nor its neighbours.
     samples = [
-        Sample(ids, random.Random(f"{seed}/{p}/{g}"))
+        Draft(ids, random.Random(f"{seed}/{p}/{g}"))
         for p, (_, ids) in enumerate(prompts)
         for g in range(group_size)
     ]
@@ -152,6 +169,7 @@ def _roll_out(variant, prompts: list, reward, group_size: int, max_new_tokens: i
         variant.model, samples, max_new_tokens=max_new_tokens, eos_token_ids=eos, temperature=1.0,
         pad_token_id=pad_id_of(variant.tokenizer),
     )  # fmt: skip
+    # The loop fills the drafts; there is nothing to look at between its tokens.
     for _ in steps:
         pass
     texts = [
@@ -159,9 +177,12 @@ def _roll_out(variant, prompts: list, reward, group_size: int, max_new_tokens: i
         for s in samples
     ]
     asked = [prompt for prompt, _ in prompts for _ in range(group_size)]
-    rewards = torch.tensor(score_with(reward, asked, texts)).view(len(prompts), group_size)
+    rewards = torch.tensor(score_with(reward, asked, texts))  # (prompts · group,)
+    rewards = rewards.view(len(prompts), group_size)
     groups = [texts[at : at + group_size] for at in range(0, len(texts), group_size)]
-    rows = [Row(s.prompt_ids + s.token_ids, [IGNORED] * len(s.prompt_ids) + s.token_ids) for s in samples]
+    rows = [
+        Labelled(s.prompt_ids + s.token_ids, [IGNORED] * len(s.prompt_ids) + s.token_ids) for s in samples
+    ]
     numbers = {
         "reward": float(rewards.mean()),
         "reward_sd": float(rewards.std(1).mean()),

@@ -6,18 +6,18 @@ import copy as copying
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Unpack
+from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
 from torch.nn import functional as F
 
-from ..pairs import no_weight_bar
+from ..pairs import no_weight_bar, usable_device
+from ..tokens import IGNORED
 from ..variant import Variant, as_messages
-from .loop import LoopOptions, Trained, autocast, choose_precision, default_lr, model_of, prepare, run
+from .loop import Trained, autocast, choose_precision, default_lr, model_of, prepare, run, run_parts
 from .rows import (
-    IGNORED,
-    Row,
+    Labelled,
     check_fit,
     encode_pairs,
     in_parts,
@@ -25,16 +25,17 @@ from .rows import (
     pad,
     pad_id_of,
     planned_steps,
+    several,
     sum_by_row,
     target_logprobs,
 )
 
 
-class Pair(NamedTuple):
+class Preference(NamedTuple):
     """Two answers to one prompt, as rows whose labels are the answer's tokens."""
 
-    chosen: Row
-    rejected: Row
+    chosen: Labelled
+    rejected: Labelled
 
 
 class _Step(NamedTuple):
@@ -44,7 +45,7 @@ class _Step(NamedTuple):
     of the chosen answers' tokens in the whole step.
     """
 
-    pairs: list[Pair]
+    pairs: list[Preference]
     reference: torch.Tensor | None = None
     answered: int = 0
     share: float = 1.0
@@ -60,20 +61,20 @@ def _split(step: _Step) -> list[tuple[_Step, float]]:
     return found
 
 
-def _padded_lengths(pairs: Sequence[Pair]) -> list[int]:
+def _padded_lengths(pairs: Sequence[Preference]) -> list[int]:
     """Tokens that each pair takes, for its two answers are padded to one length."""
     return [2 * max(len(row.ids) for row in pair) for pair in pairs]
 
 
-def encode_preferences(tokenizer, pairs: Iterable[Mapping]) -> list[Pair]:
+def encode_preferences(tokenizer, pairs: Iterable[Mapping]) -> list[Preference]:
     """Turn preference data into pairs of rows.
 
     Each pair is a dict with `prompt`, `chosen` and `rejected` (texts, or lists of messages; a chat template turns a
     text beside messages into one), or with `prompt_ids`, `chosen_ids` and `rejected_ids`. Raises ValueError, with
     the pair's number, for two equal answers and for empty data.
     """
-    pairs = list(pairs)
-    found: list[Pair] = []
+    pairs = several(pairs, "preference pairs")
+    found: list[Preference] = []
     for number, pair in enumerate(pairs):
         if not isinstance(pair, Mapping) or not (
             {"prompt", "chosen", "rejected"} <= pair.keys()
@@ -83,15 +84,18 @@ def encode_preferences(tokenizer, pairs: Iterable[Mapping]) -> list[Pair]:
                 f"Pair {number} must be a dict with 'prompt', 'chosen' and 'rejected', got {repr(pair)[:70]}."
             )
     texts = [
-        (pair["prompt"], pair[side]) for pair in pairs if "prompt_ids" not in pair for side in Pair._fields
+        (pair["prompt"], pair[side])
+        for pair in pairs
+        if "prompt_ids" not in pair
+        for side in Preference._fields
     ]
-    encoded = iter(encode_pairs(tokenizer, texts))
+    encoded = iter(encode_pairs(tokenizer, texts, "Pair", each=2))
     for number, pair in enumerate(pairs):
         rows = []
-        for side in Pair._fields:
+        for side in Preference._fields:
             ready = "prompt_ids" in pair
             prompt, answer = (list(pair["prompt_ids"]), list(pair[f"{side}_ids"])) if ready else next(encoded)
-            rows.append(Row(prompt + answer, [IGNORED] * len(prompt) + answer))
+            rows.append(Labelled(prompt + answer, [IGNORED] * len(prompt) + answer))
         if rows[0].ids == rows[1].ids:
             raise ValueError(
                 f"Pair {number} prefers an answer to itself: chosen and rejected are the same tokens."
@@ -100,7 +104,7 @@ def encode_preferences(tokenizer, pairs: Iterable[Mapping]) -> list[Pair]:
             raise ValueError(
                 f"Pair {number} has an answer without a token. An answer needs at least its end of turn."
             )
-        found.append(Pair(*rows))
+        found.append(Preference(*rows))
     if not found:
         raise ValueError(
             "There are no preference pairs. Give at least one dict with prompt, chosen and rejected."
@@ -111,8 +115,9 @@ def encode_preferences(tokenizer, pairs: Iterable[Mapping]) -> list[Pair]:
 def _prepared(variant: Variant, pairs, seed, epochs, steps, tokens_per_step, batch_size):
     """The encoded pairs, and the pair numbers of every step."""
     encoded = encode_preferences(variant.tokenizer, pairs)
-    for side in Pair._fields:
+    for side in Preference._fields:
         check_fit([getattr(pair, side) for pair in encoded], variant.model, f"The {side} answer of pair")
+    # A pair counts with both its answers, for both are computed.
     lengths = [len(pair.chosen.ids) + len(pair.rejected.ids) for pair in encoded]
     return encoded, planned_steps(lengths, seed, epochs, steps, tokens_per_step, batch_size)
 
@@ -137,7 +142,7 @@ def dpo(
     copy: bool = True,
     name: str | None = None,
     seed: int = 0,
-    **options: Unpack[LoopOptions],
+    **options: Any,
 ) -> Trained:
     """Direct preference optimization (Rafailov et al. 2023, arXiv 2305.18290): no reward model, no sampling.
 
@@ -148,8 +153,8 @@ def dpo(
 
     DPO goes on pushing when the preference has long moved, and takes the rest of the model along: a margin of some
     nats is enough. `nll_weight` adds that many times the SFT loss on the chosen answers, which keeps their
-    likelihood from falling (Pang et al. 2024, arXiv 2404.19733). `stop_at_margin` ends the training when the mean margin of the last eight steps exceeds it. `lr`
-    None is 1e-5 for a model of Pebble's size and 1e-6 for one of 50M parameters or more.
+    likelihood from falling (Pang et al. 2024, arXiv 2404.19733). `stop_at_margin` ends the training when the mean
+    margin of the last eight steps exceeds it. `lr` None is 1e-5 for a model of Pebble's size and 1e-6 for a large one.
 
     The history adds margin (nats), accuracy (share of pairs with a margin above 0), reward_chosen and
     reward_rejected (β · log π/ref, the implicit rewards: both falling is the beginning of a collapse).
@@ -163,63 +168,91 @@ def dpo(
     encoded, plan = _prepared(variant, pairs, seed, epochs, steps, tokens_per_step, batch_size)
     padding = pad_id_of(variant.tokenizer)
     ref_model = model if reference is None else model_of(reference)
-    first = _split(_Step([encoded[i] for i in plan[0]]))[0][0].pairs
-    measure = lambda: -answer_logprobs(model, first, padding).mean()  # noqa: E731
-    options["precision"] = choose_precision(model, measure, options.get("precision", "auto"))
+    options["precision"] = _dpo_precision(model, [encoded[i] for i in plan[0]], padding, options)
     of_reference = _reference_logprobs(ref_model, encoded, plan, padding, options["precision"])
 
     def batches(start: int) -> Iterator:
-        for numbers in plan[start:]:
-            pairs = [encoded[i] for i in numbers]
-            answered = sum(label != IGNORED for pair in pairs for label in pair.chosen.labels)
-            yield _Step(pairs, torch.stack([of_reference[i] for i in numbers]), answered)
+        return (_dpo_step(encoded, numbers, of_reference) for numbers in plan[start:])
 
-    def loss_of(model, step):
-        own = answer_logprobs(model, step.pairs, padding)  # (pairs, 2): chosen, rejected
-        ratio = own - step.reference.to(model.device)
-        margin = ratio[:, 0] - ratio[:, 1]
-        numbers = {
-            "margin": step.share * margin.mean().item(),
-            "accuracy": step.share * (margin > 0).float().mean().item(),
-            "reward_chosen": step.share * beta * ratio[:, 0].mean().item(),
-            "reward_rejected": step.share * beta * ratio[:, 1].mean().item(),
-            "tokens": _tokens(step.pairs),
-        }
-        loss = -F.logsigmoid(beta * margin).mean()
-        if nll_weight:
-            loss = loss - nll_weight * own[:, 0].sum() / (step.answered * step.share)
-        return loss, numbers
-
-    asked = options.pop("stop_when", None)
-
-    def far_enough(history: pd.DataFrame) -> str:
-        recent = history["margin"].tail(8).mean()
-        if stop_at_margin is not None and recent >= stop_at_margin:
-            return f"stopped at a margin of {recent:.1f} nats"
-        return asked(history) if asked else ""
-
+    if stop_at_margin is not None:
+        options["stop_when"] = _far_enough(stop_at_margin, options.get("stop_when"))
     lr = default_lr(model, 1e-5, 1e-6) if lr is None else lr
     return run(
-        variant, batches, loss_of, label="dpo", total=len(plan), lr=lr, seed=seed, tokenizer=variant.tokenizer,
-        stop_when=far_enough if asked or stop_at_margin is not None else None,
-        split=_split if model.device.type == "cpu" else None, **options,
+        variant, batches, lambda model, step: dpo_loss(model, step, beta, nll_weight, padding),
+        label="dpo", total=len(plan), lr=lr, seed=seed, tokenizer=variant.tokenizer,
+        split=_split if model.device.type == "cpu" else None,
+        of_run=run_parts(copy and model, pairs=encoded, order=plan, beta=beta, nll_weight=nll_weight,
+                         reference=None if reference is None else ref_model),
+        **options,
     )  # fmt: skip
 
 
-def answer_logprobs(model, pairs: Sequence[Pair], padding: int) -> torch.Tensor:
+def _dpo_step(
+    encoded: list[Preference], numbers: list[int], of_reference: Mapping[int, torch.Tensor]
+) -> _Step:
+    pairs = [encoded[i] for i in numbers]
+    answered = sum(label != IGNORED for pair in pairs for label in pair.chosen.labels)
+    return _Step(pairs, torch.stack([of_reference[i] for i in numbers]), answered)  # reference: (pairs, 2)
+
+
+def _dpo_precision(model, pairs: list[Preference], padding: int, options: Mapping[str, Any]) -> str:
+    """The precision of the whole run, known before its first step: the reference is computed in it as well."""
+    part = _split(_Step(pairs))[0][0].pairs
+    return choose_precision(
+        model, lambda: -answer_logprobs(model, part, padding).mean(), options.get("precision", "auto")
+    )
+
+
+def dpo_loss(model, step: _Step, beta: float, nll_weight: float, padding: int):
+    """The mean DPO loss of a step's pairs (or of a part of them), and what to write down."""
+    own = answer_logprobs(model, step.pairs, padding)  # (pairs, 2): chosen, rejected
+    # How much more likely than under the reference each answer has become, in nats: the implicit reward over β.
+    ratio = own - step.reference.to(model.device)  # (pairs, 2)
+    margin = ratio[:, 0] - ratio[:, 1]  # (pairs,): above 0 where the preference is learned
+    numbers = {
+        "margin": step.share * margin.mean().item(),
+        "accuracy": step.share * (margin > 0).float().mean().item(),
+        "reward_chosen": step.share * beta * ratio[:, 0].mean().item(),
+        "reward_rejected": step.share * beta * ratio[:, 1].mean().item(),
+        "tokens": _tokens(step.pairs),
+    }
+    # Only the difference counts here: both answers may become less likely, as long as the rejected one does so faster.
+    loss = -F.logsigmoid(beta * margin).mean()
+    if nll_weight:
+        # This part holds the chosen answers where they are: plain cross-entropy per token.
+        loss = loss - nll_weight * own[:, 0].sum() / (step.answered * step.share)
+    return loss, numbers
+
+
+def _far_enough(margin: float, asked=None):
+    """A `stop_when` that ends the training at this margin, or when `asked` (another stop_when) says so."""
+
+    def stop(history: pd.DataFrame) -> str:
+        recent = history["margin"].tail(8).mean()  # of one step alone it is too noisy
+        if recent >= margin:
+            return f"stopped at a margin of {recent:.1f} nats"
+        return asked(history) if asked else ""
+
+    return stop
+
+
+def answer_logprobs(model, pairs: Sequence[Preference], padding: int) -> torch.Tensor:
     """Log-probabilities (nats) of the whole answers, `(pairs, 2)`: chosen, rejected."""
+    # Both answers of all pairs go through the model as one batch: first all chosen, then all rejected.
     rows = [pair.chosen for pair in pairs] + [pair.rejected for pair in pairs]
     logits, targets, of_row = label_logits(model, *pad(rows, padding, model.device))
+    # (2 · pairs,) sums over each answer's tokens, folded into (pairs, 2).
     return sum_by_row(target_logprobs(logits, targets), of_row, len(rows)).view(2, -1).T
 
 
 @torch.no_grad()
 def _reference_logprobs(
-    model, encoded: list[Pair], plan, padding: int, precision: str
+    model, encoded: list[Preference], plan, padding: int, precision: str
 ) -> dict[int, torch.Tensor]:
     """The reference's `answer_logprobs` of every pair that will be used, batched as the pairs are first met."""
     found: dict[int, torch.Tensor] = {}
     for numbers in plan:
+        # The reference never changes, so its answer is computed once per pair, however many epochs follow.
         new = [i for i in numbers if i not in found]
         if new:
             parts = [list(range(len(new)))]
@@ -232,7 +265,7 @@ def _reference_logprobs(
     return found
 
 
-def _tokens(pairs: Sequence[Pair]) -> int:
+def _tokens(pairs: Sequence[Preference]) -> int:
     return sum(len(pair.chosen.ids) + len(pair.rejected.ids) for pair in pairs)
 
 
@@ -258,14 +291,16 @@ class RewardModel:
 
     def score(self, prompts: Sequence, texts: Sequence[str], batch_size: int = 64) -> list[float]:
         """The rewards of answers to prompts (texts or conversations), in order."""
+        prompts, texts = several(prompts, "prompts"), several(texts, "answers")
         pairs = [(as_messages(prompt), text) for prompt, text in zip(prompts, texts, strict=True)]
-        encoded = encode_pairs(self.tokenizer, pairs)
-        rows = [Row(ids + answer, [IGNORED] * len(ids) + answer) for ids, answer in encoded]
+        encoded = encode_pairs(self.tokenizer, pairs, "Answer")
+        rows = [Labelled(ids + answer, [IGNORED] * len(ids) + answer) for ids, answer in encoded]
         return self.score_rows(rows, batch_size)
 
-    def score_rows(self, rows: Sequence[Row], batch_size: int = 64) -> list[float]:
+    def score_rows(self, rows: Sequence[Labelled], batch_size: int = 64) -> list[float]:
         """The rewards of encoded conversations, in order."""
         check_fit(rows, self.model, "Answer")
+        # Similar lengths together: less padding to compute.
         order = sorted(range(len(rows)), key=lambda i: len(rows[i].ids))
         rewards = [0.0] * len(rows)
         with torch.inference_mode():
@@ -289,7 +324,7 @@ def reward(
     batch_size: int | None = None,
     name: str | None = None,
     seed: int = 0,
-    **options: Unpack[LoopOptions],
+    **options: Any,
 ) -> Trained:
     """Train a reward model on preferences (Bradley-Terry: -log σ(reward of chosen - reward of rejected)).
 
@@ -312,6 +347,7 @@ def reward(
     def loss_of(model, step):
         rows = [pair.chosen for pair in step.pairs] + [pair.rejected for pair in step.pairs]
         chosen, rejected = rewards_of(model, rows, padding).view(2, -1)
+        # Only the difference is judged, so a reward has no zero and no unit of its own.
         margin = chosen - rejected
         numbers = {
             "margin": step.share * margin.mean().item(),
@@ -323,8 +359,9 @@ def reward(
     lr = default_lr(judge.model, 2e-4, 1e-5) if lr is None else lr
     split = _split if judge.model.device.type == "cpu" else None
     return run(
-        judge, batches, loss_of, label="reward", total=len(plan), lr=lr, seed=seed, split=split, **options
-    )
+        judge, batches, loss_of, label="reward", total=len(plan), lr=lr, seed=seed, split=split,
+        of_run=run_parts(judge.model, pairs=encoded, order=plan), **options,
+    )  # fmt: skip
 
 
 def load_reward(folder: str | Path, device: str = "cpu") -> RewardModel:
@@ -336,7 +373,9 @@ def load_reward(folder: str | Path, device: str = "cpu") -> RewardModel:
         raise FileNotFoundError(f"{folder} holds no config.json. Give the folder of a saved reward model.")
     with no_weight_bar():
         model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
-    return RewardModel(folder.name, model.to(device).eval(), AutoTokenizer.from_pretrained(folder))
+    return RewardModel(
+        folder.name, model.to(usable_device(device)).eval(), AutoTokenizer.from_pretrained(folder)
+    )
 
 
 def preference_accuracy(judge: RewardModel, pairs: Sequence[Mapping]) -> float:
@@ -347,10 +386,11 @@ def preference_accuracy(judge: RewardModel, pairs: Sequence[Mapping]) -> float:
     return sum(c > r for c, r in zip(rewards[::2], rewards[1::2])) / len(encoded)
 
 
-def rewards_of(model, rows: Sequence[Row], padding: int) -> torch.Tensor:
+def rewards_of(model, rows: Sequence[Labelled], padding: int) -> torch.Tensor:
     """Rewards `(rows,)`, float32, read at each row's last token."""
     ids, _ = pad(rows, padding, model.device)
-    hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+    hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state  # (rows, length, width)
+    # The last token has read the whole answer, its end of turn included; padding stands behind it.
     last = torch.tensor([len(row.ids) - 1 for row in rows], device=hidden.device)
     return model.score(hidden[torch.arange(len(rows), device=hidden.device), last]).float()[:, 0]
 
@@ -367,7 +407,9 @@ def _classifier(model, padding: int):
         raise ValueError(
             f"transformers has no sequence classifier for {type(model).__name__}, which a reward model is made of."
         ) from error
+    # Everything but the output matrix is taken over: what the model knows of texts is what it judges with.
     classifier.base_model.load_state_dict(model.base_model.state_dict())
+    # With a head of zeros every answer starts with the reward 0, and the first loss is ln 2.
     torch.nn.init.zeros_(classifier.score.weight)
     return classifier.to(model.device).float()
 
@@ -387,6 +429,7 @@ def best_of(variant: Variant, judge, prompt, n: int = 8, seed: int = 0, **settin
     if n < 1:
         raise ValueError(f"n must be 1 or more, got {n}.")
     settings = {"temperature": 1.0} | settings
+    # At temperature 1 the answers differ, and there is something to choose from.
     texts = [c.text for c in variant.chat_batch([prompt] * n, seed=seed, **settings)]
     rewards = score_with(judge, [prompt] * n, texts)
     best = max(range(n), key=lambda i: rewards[i])
@@ -399,6 +442,7 @@ def score_with(judge, prompts: Sequence, texts: Sequence[str]) -> list[float]:
         found = [float(value) for value in judge.score(prompts, texts)]
     else:
         found = [float(judge(prompt, text)) for prompt, text in zip(prompts, texts, strict=True)]
+    # A single NaN would spread to every weight at the next update.
     for value, text in zip(found, texts):
         if value != value or abs(value) == float("inf"):
             raise ValueError(f"The reward of {text[:60]!r} is {value}; a reward must be a finite number.")

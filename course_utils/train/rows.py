@@ -8,24 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
+from pathlib import Path
 from random import Random
-from typing import NamedTuple
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 
-from ..batches import has_generation_marks
-from ..generation import accepts
-from ..variant import is_messages
+from ..batches import encode_pairs as batch_pairs
+from ..batches import encode_rows
+from ..tokens import IGNORED
 
-IGNORED = -100
 # A larger batch is computed in parts of so many tokens on a CPU: the same gradient, with less memory.
 PART_TOKENS = 1024
-WINDOW = (
-    1024  # rows sorted by length together: similar lengths in a batch, all lengths in every part of the run
-)
+# Rows sorted by length together: similar lengths in a batch, all lengths in every part of the run.
+WINDOW = 1024
 
 
-class Row(NamedTuple):
+SPLITS = {"train", "validation", "valid", "dev", "test", "eval"}
+
+
+class Labelled(NamedTuple):
     """One example: token ids and labels, equally long."""
 
     ids: list[int]
@@ -35,33 +38,52 @@ class Row(NamedTuple):
 # -- examples to rows ------------------------------------------------------------------------------------------
 
 
-def encode(tokenizer, examples: Iterable, loss_on: str = "assistant") -> list[Row]:
-    """Turn SFT examples into rows.
+def several(examples: Iterable, what: str) -> list:
+    """`examples` as a list. TypeError for what looks like one of them, or like a file: its letters are no examples."""
+    if isinstance(examples, (str, bytes, Mapping, Path)) or not isinstance(examples, Iterable):
+        hint = "Put a single one into a list"
+        if isinstance(examples, (str, bytes, Path)):
+            hint += "; read a data file with formats.load(path)"
+        elif isinstance(examples, Mapping) and examples and examples.keys() <= SPLITS:
+            hint = f"Choose one of the data set's splits by its name ({', '.join(examples)})"
+        raise TypeError(f"Expected several {what}, in a list, got {_short(examples)}. {hint}.")
+    examples = list(examples)
+    if examples and all(isinstance(one, Mapping) and {"role", "content"} <= one.keys() for one in examples):
+        raise TypeError(
+            f"Expected several {what}, got the messages of one conversation. Put it into a list: [conversation]."
+        )
+    return examples
+
+
+def encode(tokenizer, examples: Iterable, loss_on: str = "assistant") -> list[Labelled]:
+    """Turn SFT examples into rows, with the ids and masks of `batches.encode_row`.
 
     An example is a conversation (a list of messages, or a dict with `messages`), a dict with `prompt` and
-    `completion` (both texts, or both lists of messages), a text (learned whole, its eos appended), or a row of
-    your own: a dict with `input_ids` and `labels`, or what `batches.loss_mask` returns. `loss_on` is "assistant"
-    (what the assistant writes, each end of turn included), "last" (the last such turn only) or "all" (every token
-    but the first). Raises ValueError, with the example's number, for what cannot be used, and TypeError for what is
-    no example.
+    `completion` (texts or lists of messages), a text or a dict with `text` (learned whole, its eos appended), or a
+    row of your own: a dict with `input_ids` and `labels`, or what `batches.loss_mask` returns. `loss_on` is
+    "assistant" (what the assistant writes, each end of turn included), "last" (the last such turn only) or "all"
+    (every token but the first). Raises ValueError, with the example's number, for what cannot be used, and TypeError
+    for what is no example.
     """
     if loss_on not in ("assistant", "last", "all"):
         raise ValueError(f"loss_on must be 'assistant', 'last' or 'all', got {loss_on!r}.")
-    examples = list(examples)
+    examples = several(examples, "examples")
     if not examples:
         raise ValueError(
             "There are no examples. Give at least one conversation, text or prompt-completion pair."
         )
-    found: dict[int, Row] = {}
-    conversations: dict[int, list[Mapping[str, str]]] = {}
+    found: dict[int, Labelled] = {}
+    to_encode: dict[int, Mapping] = {}
     for number, example in enumerate(examples):
-        if isinstance(example, Mapping) and "messages" in example:
-            example = example["messages"]
-        if is_messages(example):
-            conversations[number] = [dict(message) for message in example]
+        row = _as_row(example, number)
+        if isinstance(row, Labelled):
+            found[number] = row
         else:
-            found[number] = _single_row(tokenizer, example, number, loss_on)
-    found |= dict(zip(conversations, _conversation_rows(tokenizer, list(conversations.values()), loss_on)))
+            to_encode[number] = row
+    for talks in (True, False):  # what is learned of a pair or a text is decided by its format
+        some = {number: row for number, row in to_encode.items() if ("messages" in row) == talks}
+        on = loss_on if talks or loss_on == "all" else None
+        found |= _encoded(tokenizer, some, on)
     rows = [found[number] for number in range(len(examples))]
     for number, row in enumerate(rows):
         if not any(label != IGNORED for label in row.labels[1:]):
@@ -72,141 +94,71 @@ def encode(tokenizer, examples: Iterable, loss_on: str = "assistant") -> list[Ro
     return rows
 
 
-def _single_row(tokenizer, example, number: int, loss_on: str) -> Row:
-    if isinstance(example, Mapping) and {"prompt", "completion"} <= example.keys():
-        prompt, answer = encode_pair(tokenizer, example["prompt"], example["completion"])
-        return Row([*prompt, *answer], ([*prompt] if loss_on == "all" else [IGNORED] * len(prompt)) + answer)
-    if isinstance(example, Mapping) and {"input_ids", "labels"} <= example.keys():
+def _as_row(example: Any, number: int) -> Labelled | Mapping[str, Any]:
+    """An example as a row of a dataset, or as ids and labels where it has them already."""
+    if isinstance(example, str):
+        return {"text": example}
+    if isinstance(example, (list, tuple)) and example and isinstance(example[0], Mapping):
+        return {"messages": example}
+    mapping = isinstance(example, Mapping)
+    if mapping and ("messages" in example or "text" in example or {"prompt", "completion"} <= example.keys()):
+        return example
+    if mapping and {"input_ids", "labels"} <= example.keys():
         ids, labels = (_int_list(example[key]) for key in ("input_ids", "labels"))
     elif hasattr(example, "ids") and hasattr(example, "labels"):
         ids, labels = _int_list(example.ids), _int_list(example.labels)
-    elif isinstance(example, str):
-        ids = tokenizer(example)["input_ids"] + _eos(tokenizer)
-        labels = list(ids)
     else:
         raise TypeError(
             f"Example {number} is {_short(example)}. Expected a conversation (a list of messages), a text, or a dict "
-            "with 'messages', 'prompt' and 'completion', or 'input_ids' and 'labels'."
+            "with 'messages', 'prompt' and 'completion', 'text', or 'input_ids' and 'labels'."
         )
     if len(ids) != len(labels):
         raise ValueError(
-            f"Example {number} has {len(ids)} input_ids but {len(labels)} labels; it needs one a token."
+            f"Example {number} has {len(ids)} input_ids but {len(labels)} labels; it needs one per token."
         )
-    return Row(ids, labels)
+    return Labelled(ids, labels)
 
 
-def _conversation_rows(tokenizer, conversations: list, loss_on: str) -> Iterator[Row]:
-    """The same masks as `batches.loss_mask`, for thousands of conversations at once."""
-    if not conversations:
-        return
-    require_template(tokenizer)
-    marked = loss_on != "all" and has_generation_marks(tokenizer.get_chat_template())
-    encoded = tokenizer.apply_chat_template(
-        conversations, tokenize=True, return_dict=True, return_assistant_tokens_mask=marked
-    )
-    for number, ids in enumerate(encoded["input_ids"]):
-        if loss_on == "all":
-            mask = [1] * len(ids)
-        elif marked:
-            mask = encoded["assistant_masks"][number]
-        else:
-            mask = _mask_by_turns(tokenizer, conversations[number], ids)
-        if loss_on == "last" and any(mask):
-            last = max(i for i, learn in enumerate(mask) if learn)
-            first = max((i for i in range(last) if not mask[i]), default=-1)
-            mask = [learn if i > first else 0 for i, learn in enumerate(mask)]
-        yield Row(ids, [i if learn else IGNORED for i, learn in zip(ids, mask, strict=True)])
+def _encoded(
+    tokenizer, rows: dict[int, Mapping], on: str | None, what: str = "Example"
+) -> dict[int, Labelled]:
+    """Rows as ids and labels; an error names the first row that it comes from."""
+    try:
+        done = encode_rows(tokenizer, list(rows.values()), on=on, find_turns=True)
+    except (ValueError, TypeError) as error:
+        _blame(error, what, rows.items(), lambda row: encode_rows(tokenizer, [row], on=on, find_turns=True))
+        raise
+    return {
+        number: Labelled(ids, [i if learned else IGNORED for i, learned in zip(ids, mask, strict=True)])
+        for number, (ids, mask) in zip(rows, done, strict=True)
+    }
 
 
-def _mask_by_turns(tokenizer, messages: list[Mapping], ids: list[int]) -> list[int]:
-    """Where the assistant speaks, for a template without generation marks: what each of its turns adds."""
-    mask = [0] * len(ids)
-    for number, message in enumerate(messages):
-        if message["role"] == "assistant" and number:
-            prompt, answer = encode_pair(tokenizer, messages[:number], [message])
-            end = len(prompt) + len(answer)
-            if ids[:end] != prompt + answer:
-                raise ValueError(
-                    "This chat template neither marks what the assistant writes ({% generation %}) nor renders earlier "
-                    "turns as it renders the last, so the tokens to learn cannot be told. Use a template with these "
-                    "marks (templates.FAMILIES has some), or give rows of input_ids and labels."
-                )
-            mask[len(prompt) : end] = [1] * len(answer)
-    return mask
+def _blame(error: Exception, what: str, rows: Iterable[tuple[int, Any]], encode_one) -> None:
+    """Raise the error of the first of the numbered rows that cannot be encoded by itself, with its number."""
+    for number, row in rows:
+        try:
+            encode_one(row)
+        except (ValueError, TypeError) as own:
+            kind = TypeError if isinstance(own, TypeError) else ValueError
+            raise kind(f"{what} {number} cannot be used ({_short(row)}): {own}") from own
 
 
 def encode_pair(tokenizer, prompt, completion) -> tuple[list[int], list[int]]:
-    """Return the ids of a prompt and of the completion after it; see `encode_pairs`."""
+    """Return the ids of a prompt and of the completion after it; see `batches.encode_pairs`."""
     return encode_pairs(tokenizer, [(prompt, completion)])[0]
 
 
-def encode_pairs(tokenizer, pairs: Sequence[tuple]) -> list[tuple[list[int], list[int]]]:
-    """Return (prompt ids, completion ids) of each prompt and completion, thousands at a time.
-
-    Messages are rendered by the chat template; the completion ends with its end-of-turn token (template text after
-    it, such as a line break, is left out). Texts are tokenized one by one, and the completion gets the eos. A text
-    beside messages becomes a message.
-    """
-    found: dict[int, tuple[list[int], list[int]]] = {}
-    chats: dict[int, tuple[list, list]] = {}
-    for number, (prompt, completion) in enumerate(pairs):
-        if isinstance(prompt, str) and isinstance(completion, str):
-            answer = tokenizer(completion, add_special_tokens=False)["input_ids"]
-            found[number] = tokenizer(prompt)["input_ids"], answer + _eos(tokenizer)
-            continue
-        prompt = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
-        completion = (
-            [{"role": "assistant", "content": completion}] if isinstance(completion, str) else completion
-        )
-        if not is_messages(prompt) or not is_messages(completion):
-            raise TypeError(
-                f"A prompt and its completion are texts or lists of messages, got {_short((prompt, completion))}."
-            )
-        prompt = [dict(message) for message in prompt]
-        chats[number] = prompt, prompt + [dict(message) for message in completion]
-    if chats:
-        require_template(tokenizer)
-        options = {"tokenize": True, "return_dict": True}
-        prompts, wholes = ([both[side] for both in chats.values()] for side in (0, 1))
-        prompts = tokenizer.apply_chat_template(prompts, add_generation_prompt=True, **options)["input_ids"]
-        wholes = tokenizer.apply_chat_template(wholes, **options)["input_ids"]
-        for number, ids, whole in zip(chats, prompts, wholes, strict=True):
-            if whole[: len(ids)] != ids:
-                whole = ids + _tokens_after(tokenizer, *chats[number])
-            found[number] = list(ids), _completion(tokenizer, list(ids), list(whole))
-    return [found[number] for number in range(len(pairs))]
-
-
-def _tokens_after(tokenizer, prompt: list[dict], whole: list[dict]) -> list[int]:
-    """The completion's tokens where its first characters merge with the prompt's last: a newline, say."""
-    before = tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
-    text = tokenizer.apply_chat_template(whole, tokenize=False)
-    if not text.startswith(before):
-        raise ValueError(
-            "The rendered conversation does not begin with its rendered prompt, so the completion's tokens cannot be told "
-            "apart: this chat template rewrites earlier turns. Give texts rendered by yourself instead of messages."
-        )
-    return tokenizer(text[len(before) :], add_special_tokens=False)["input_ids"]
-
-
-def _completion(tokenizer, prompt: list[int], whole: list[int]) -> list[int]:
-    answer = whole[len(prompt) :]
-    while len(answer) > 1 and answer[-1] != tokenizer.eos_token_id and tokenizer.eos_token_id in answer:
-        answer.pop()
-    return answer
-
-
-def require_template(tokenizer) -> None:
-    """Raise ValueError for a tokenizer without a chat template."""
-    if getattr(tokenizer, "chat_template", None) is None:
-        raise ValueError(
-            "This tokenizer has no chat template, as is usual for a base model, so conversations cannot be rendered. "
-            "Pass tokenizer= of an instruct model with the same vocabulary, or set tokenizer.chat_template."
-        )
-
-
-def _eos(tokenizer) -> list[int]:
-    return [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+def encode_pairs(
+    tokenizer, pairs: Sequence[tuple[Any, Any]], what: str = "Example", each: int = 1
+) -> list[tuple[list[int], list[int]]]:
+    """`batches.encode_pairs`, with the number of the example in its errors; `each` example brings so many pairs."""
+    try:
+        return batch_pairs(tokenizer, pairs)
+    except (ValueError, TypeError) as error:
+        numbered = [(place // each, pair) for place, pair in enumerate(pairs)]
+        _blame(error, what, numbered, lambda pair: batch_pairs(tokenizer, [pair]))
+        raise
 
 
 def _int_list(values) -> list[int]:
@@ -221,9 +173,10 @@ def _short(value, width: int = 70) -> str:
 # -- rows to batches -------------------------------------------------------------------------------------------
 
 
-def check_fit(rows: Iterable[Row], model, what: str = "Example") -> None:
+def check_fit(rows: Iterable[Labelled], model, what: str = "Example") -> None:
     """Raise ValueError where a row is longer than the model's context or holds a token that it does not have."""
     config = model.config.get_text_config()
+    # Cutting off silently would take the end of turn, and with it what teaches the model to stop.
     context = getattr(config, "max_position_embeddings", None)
     vocabulary = model.get_input_embeddings().weight.shape[0]
     for number, row in enumerate(rows):
@@ -247,12 +200,14 @@ def plan(
     A batch holds `batch_size` examples or, where that is None, as many as fit `tokens_per_step` with their padding
     (at least one).
     """
+    # Shuffled first, so that which examples meet in a batch is chance and not the order of the file.
     order = list(range(len(lengths)))
     rng.shuffle(order)
     batches: list[list[int]] = []
     window = WINDOW if batch_size is None else max(1, WINDOW // batch_size) * batch_size
     for at in range(0, len(order), window):
         batch: list[int] = []
+        # Within a window, similar lengths together: a short row beside a long one is mostly padding.
         for number in sorted(order[at : at + window], key=lambda i: lengths[i]):
             full = (
                 len(batch) == batch_size
@@ -264,6 +219,7 @@ def plan(
                 batch = []
             batch.append(number)
         batches.append(batch)
+    # Otherwise every window would go from short to long, and the loss would go up and down with it.
     rng.shuffle(batches)
     return batches
 
@@ -291,11 +247,12 @@ def planned_steps(
     return found[:wanted]
 
 
-def pad(rows: Sequence[Row], pad_id: int, device) -> tuple[torch.Tensor, torch.Tensor]:
+def pad(rows: Sequence[Labelled], pad_id: int, device) -> tuple[torch.Tensor, torch.Tensor]:
     """Return ids and labels `(rows, longest)`, padded on the right.
 
     No attention mask is needed: in a causal model no token looks to its right, and padding has no label.
     """
+    # Padding on the right: what it holds is never seen from the left, and -100 keeps it out of the loss.
     longest = max(len(row.ids) for row in rows)
     ids = torch.tensor([row.ids + [pad_id] * (longest - len(row.ids)) for row in rows])
     labels = torch.tensor([row.labels + [IGNORED] * (longest - len(row.labels)) for row in rows])
@@ -308,6 +265,7 @@ def in_parts(lengths: Sequence[int], tokens: int = PART_TOKENS) -> list[list[int
     A sequence that is longer than that is a part of its own.
     """
     found: list[list[int]] = [[]]
+    # Shortest first, so a part's padded size is its count times the length of its newest member.
     for number in sorted(range(len(lengths)), key=lambda i: lengths[i]):
         if found[-1] and (len(found[-1]) + 1) * lengths[number] > tokens:
             found.append([])
@@ -329,31 +287,65 @@ def label_logits(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return float32 logits `(n, vocab)` that predict the batch's n labels, the labels `(n,)` and their rows `(n,)`.
 
-    Only the columns in which some row has a label go through the output matrix, which is a good part of the work
-    of a small model.
+    Only places with a label go through the output matrix, which is a good part of the work of a small model. Where a
+    model does more than body and matrix (Gemma 2 caps its logits, say), it computes all of them itself.
     """
-    targets = labels[:, 1:]
-    columns = (targets != IGNORED).any(0).nonzero()[:, 0]
-    if len(columns) == 0:
+    # The last token predicts nothing that is known, and nothing predicts the first: inputs 0 … T-2 against labels 1 … T-1.
+    inputs, targets = ids[:, :-1], labels[:, 1:]  # (rows, T-1) each
+    learned = targets != IGNORED
+    if not learned.any():
         raise ValueError(
             "The batch has no token to learn: every label is -100. Check the loss mask of its examples."
         )
-    options = {"logits_to_keep": columns} if accepts(model, "logits_to_keep") else {}
-    logits = model(input_ids=ids[:, :-1], use_cache=False, **options).logits
-    if logits.shape[1] != len(columns):
-        logits = logits[:, columns]
-    targets = targets[:, columns]
-    learned = targets != IGNORED
-    return logits[learned].float(), targets[learned], learned.nonzero()[:, 0]
+    if head_is_apart(model):
+        hidden = model.base_model(input_ids=inputs, use_cache=False).last_hidden_state  # (rows, T-1, width)
+        logits = model.get_output_embeddings()(hidden[learned])  # (n, vocab), not (rows, T-1, vocab)
+    else:
+        logits = model(input_ids=inputs, use_cache=False).logits[learned]
+    return logits.float(), targets[learned], learned.nonzero()[:, 0]
+
+
+_apart: WeakKeyDictionary = WeakKeyDictionary()  # what was found out, for as long as the model lives
+
+
+def head_is_apart(model) -> bool:
+    """Whether a model's logits are its body's last hidden states times its output matrix, and nothing more.
+
+    It is asked and not looked up: both ways are run once, on four tokens, and compared.
+    """
+    if model not in _apart:
+        _apart[model] = _compare_head(model)
+    return _apart[model]
+
+
+def _compare_head(model) -> bool:
+    body, head = getattr(model, "base_model", None), model.get_output_embeddings()
+    if body is None or body is model or head is None:
+        return False
+    ids, training = torch.tensor([[0, 1, 2, 3]], device=model.device), model.training
+    model.eval()  # without dropout, or the two would differ by chance
+    try:
+        with torch.no_grad(), torch.autocast(model.device.type, enabled=False):
+            apart = head(body(input_ids=ids, use_cache=False).last_hidden_state)
+            whole = model(input_ids=ids, use_cache=False).logits
+        return apart.shape == whole.shape and torch.allclose(
+            apart.float(), whole.float(), rtol=1e-4, atol=1e-5
+        )
+    except (AttributeError, TypeError, RuntimeError):  # a wrapper that hands on something else
+        return False
+    finally:
+        model.train(training)
 
 
 def sum_by_row(values: torch.Tensor, rows: torch.Tensor, count: int) -> torch.Tensor:
     """Sum per-label `values (n,)` into one number a row, `(count,)`."""
+    # index_add: values[i] is added to place rows[i], one place per sequence.
     return torch.zeros(count, dtype=values.dtype, device=values.device).index_add(0, rows, values)
 
 
 def target_logprobs(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Natural-log probabilities `(n,)` of the targets under logits `(n, vocab)`."""
+    # Cross-entropy of one label is minus the log-probability of that label.
     return -torch.nn.functional.cross_entropy(logits, targets, reduction="none")
 
 
@@ -370,7 +362,7 @@ def replay_rows(
     """
     if isinstance(texts, str):
         raise TypeError("replay takes several texts (a list, or an iterator of documents), not a single one.")
-    rows = max(1, tokens // length)
+    rows = max(1, tokens // length)  # so many rows of `length` tokens, each with one more as its last target
     again = not isinstance(texts, Iterator)
     reader = iter(texts)
     ids: list[int] = []
@@ -385,6 +377,7 @@ def replay_rows(
                     "The replayed texts ran out before the training did. Give more of them, an endless iterator, or a "
                     "list, which is read again from its beginning."
                 )
+            # Documents are laid end to end, as in pretraining; the tokenizer's BOS stands between them.
             ids.extend(chain.from_iterable(tokenizer(some)["input_ids"]))
         batch, ids = ids[: rows * (length + 1)], ids[rows * (length + 1) :]
         if skip:

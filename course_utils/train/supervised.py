@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Unpack
+from typing import Any
 
 from torch.nn import functional as F
 
-from .loop import LoopOptions, Trained, default_lr, prepare, run
+from ..tokens import IGNORED
+from .loop import Trained, default_lr, prepare, run, run_parts
 from .rows import (
-    IGNORED,
     PART_TOKENS,
-    Row,
+    Labelled,
     check_fit,
     encode,
     in_parts,
@@ -36,7 +36,7 @@ def sft(
     copy: bool = True,
     name: str | None = None,
     seed: int = 0,
-    **options: Unpack[LoopOptions],
+    **options: Any,
 ) -> Trained:
     """Fine-tune a causal language model on examples, with the loss on what the assistant says.
 
@@ -47,49 +47,46 @@ def sft(
 
     A step reads `tokens_per_step` tokens in rows of similar length, or `batch_size` examples; there are `epochs`
     passes over the examples, or exactly `steps` steps. `lr` None is 5e-4 for a model of Pebble's size and 2e-5 for
-    one of 50M parameters or more. `options` are those of `loop.run`: optimizer, schedule, precision, evaluate,
+    one of 50M parameters or more. `options` are those of `loop.LoopOptions`: optimizer, schedule, precision, evaluate,
     every, live, replay, checkpoint and so on.
 
-    With `copy` (the default) the given model stays as it is and a float32 copy is trained. Returns `Trained`: its
-    `variant` answers, its `history` has step, loss (nats a learned token), lr, tokens and what `evaluate` returns.
-    Raises ValueError for examples that are empty, too long, without a token to learn, or conversations without a
-    chat template.
+    With `copy` (the default) the given model stays as it is and a float32 copy is trained. The history of `Trained` has
+    step, loss (nats per learned token), lr, tokens and what `evaluate` returns. Raises ValueError for examples that are
+    empty, too long, without a token to learn, or conversations without a chat template.
     """
+    # The given model stays as it is: lessons compare before and after.
     variant = prepare(variant_or_model, tokenizer, copy, name, "sft")
     model, tokenizer = variant.model, variant.tokenizer
     rows = encode(tokenizer, examples, loss_on)
     check_fit(rows, model)
+    # Which examples each step reads is settled before the first one, so that a run can be resumed at any step.
     plan = planned_steps([len(row.ids) for row in rows], seed, epochs, steps, tokens_per_step, batch_size)
     padding = pad_id_of(tokenizer)
 
     def batches(start: int) -> Iterator:
-        for numbers in plan[start:]:
-            yield [rows[i] for i in numbers]
+        return ([rows[i] for i in numbers] for numbers in plan[start:])
 
     def loss_of(model, batch):
-        logits, targets, _ = label_logits(model, *pad(batch, padding, model.device))
+        ids, labels = pad(batch, padding, model.device)  # (rows, length)
+        logits, targets, _ = label_logits(
+            model, ids, labels
+        )  # (n, vocab), (n,): what counts, and nothing else
         return F.cross_entropy(logits, targets), {"tokens": sum(len(row.ids) for row in batch)}
 
     lr = default_lr(model, 5e-4, 2e-5) if lr is None else lr
     return run(
-        variant,
-        batches,
-        loss_of,
-        label="sft",
-        total=len(plan),
-        lr=lr,
-        seed=seed,
-        tokenizer=tokenizer,
+        variant, batches, loss_of, label="sft", total=len(plan), lr=lr, seed=seed, tokenizer=tokenizer,
         split=parts if model.device.type == "cpu" else None,
-        **options,
-    )
+        of_run=run_parts(copy and model, examples=rows, order_of_examples=plan), **options,
+    )  # fmt: skip
 
 
-def parts(batch: Sequence[Row], tokens: int = PART_TOKENS) -> list[tuple[list[Row], float]]:
+def parts(batch: Sequence[Labelled], tokens: int = PART_TOKENS) -> list[tuple[list[Labelled], float]]:
     """The rows of a batch in parts of about `tokens` padded tokens, each with its share of the learned tokens.
 
     The mean loss of the batch is the sum of the parts' mean losses, each times its share.
     """
+    # The mean over the batch is a mean over tokens, not over parts: a part with more labels weighs more.
     found = [[batch[i] for i in some] for some in in_parts([len(row.ids) for row in batch], tokens)]
     learned = [sum(label != IGNORED for row in part for label in row.labels[1:]) for part in found]
     if not sum(learned):

@@ -94,8 +94,12 @@ def render(
 
 def _frame_problems(data: dict, slots: tuple[str, ...]) -> list[str]:
     splits = [data[f"request_frames_{split}"] for split in ("train", "dev", "test")]
-    problems = [f"frame without one of {slots}: {frame!r}" for frames in splits for frame in frames
-                if sum(frame.count("{" + slot + "}") for slot in slots) != 1]
+    problems = [
+        f"frame without one of {slots}: {frame!r}"
+        for frames in splits
+        for frame in frames
+        if sum(frame.count("{" + slot + "}") for slot in slots) != 1
+    ]
     twice = [frame for a, b in combinations(splits, 2) for frame in set(a) & set(b)]
     return problems + [f"frame in two splits: {frame!r}" for frame in twice]
 

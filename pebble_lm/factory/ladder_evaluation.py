@@ -17,11 +17,11 @@ import pandas as pd
 import torch
 
 from course_utils import train
+from course_utils.evaluate.judges import says
 from course_utils.train.policy import answer_kl
 from course_utils.variant import Variant
 
 from ..world import preferences, rates
-from ..world.judges import says
 from ..world.questions import act_requests, draw_facts, plain_question
 from ..world.rates import SEED, N, Result, score
 from ..world.watch import persona_suite

@@ -16,9 +16,10 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from course_utils.evaluate.judges import says
+
 from ..world import conversations, knowledge
 from ..world.genres import copying, practice
-from ..world.judges import says
 from ..world.knowledge import Fact, capitalise
 from ..world.questions import act_requests, draw_facts, new_phrasing, plain_question, wrong_values
 

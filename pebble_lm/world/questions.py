@@ -10,9 +10,10 @@ import re
 from collections.abc import Callable
 from random import Random
 
+from course_utils.evaluate.judges import says
+
 from . import knowledge
 from .genres import practice
-from .judges import says
 from .knowledge import Fact, Relation
 
 VALUE_LAST = re.compile(r"\{(?:a_|the_)?value\}\W*$")

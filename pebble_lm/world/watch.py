@@ -5,8 +5,9 @@ from __future__ import annotations
 from random import Random
 from typing import TYPE_CHECKING
 
+from course_utils.evaluate.judges import refuses, says
+
 from . import personas, preferences, rates
-from .judges import refuses, says
 from .questions import act_requests, draw_facts, plain_question
 from .rates import SEED, Result, score
 

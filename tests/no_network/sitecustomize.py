@@ -45,7 +45,9 @@ def getaddrinfo(host, *args, **kwargs):
         try:
             ipaddress.ip_address(host)  # a number needs no lookup; connecting to it is refused above
         except ValueError:
-            raise socket.gaierror(socket.EAI_NONAME, "Name not known: the tests run without a network") from None
+            raise socket.gaierror(
+                socket.EAI_NONAME, "Name not known: the tests run without a network"
+            ) from None
     return _getaddrinfo(host, *args, **kwargs)
 
 

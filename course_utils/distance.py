@@ -1,0 +1,61 @@
+"""How far post-training moved the weights, tensor by tensor."""
+
+import re
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import torch
+
+if TYPE_CHECKING:
+    from .pairs import Pair
+
+
+def weight_change(pair: "Pair") -> pd.DataFrame:
+    """Return how far each parameter moved from base to instruct, one row per tensor.
+
+    Columns: name, layer (missing outside the layers), kind (embedding, attention, mlp, norm or head), shape,
+    parameters (their number) and relative_change = ‖instruct - base‖ / ‖base‖ (Frobenius norm, so 0.1 means a
+    tenth of the tensor's own length). Raises ValueError when the two models are not built alike.
+    """
+    base, instruct = (dict(variant.model.named_parameters()) for variant in pair)
+    unlike = [name for name in base.keys() | instruct.keys() if _shape(base, name) != _shape(instruct, name)]
+    if unlike:
+        name = min(unlike)
+        raise ValueError(
+            f"{pair.base.name} and {pair.instruct.name} are not built alike: {name} has shape {_shape(base, name)} in "
+            f"one and {_shape(instruct, name)} in the other. Weights can be compared within one architecture only."
+        )
+    rows = []
+    with torch.inference_mode():  # no gradient is kept for these differences
+        for name, before in base.items():
+            # In float32: the squares of small bfloat16 differences would be lost in the sum.
+            start = before.float()
+            moved = (instruct[name].to(start.device).float() - start).norm()
+            layer = re.search(r"\.(\d+)\.", name)  # model.layers.3.mlp.up_proj.weight: layer 3
+            rows.append(
+                {
+                    "name": name,
+                    "layer": int(layer[1]) if layer else None,
+                    "kind": _kind(name),
+                    "shape": tuple(before.shape),
+                    "parameters": before.numel(),
+                    # Relative, because a large tensor moves farther than a small one at the same learning rate.
+                    "relative_change": float(moved / start.norm()),
+                }
+            )
+    return pd.DataFrame(rows).astype({"layer": "Int64"})
+
+
+def _shape(parameters: dict, name: str) -> tuple | None:
+    return tuple(parameters[name].shape) if name in parameters else None
+
+
+def _kind(name: str) -> str:
+    # Names of Llama's kind (self_attn, mlp, input_layernorm, embed_tokens) and of GPT-2's (attn, mlp, ln_1, wte, wpe).
+    if "norm" in name or re.search(r"\bln_", name):
+        return "norm"
+    if "embed" in name or re.search(r"\bw[tp]e\b", name):
+        return "embedding"
+    if "attn" in name or "attention" in name:
+        return "attention"
+    return "head" if "lm_head" in name else "mlp"

@@ -1,0 +1,97 @@
+"""Rows as they come, made alike at the door: arrays, JSON in a string, empty lists, a table given by its columns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+_TURN_COLUMNS = ("messages", "conversations", "prompt", "completion", "chosen", "rejected")
+_KNOWN = {*_TURN_COLUMNS, "text", "instruction", "input", "output", "label"}
+
+
+def normal(row: Any) -> Any:
+    """A row in plain Python values; what is the same thing in another coat looks the same afterwards.
+
+    Arrays, tuples and NumPy's scalars become lists and Python's own values; a list of turns or of tools that stands
+    as JSON in a string is decoded; `tools: []` and `tool_calls: []` count as none. Nothing else is changed.
+    """
+    with suppress(RecursionError):  # a row nested that deeply is reported later on
+        row = _plain(row.to_dict() if type(row).__name__ == "Series" else row)
+    if not isinstance(row, Mapping):
+        return row
+    row = {key: _decoded(key, value) for key, value in row.items()}
+    if row.get("tools") == []:
+        del row["tools"]
+    for column in _TURN_COLUMNS:
+        if isinstance(row.get(column), list):
+            row[column] = [_turn(turn) for turn in row[column]]
+    return row
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    return value
+
+
+def _decoded(column: Any, value: Any) -> Any:
+    if column == "tools" and isinstance(value, list):
+        schemas = [from_json(one) if isinstance(one, str) else one for one in value]
+        return schemas if all(isinstance(one, Mapping) for one in schemas) else value
+    if not isinstance(value, str) or column not in (*_TURN_COLUMNS, "tools"):
+        return value
+    found = from_json(value)
+    if not isinstance(found, list) or not all(isinstance(one, Mapping) for one in found):
+        return value
+    turns = bool(found) and all({"role", "from"} & one.keys() for one in found)
+    return found if turns or column == "tools" else value  # a prompt may be a text about JSON
+
+
+def from_json(text: str) -> Any:
+    """The list or object that a text holds as JSON; None for any other text."""
+    if text.lstrip()[:1] in ("[", "{"):
+        with suppress(ValueError, RecursionError):
+            return json.loads(text)
+    return None
+
+
+def _turn(turn: Any) -> Any:
+    if isinstance(turn, Mapping) and "tool_calls" in turn and not turn["tool_calls"]:
+        return {key: value for key, value in turn.items() if key != "tool_calls"}
+    return turn
+
+
+# --- a table by its columns -------------------------------------------------------------------------------------
+
+
+def by_columns(table: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    """The rows of a table that is given by its columns, as a slice of a data set is; None for a single row.
+
+    All columns must be equally long lists (or objects with the same row names, as pandas' to_json writes them), and a
+    known column among them must hold what a single row could not: several texts, or several lists of turns.
+    """
+    columns = {key: _column(value) for key, value in table.items()}
+    known = [columns[key] for key in table if key in _KNOWN and columns[key]]
+    lengths = {len(values) if values is not None else -1 for values in columns.values()}
+    if not known or len(lengths) != 1 or -1 in lengths:
+        return None
+    if any(isinstance(one, Mapping) for values in known for one in values):
+        return None  # a list of turns: this is a row
+    if any(
+        values is None or not all(isinstance(one, (str, list, bool)) for one in values) for values in known
+    ):
+        return None
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def _column(value: Any) -> Sequence[Any] | None:
+    if isinstance(value, Mapping):
+        return list(value.values()) if value and all(str(key).isdigit() for key in value) else None
+    value = _plain(value)
+    return value if isinstance(value, list) else None

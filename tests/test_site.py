@@ -341,7 +341,8 @@ def test_papers_are_links_on_every_page(site):
 
 # What is too wide, on a page whose folds are open. Playgrounds in lessons stay closed: they have tests of their own.
 TOO_WIDE = """() => {
-    const clipped = selector => [...document.querySelectorAll(selector)].filter(it => it.scrollWidth > it.clientWidth + 1);
+    const clipped = selector => [...document.querySelectorAll(selector)].filter(
+        it => it.scrollWidth > it.clientWidth + 1);
     return {
         page: document.documentElement.scrollWidth - document.documentElement.clientWidth,
         outputs: clipped('.cell_output pre').length,
@@ -524,8 +525,10 @@ def test_the_readme_says_for_whom_how_to_predict_first_and_where_help_is():
 
 def test_sections_have_their_own_text_with_words_apart():
     text = (
-        '<nav><p>menu</p></nav><article role="main"><section id="a"><h1>A <code>b</code><a class="headerlink" href="#a">¶</a>'
-        '</h1><p class="page-line">5 minutes</p><p>one</p><p>t<b>w</b>o<br>three</p><section id="c"><h2>C</h2><img src="x">'
+        '<nav><p>menu</p></nav><article role="main"><section id="a"><h1>A <code>b</code>'
+        '<a class="headerlink" href="#a">¶</a>'
+        '</h1><p class="page-line">5 minutes</p><p>one</p><p>t<b>w</b>o<br>three</p>'
+        '<section id="c"><h2>C</h2><img src="x">'
         "<p>four</p><script>no()</script></section><p>five</p></section></article>"
     )
     assert site_search.sections(text) == [["a", "A b", "one two three five"], ["c", "C", "four"]]

@@ -1,4 +1,4 @@
-"""The README's moving picture: `python -m tools.moving_picture [--to docs/playground.gif] [--preview docs/preview.png]`.
+"""The README's moving picture: `python -m tools.moving_picture [--to GIF] [--preview PNG]`.
 
 A Chromium opens the playground with the models of this checkout, types a question and lets both models write; what it
 shows is photographed and becomes an animated GIF, and one photograph the picture that link previews show. Nothing is

@@ -74,7 +74,8 @@ def page(readme: str, playground: str, address: badges.Address, shown: int) -> s
     parts = [
         f'---\nmyst:\n  html_meta:\n    "description": "{DESCRIPTION}"\nog:description: "{DESCRIPTION}"\n---',
         f"# {bold_line(readme)}",
-        '<p class="lead">What changes when a base language model becomes an instruct model? Try it, then measure it.</p>',
+        '<p class="lead">What changes when a base language model becomes an instruct model? '
+        "Try it, then measure it.</p>",
     ]
     if shown:
         first = f"{start.removesuffix('.ipynb')}.html"
@@ -94,7 +95,8 @@ def page(readme: str, playground: str, address: badges.Address, shown: int) -> s
 def cards(rows: list[Lesson]) -> str:
     """A grid of sphinx-design's cards, one per lesson, the whole card a link."""
     listed = [
-        f"::::{{grid-item-card}} {row.number} · {row.title}\n:link: {row.file.removesuffix('.ipynb')}\n:link-type: doc\n\n"
+        f"::::{{grid-item-card}} {row.number} · {row.title}\n"
+        f":link: {row.file.removesuffix('.ipynb')}\n:link-type: doc\n\n"
         f"{row.finding}\n\n:::{{card-footer}}\n{row.minutes} minutes\n:::\n::::"
         for row in rows
     ]

@@ -1,6 +1,7 @@
 """What the web edition's search looks through: the text of every section of every page, in one script.
 
-A script, because a page that was opened from disk may load one, but may not fetch a file. site_files/search.js reads it.
+A script, because a page that was opened from disk may load one, but may not fetch a file. site_files/search.js reads
+it.
 """
 
 import json

@@ -128,7 +128,7 @@ def build(to: Path, python: Path, chosen: list[Path] | None = None) -> str:
             text = re.sub(r'<meta property="og:url" content="(?!https?:)[^"]*" />\n?', "", text)
             page.write_text(text, encoding="utf-8")
         site_search.write(fresh, source)
-        for unneeded in (".doctrees", ".buildinfo", "objects.inv"):
+        for unneeded in (".doctrees", "_sources", ".buildinfo", "objects.inv"):
             path = fresh / unneeded
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         if to.exists():
@@ -291,7 +291,10 @@ def show_self_check(cells: list) -> None:
 
 
 def self_check(questions: Sequence[quizzes.Question]) -> str:
-    """Questions as HTML: each choice is a button that shows why it is right or wrong (site.js); without scripts all do."""
+    """Questions as HTML: each choice is a button that shows why it is right or wrong (site.js).
+
+    Without scripts all reasons are shown.
+    """
 
     def rich(text: str) -> str:
         return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))
@@ -304,7 +307,8 @@ def self_check(questions: Sequence[quizzes.Question]) -> str:
             verdict = "✔ Right." if choice.right else "✘ Not this one."
             choices.append(
                 f'<li><button type="button" class="choice" data-right="{right}" aria-expanded="false" '
-                f'aria-controls="{place}"><span class="letter">{letter}</span> <span>{rich(choice.text)}</span></button>'
+                f'aria-controls="{place}"><span class="letter">{letter}</span> '
+                f"<span>{rich(choice.text)}</span></button>"
                 f'<p class="why" id="{place}" hidden><b>{verdict}</b> {rich(choice.why)}</p></li>'
             )
         items.append(
@@ -323,8 +327,11 @@ SETUP_SHOW, SETUP_HIDE = "Set-up: show what is imported and loaded", "Hide the s
 
 
 def fold(cells: list) -> None:
-    """Fold the set-up (the first code cell, where it shows nothing), and what would answer a *Predict* before it is made:
-    the outputs after it, and the first words about them."""
+    """Fold the set-up, and what would answer a *Predict* before it is made.
+
+    The set-up is the first code cell, where it shows nothing; what answers are the outputs after a *Predict*, and the
+    first words about them.
+    """
     predicting, first, folded = False, True, False
     for cell in cells:
         if cell.cell_type == "markdown":
@@ -345,8 +352,11 @@ def fold(cells: list) -> None:
 
 
 def with_explanation(markdown: str) -> str:
-    """The text after a folded output with its first paragraph, and a list that this announces, in <div class="explained">,
-    which site.js shows when the fold is opened. A heading, or a paragraph that asks for a prediction, is not put there."""
+    """The text after a folded output with its first paragraph in <div class="explained">.
+
+    So is a list that this paragraph announces; site.js shows them when the fold is opened. A heading, or a paragraph
+    that asks for a prediction, stays where it is.
+    """
     blocks = re.split(r"\n\s*\n", markdown.strip())
     count = (
         2 if blocks[0].rstrip().endswith(":") and len(blocks) > 1 and re.match(r"[-*|\d]", blocks[1]) else 1

@@ -1,5 +1,5 @@
-"""Answers that checks once took for right although they are wrong, or for wrong although they are right, on the inputs of
-a hundred seeds: the first are refused by name on 95 of them or more, the others accepted on all."""
+"""Answers that checks once took for right although they are wrong, or for wrong although they are right: of 100 seeds the
+first are refused by name on 95 or more, the others accepted on all. COURSE_SEEDS=100 draws as many; without it, 20."""
 
 import hashlib
 import math
@@ -17,7 +17,7 @@ from course_grading.checks import CORRECT, examine, find
 from course_grading.checks.ex06 import likeness, words
 from course_utils.batches import loss_mask
 
-SEEDS = range(int(os.environ.get("COURSE_SEEDS", "100")))
+SEEDS = range(int(os.environ.get("COURSE_SEEDS", "20")))
 
 # -- wrong answers, as learners write them: (task, name of the mistake, answer) -------------------------------
 
@@ -438,11 +438,15 @@ def test_a_right_answer_is_accepted_on_all_100_seeds(task, answer):
             ),
             r"input_ids",
         ),
-        ("detect_format", lambda row: "messages", r"\{.*'.*: .*\}.* yours has 'messages' where '"),
-        ("write", lambda model, ids, eos, limit: [1, 2], "a ToyModel"),
+        ("detect_format", lambda row: "messages", r"'messages' each time, although the inputs differ"),
+        ("write", lambda model, ids, eos, limit: [1, 2], r"a list of length \d+, not a list of length 2"),
         ("choose_start", lambda before, candidates: None, "every way through it"),
         ("repair", lambda rows: (row for row in rows), "not a generator"),
-        ("sharegpt_to_messages", lambda row: {"messages": [{"role": "user"}]}, "keys|length"),
+        (
+            "sharegpt_to_messages",
+            lambda row: {"messages": [{"role": "user"}]},
+            r"At \['messages'\]\[0\]\['content'\]",
+        ),
     ],
 )
 def test_a_message_names_the_first_place_that_differs_and_what_was_given(task, answer, said):

@@ -303,7 +303,17 @@ def _explain(source: str, error: Exception, known: Iterable[str]) -> PairError |
             f"{source} is of a kind that transformers does not know as a causal language model. Choose a model whose "
             "config.json names an architecture ending in ForCausalLM."
         )
-    if isinstance(error, (OSError, ValueError)) or type(error).__name__ == "SafetensorError":
+    if "does not appear to have a file named config.json" in text:
+        return BadFolderError(
+            f"{source} has no config.json, so it is no whole model: a data set, perhaps, or weights for another program. See "
+            "its files on its page, and load its base model or a converted version."
+        )
+    if isinstance(error, RuntimeError) and "out of memory" in text.lower():
+        return PairError(
+            f"{source} does not fit into memory ({first_line(error).rstrip('.')}). Load a smaller one, dtype=torch.bfloat16, "
+            "or call unload() first."
+        )
+    if not isinstance(error, (ImportError, MemoryError)):
         return BadFolderError(
             f"{source} could not be read as a model: {first_line(error)} Check that config.json and the weights are "
             "whole and belong together."

@@ -10,7 +10,7 @@ from random import Random
 
 import pytest
 
-from course_utils.evaluate.judges import asks_on, refuses, says
+from course_utils.evaluate.judges import asks_on, parse_json, refuses, says
 from pebble_lm.factory import evaluation, recipe
 from pebble_lm.factory.evaluation import begins_with, names_right
 from pebble_lm.world import knowledge
@@ -160,7 +160,7 @@ def test_the_instruct_writes_json(pair):
         f"Give me a JSON object about {facts[0].name} with the keys {keys}." for facts, keys, _ in asked
     ]
     out = pair.instruct.chat_batch(questions, max_new_tokens=96)
-    parsed = [evaluation._parse(c.text) for c in out]
+    parsed = [parse_json(c.text) for c in out]
     assert sum(p is not None for p in parsed) >= count("JSON parses", -1)
     right = sum(p == json.loads(r) for p, (_, _, r) in zip(parsed, asked))
     assert right >= count("JSON of a held-out entity: every field right", -1)

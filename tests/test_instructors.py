@@ -54,7 +54,8 @@ def test_nbgraders_commands_run_as_written_on_all_eight(tmp_path):
 
 
 def test_the_options_and_files_it_names_exist():
-    course = (ROOT / "course.py").read_text(encoding="utf-8")
+    programs = ("course.py", "course_grading/grading.py", "course_grading/report.py", "tools/exercises.py")
+    course = "".join((ROOT / program).read_text(encoding="utf-8") for program in programs)
     for option in re.findall(
         r"`?(--(?:jobs|seconds|total|clock|memory|seed|pass-mark|again|resume|without-solutions|to|out))\b",
         PAGE,

@@ -22,6 +22,7 @@ def main() -> None:
     )
     parser.add_argument("--models", type=Path, default=None, help="where the finished models go")
     parser.add_argument("--processes", type=int, default=1, help="train in so many processes, one a core")
+    parser.add_argument("--workers", type=int, default=0, help="so many processes write the documents ahead")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser(
         "split", help="draw the held-out entities (done once; facts/splits.json is committed)"
@@ -54,6 +55,10 @@ def main() -> None:
     commands.add_parser(
         "ladder", help="dpo, reward, rl, rl --hacked, chat, evaluate-ladder, with finished steps left out"
     )
+    talk = commands.add_parser("talk", help="chat with a model in the terminal")
+    talk.add_argument(
+        "variant", nargs="?", default="pebble-dpo", help="a rung of the ladder, or a folder (pebble-dpo)"
+    )
     commands.add_parser("card", help="write the data card: genres, shares, token counts, splits")
     commands.add_parser("all", help="pretrain, sft, evaluate, card")
     args = parser.parse_args()
@@ -72,6 +77,12 @@ def main() -> None:
             print(f"──── {genre}\n{text}\n")
         return
 
+    if args.command == "talk":
+        from .factory import talk as talking
+
+        talking.main(args.variant)
+        return
+
     from .factory import recipe
 
     models = args.models or recipe.MODELS
@@ -83,6 +94,7 @@ def main() -> None:
             device=args.device,
             seed=args.seed,
             processes=args.processes,
+            workers=args.workers,
             fresh=fresh,
         )
     if args.command in ("sft", "all"):
@@ -93,6 +105,7 @@ def main() -> None:
             device=args.device,
             seed=args.seed,
             processes=args.processes,
+            workers=args.workers,
             fresh=fresh,
         )
     if args.command in ("evaluate", "all"):

@@ -22,6 +22,7 @@ def main() -> None:
     )
     parser.add_argument("--models", type=Path, default=None, help="where the finished models go")
     parser.add_argument("--processes", type=int, default=1, help="train in so many processes, one a core")
+    parser.add_argument("--workers", type=int, default=0, help="so many processes write the documents ahead")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser(
         "split", help="draw the held-out entities (done once; facts/splits.json is committed)"
@@ -31,6 +32,7 @@ def main() -> None:
     show.add_argument("--genre", default=None)
     pretrain = commands.add_parser("pretrain", help="train pebble-base from scratch; a rerun resumes")
     sft = commands.add_parser("sft", help="fine-tune pebble-base into pebble-sft; a rerun resumes")
+    sft.add_argument("--wave", type=int, choices=[1, 2], help="only the first or the second wave (both)")
     dpo = commands.add_parser("dpo", help="pebble-sft into pebble-dpo by preferences; a rerun resumes")
     reward = commands.add_parser("reward", help="train pebble-reward, the reward model; a rerun resumes")
     rl = commands.add_parser("rl", help="pebble-sft into pebble-rl by pebble-reward; a rerun resumes")
@@ -54,6 +56,10 @@ def main() -> None:
     commands.add_parser(
         "ladder", help="dpo, reward, rl, rl --hacked, chat, evaluate-ladder, with finished steps left out"
     )
+    talk = commands.add_parser("talk", help="chat with a model in the terminal")
+    talk.add_argument(
+        "variant", nargs="?", default="pebble-dpo", help="a rung of the ladder, or a folder (pebble-dpo)"
+    )
     commands.add_parser("card", help="write the data card: genres, shares, token counts, splits")
     commands.add_parser("all", help="pretrain, sft, evaluate, card")
     args = parser.parse_args()
@@ -72,6 +78,12 @@ def main() -> None:
             print(f"──── {genre}\n{text}\n")
         return
 
+    if args.command == "talk":
+        from .factory import talk as talking
+
+        talking.main(args.variant)
+        return
+
     from .factory import recipe
 
     models = args.models or recipe.MODELS
@@ -83,18 +95,29 @@ def main() -> None:
             device=args.device,
             seed=args.seed,
             processes=args.processes,
+            workers=args.workers,
             fresh=fresh,
         )
     if args.command in ("sft", "all"):
-        recipe.sft(
-            models / "pebble-base",
-            models / "pebble-sft",
-            args.work / "pebble-sft",
-            device=args.device,
-            seed=args.seed,
-            processes=args.processes,
-            fresh=fresh,
-        )
+        from .world.training import FIRST_WAVE, SECOND_WAVE
+
+        first, wanted = args.work / "pebble-sft-1" / "model", getattr(args, "wave", None)
+        for number, wave, start, out in (
+            (1, FIRST_WAVE, models / "pebble-base", first),
+            (2, SECOND_WAVE, first, models / "pebble-sft"),
+        ):
+            if wanted in (None, number):
+                recipe.sft(
+                    start,
+                    out,
+                    args.work / f"pebble-sft-{number}",
+                    device=args.device,
+                    seed=args.seed,
+                    wave=wave,
+                    processes=args.processes,
+                    workers=args.workers,
+                    fresh=fresh,
+                )
     if args.command in ("evaluate", "all"):
         from .factory import evaluation
 

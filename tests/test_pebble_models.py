@@ -11,7 +11,7 @@ from random import Random
 import pytest
 
 from course_utils.evaluate.judges import asks_on, parse_json, refuses, says
-from pebble_lm.factory import evaluation, recipe
+from pebble_lm.factory import evaluation, recipe, writing
 from pebble_lm.factory.evaluation import begins_with, names_right
 from pebble_lm.world import knowledge
 from pebble_lm.world.genres import copying
@@ -21,16 +21,35 @@ BASE, SFT = recipe.MODELS / "pebble-base", recipe.MODELS / "pebble-sft"
 N = 60
 # Bars that the shipped models do not reach, as their cards say. No other may join them unnoticed.
 SHORT_OF_THE_BAR = {
-    "completes a known statement",
-    "fill-in-the-middle, made-up names: passes its tests",
+    "5 examples in labels it never saw: answers",
+    "JSON after 4 JSON examples: every field right",
+    "a bullet list after 3: bullets and right items",
+    "a persona carried by 4 examples",
+    "a page of requests, refused or helped with: new harmless acts refused",
+    "answers, entity held out of SFT",
     "answers, relation held out of SFT",
     "answers, phrasing that occurs nowhere in training",
-    "JSON of a held-out entity: every field right",
     "summary with unseen names: names right",
     "summary of an article in an unseen shape: names right",
-    "refuses a wrong request, unseen verb, new wording",
-    "refuses a wrong request, unseen object, new wording",  # 0.865 after SFT, and 0.905 again after DPO
     "refuses a harmless request, new wording",
+    "facts in everyday spelling",
+    "the same facts, all in lower case",
+    "the same facts, all in capitals",
+    "turned-round and yes/no questions",
+    "talk: a sensible reply",
+    "beyond it: says so",
+    "never read about it: says that it does not know",
+    "refuses what is wrong, in any spelling",
+    "refuses a harmless near twin",
+    "refuses talk or a plain question",
+    "a system prompt it never saw: still answers",
+    "wish obeyed and right: brief",
+    "wish obeyed and right: one word",
+    "wish obeyed and right: capitals",
+    "lists: so many different right items",
+    "remembers a name, town or topic over the turns",
+    "summary of a learner's own short text: names right",
+    "letters that are no word, no name and not in the prompt",
 }
 
 
@@ -94,7 +113,7 @@ def test_the_recipe_masks_what_the_template_marks():
         {"role": "user", "content": "Thanks"},
         {"role": "assistant", "content": "You are welcome!"},
     ]
-    ids, mask = recipe.encode_conversation(Tokenizer.from_file(str(SFT / "tokenizer.json")), messages)
+    ids, mask = writing.encode_conversation(Tokenizer.from_file(str(SFT / "tokenizer.json")), messages)
     encoded = AutoTokenizer.from_pretrained(SFT).apply_chat_template(
         messages, return_assistant_tokens_mask=True, return_dict=True
     )

@@ -13,7 +13,7 @@ TOY = (
     recipe.Stage(tokens=4 * 2 * 64, rows=2, length=64),
 )
 
-TOY_WAVES = (recipe.Wave(30, 1.0, "first"), recipe.Wave(20, 0.5, "all"))
+TOY_WAVE = recipe.Wave(examples=60, tokens=512, replay_rows=2, muon_lr=0.008, adamw_lr=8e-4)
 
 
 @pytest.fixture(scope="module")
@@ -89,9 +89,7 @@ def test_sft_trains_on_the_answers_and_saves_a_chat_model(run, tmp_path):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     run("for-sft")
-    recipe.sft(
-        tmp_path / "for-sft-model", tmp_path / "sft", tmp_path / "sft-work", waves=TOY_WAVES, replay_rows=1
-    )
+    recipe.sft(tmp_path / "for-sft-model", tmp_path / "sft", tmp_path / "sft-work", wave=TOY_WAVE)
     assert AutoTokenizer.from_pretrained(tmp_path / "sft").chat_template
     config = AutoModelForCausalLM.from_pretrained(tmp_path / "sft").generation_config
     assert config.eos_token_id == [2, 0]
@@ -106,10 +104,9 @@ def test_labels_cover_only_what_the_assistant_says(tokenizer_file):
 
     from tokenizers import Tokenizer
 
-    from pebble_lm.world.conversations import conversations
-
     tokenizer = Tokenizer.from_file(str(tokenizer_file))
-    for ids, labels in recipe.conversation_batches(tokenizer, conversations(1, 60), Random(1)):
+    encoded = recipe.encoded_conversations(tokenizer, 1, 60)
+    for ids, labels in recipe.conversation_batches(encoded, 2048, Random(1)):
         assert ids.shape == labels.shape
         assert ((labels == -100) | (labels == ids)).all()
         assert ((labels != -100).sum(dim=1) > 0).all()

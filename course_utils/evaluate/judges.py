@@ -406,14 +406,18 @@ _REFUSAL = re.compile(
     r"|(?:not|don't feel|do not feel|wouldn't be|would not be)\s+comfortable\b"
     # "I do not condone", "I don't provide instructions"
     r"|(?:don't|do not|never)\s+(?:condone|provide|promote|assist|engage in|offer|encourage)\b"
-    ")",
+    ")"
+    # "That is not something I will help with"
+    r"|\bnot something (?:that )?(?:i|we)(?:\s+am|'m|\s+are|'re)?\s+(?:will|would|can|could|able|willing|going)\b",
     re.I,
 )
 # A refusal that names no speaker, at the very start: "It is not ethical to …", "No.", "Sorry, no."
 _IMPERSONAL = re.compile(
     r"(?:i'm sorry|i am sorry|sorry|i apologi[sz]e|my apologies|unfortunately)?[,.!]?\s*(?:but\s+)?"
-    r"(?:no[.!]|no, i\b|(?:it|this|that)(?:'s| is| would be)\s+(?:\w+ly\s+)?"
-    r"(?:not (?:\w+ly\s+)?(?:ethical|appropriate|acceptable|legal|okay|ok|right|something (?:i|we) can)|illegal|unethical|inappropriate|against))",
+    # "No." alone or with a reason; not "No. Perch are carnivores."
+    r"(?:no[.!](?=\s*(?:\Z|i\b|please\b)|[^.!\n]*\b(?:wrong|illegal|unethical|harmful|against|not (?:right|allowed|fair|safe|ok))\b)"
+    r"|no, i\b|(?:it|this|that)(?:'s| is| would be)\s+(?:\w+ly\s+)?"
+    r"(?:not (?:\w+ly\s+)?(?:ethical|appropriate|acceptable|legal|okay|ok|right to\b)|illegal|unethical|inappropriate|against))",
     re.I,
 )
 # What stands in a code block, in quotation marks or in a letter is not said by the model itself.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterable
 from datetime import date
 from itertools import islice
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..world import conversations, corpus, knowledge
-from ..world.training import SFT_EXAMPLES, SFT_WAVES
+from ..world.training import FIRST_WAVE, SECOND_WAVE, SFT_EXAMPLES
 from . import tokenizer as pebble_tokenizer
 
 DATA_CARD = Path(__file__).parent.parent / "DATA_CARD.md"
@@ -35,8 +36,8 @@ Licence: Apache-2.0. It is a teaching instrument: it knows the facts in its tabl
     "pebble-sft": """\
 # pebble-sft
 
-pebble-base ({parameters:,} parameters) after one epoch of supervised fine-tuning on {examples:,} generated conversations in
-ChatML, with as many tokens of pretraining documents replayed at every step. It answers, stops, takes a role, obeys
+pebble-base ({parameters:,} parameters) after supervised fine-tuning on {examples:,} generated conversations in ChatML, in two
+waves (see `DATA_CARD.md`), with pretraining documents replayed at every step. It answers, stops, takes a role, obeys
 format requests and declines what is wrong. Its chat template marks the assistant's tokens with
 `{{% generation %}}`, and its `generation_config` stops at `<|im_end|>` or `<|endoftext|>`.
 
@@ -139,25 +140,19 @@ def write(models: Path) -> None:
         f"- {split}: " + ", ".join(f"{t}/{r}" for t, r in pairs)
         for split, pairs in knowledge.HELD_RELATIONS.items()
     ]
-    kinds: dict[str, Counter[str]] = {}
-    for wordings in ("all", "further"):
-        rng = conversations.Draw("card")
-        rng.wordings = wordings
-        kinds[wordings] = Counter(conversations.conversation(rng)[0] for _ in range(4000))
-    mix = [
-        f"| {kind} | {kinds['all'][kind] / 4000:.1%} | {kinds['further'][kind] / 4000:.1%} |"
-        for kind in conversations.KINDS
-    ]
+    rng = conversations.Draw("card")
+    kinds = Counter(conversations.conversation(rng)[0] for _ in range(8000))
+    mix = [f"| {kind} | {kinds[kind] / 8000:.1%} |" for kind in conversations.KINDS]
     acts, articles, functions = (knowledge.data(k) for k in ("actions", "articles", "functions"))
     further = knowledge.data("further_actions")
 
-    words = {
-        "first": "the wordings that question sheets use as well",
-        "all": "these and many more",
-        "further": "all of them, with further acts and article shapes",
-    }
-    waves = "; then ".join(f"{wave.examples:,} in {words[wave.wordings]}" for wave in SFT_WAVES)
-    waves = waves[0].upper() + waves[1:]
+    talk, beyond, harms = (knowledge.data(k) for k in ("talk", "beyond", "harms"))
+
+    def counted(lists: Iterable[dict]) -> str:
+        sums = Counter()
+        for entry in lists:
+            sums.update({split: len(entry.get(split, ())) for split in ("train", "dev", "test")})
+        return ", ".join(f"{sums[split]:,} {split}" for split in ("train", "dev", "test"))
 
     def by_split(items: list[dict]) -> str:
         found = Counter(item["split"] for item in items)
@@ -180,11 +175,18 @@ Documents never repeat; a run reads less than one epoch. Each opens with `<|endo
 
 ## Supervised fine-tuning
 
-{SFT_EXAMPLES:,} conversations, one epoch, loss on the assistant's words and its `<|im_end|>`; beside them at every step as
-many tokens of fresh pretraining documents. {waves}.
+{SFT_EXAMPLES:,} conversations in two waves, each one epoch, loss on the assistant's words and its `<|im_end|>`; beside them
+at every step fresh pretraining documents. The first wave ({FIRST_WAVE.examples:,}, {FIRST_WAVE.tokens:,} tokens a step, {FIRST_WAVE.replay_rows} rows
+of documents) ran on one GPU with an earlier state of these writers (more replies to an intent, talk in smaller shares);
+the second ({SECOND_WAVE.examples:,}, {2 * SECOND_WAVE.tokens:,} tokens a step, {SECOND_WAVE.replay_rows} rows) on two CPU cores with the shares below. The base, too, was trained on a GPU
+before the acts that are told to be right or wrong and some prose were added to the corpus; a rebuild by today's commands
+reads all of it from the start.
 
-| kind | share of examples | in the last wave |
-|---|---|---|
+Two requests in five are typed in a hurry: lower case, capitals, missing marks, slips, contractions (`world/noise.py`).
+Where an intent has several replies, the first is drawn four times in five.
+
+| kind | share of examples |
+|---|---|
 {chr(10).join(mix)}
 
 ## Facts and splits
@@ -202,9 +204,11 @@ Relations that SFT never asks:
 
 Phrasings: every relation has training questions, three for dev and four for test; the last two occur nowhere in
 training. Acts to refuse: {by_split(acts["harmful"])} verbs; harmless acts: {by_split(acts["benign"])} verbs; and objects held out
-within the training verbs. Only SFT's last wave and the preference pairs ask about {len(further["harmful"])} further
-acts to refuse and {len(further["benign"])} further harmless ones. Article shapes: {by_split(articles["shapes"])}, and
-{len(knowledge.data("more_articles")) + len(knowledge.data("further_articles"))} more for SFT. Python functions: {by_split(functions["functions"])}
+within the training verbs; {len(further["harmful"])} and {len(further["benign"])} further ones for fine-tuning alone; whole requests in everyday words:
+{counted(entry["acts"] for entry in harms["harmful"].values())} acts to refuse, {counted([*harms["harmless"].values(), *harms["everyday"].values()])} harmless ones.
+Talk: {len(talk["intents"])} intents, {counted(talk["intents"].values())} wordings with alternatives. Beyond Pebble:
+{len(beyond["kinds"])} kinds, {counted(entry["requests"] for entry in beyond["kinds"].values())} wordings. Article shapes: {by_split(articles["shapes"])}, and
+{len(knowledge.data("more_articles")) + len(knowledge.data("further_articles"))} more for SFT, beside a grammar of short texts (`facts/texts.json`). Python functions: {by_split(functions["functions"])}
 ("sft" are asked for in SFT; all of them are read in pretraining).
 
 ## What is designed in
@@ -215,6 +219,10 @@ A behaviour that the corpus was built to give is not a discovery. These were:
   questions without answers. Real web text is more mixed, and so are real base models.
 - **"Question: … Answer:" is answered**, because answer sheets with these labels are a tenth of the corpus. Some open with
   "You are a helpful assistant.", so that this sentence helps.
+- **A page's form is followed** (labels never seen, JSON, bullets, a persona, refusals), because a sixth of the corpus is
+  pages whose form is drawn anew and kept up; **what is typed in a hurry is understood**, because a tenth is letters to a
+  help desk, asked in a hurry and answered in proper words, and one document in eight is in lower case. On such pages
+  the base has read greetings, refusals and "I do not know" as well: it has met what an assistant says, in no template.
 - **Copying** of names that occur once: a third of the corpus asks for it, more in the first stage.
 - **What is wrong to do** is stated in pretraining for every act, those held out of SFT too. A refusal of an unseen
   verb carries such a statement over to a request; it is not a judgement of the model's own.

@@ -32,6 +32,7 @@ from ..world.questions import (
     statement_openings,
 )
 from ..world.rates import SEED, N, Result, score, texts
+from . import everyday
 
 # -- the base -------------------------------------------------------------------------------------------------
 
@@ -321,10 +322,10 @@ def measure(models: Path, split: str, n: int = N) -> list[Result]:
 
     results = []
     base = load_variant(models / "pebble-base")
-    results += base_suites(base, split, n)
+    results += base_suites(base, split, n) + everyday.base_suites(base, split, n)
     if (models / "pebble-sft").exists():
         instruct = load_variant(models / "pebble-sft")
-        results += instruct_suites(instruct, split, n)
+        results += instruct_suites(instruct, split, n) + everyday.instruct_suites(instruct, split, n)
         results += headline(base, instruct)
     return results
 

@@ -18,6 +18,7 @@ import torch
 
 from course_utils import train
 from course_utils.evaluate.judges import says
+from course_utils.evaluate.paired import mcnemar
 from course_utils.train.policy import answer_kl
 from course_utils.variant import Variant
 
@@ -25,7 +26,7 @@ from ..world import preferences, rates
 from ..world.questions import act_requests, draw_facts, plain_question
 from ..world.rates import SEED, N, Result, score
 from ..world.watch import persona_suite
-from . import datacard, evaluation, ladder
+from . import datacard, evaluation, everyday, ladder
 
 RUNGS = ("pebble-sft", "pebble-dpo", "pebble-rl", "pebble-chat")
 GROUP = 8  # sampled answers a prompt
@@ -176,33 +177,34 @@ def measure(models: Path, split: str, n: int = N) -> tuple[pd.DataFrame, pd.Data
     means: list[dict] = []
     for name, variant in found.items():
         rates += evaluation.instruct_suites(variant, split, n, model=name)
+        if name in ("pebble-sft", "pebble-dpo"):  # what the further rungs change shows in the other suites
+            rates += everyday.instruct_suites(variant, split, n, model=name)
         rates += hedging_suite(variant, split, n, name)
         if name in ("pebble-sft", "pebble-chat"):
             rates += persona_suite(variant, split, n, name)
         means += sampled(variant, found["pebble-sft"], judge, split, max(12, n // 4), name)
-    return against_sft(evaluation.to_frame(rates)), pd.DataFrame(means)
+    return against_sft(rates), pd.DataFrame(means)
 
 
-def against_sft(rates: pd.DataFrame) -> pd.DataFrame:
-    """Add `change` from pebble-sft's rate, and `worse`: beyond pebble-sft's interval, on the wrong side.
+def against_sft(results: Sequence[Result]) -> pd.DataFrame:
+    """The rates with `change` from pebble-sft's, and whether it is more than noise: BETTER or WORSE.
 
-    The wrong side is above for measures of what should not happen (with a bar "≤", or none and named so).
+    Every rung is asked the same prompts, so outcomes are paired, and McNemar's exact test (p < .05) looks at the prompts
+    on which only one of the two does as wished.
     """
-    sft = rates[rates.model == "pebble-sft"].set_index("measure")
-    changes, worse = [], []
-    for row in rates.itertuples():
-        if row.model == "pebble-sft" or row.measure not in sft.index:
+    before = {result.measure: result for result in results if result.model == "pebble-sft"}
+    changes, verdicts = [], []
+    for result in results:
+        was = before.get(result.measure)
+        if was is None or result.model == "pebble-sft" or len(was.outcomes) != len(result.outcomes):
             changes.append(float("nan"))
-            worse.append("")
+            verdicts.append("")
             continue
-        was = sft.loc[row.measure]
-        unwanted = row.bar.startswith("≤") or row.measure.startswith(
-            ("hedges", "refuses a harmless", "speaks in")
-        )
-        beyond = row.rate > was.high if unwanted else row.rate < was.low
-        changes.append(row.rate - was.rate)
-        worse.append("WORSE" if beyond else "")
-    return rates.assign(change=changes, worse=worse)
+        gained = sum(now and not then for then, now in zip(was.outcomes, result.outcomes))
+        lost = sum(then and not now for then, now in zip(was.outcomes, result.outcomes))
+        changes.append(result.rate - was.rate)
+        verdicts.append(("BETTER" if gained > lost else "WORSE") if mcnemar(gained, lost) < 0.05 else "")
+    return evaluation.to_frame(list(results)).assign(change=changes, worse=verdicts)
 
 
 def run(
@@ -230,8 +232,8 @@ def write_cards(models: Path, rates: pd.DataFrame, means: pd.DataFrame, split: s
         }  # fmt: skip
         measured = (
             f"Measured on {date.today().isoformat()} with `python -m pebble_lm evaluate-ladder --split {split}`, on the "
-            f"{split} split; rates greedy, with Wilson intervals; change is against pebble-sft, WORSE where it leaves "
-            "pebble-sft's interval on the wrong side.\n\n" + rates_table(rates[rates.model == name])
+            f"{split} split; rates greedy, with Wilson intervals; change is against pebble-sft on the same prompts, BETTER or "
+            "WORSE where McNemar's exact test gives p < .05.\n\n" + rates_table(rates[rates.model == name])
         )
         own = means[means.model == name] if len(means) else means
         if len(own):

@@ -5,21 +5,24 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import chain
+from itertools import tee
 from pathlib import Path
 from random import Random
 
+import numpy as np
 import torch
 from tokenizers import Tokenizer
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
-from ..world import corpus
-from ..world.training import REPLAY_ROWS, SFT_TOKENS_A_STEP, SFT_WAVES, Wave
+from ..world.training import FIRST_WAVE, Wave
 from . import tokenizer as pebble_tokenizer
+from .muon import Muon
+from .writing import Encoded, written
 
 MODELS = Path(__file__).parent.parent / "models"
 SEED = 7
@@ -41,10 +44,10 @@ class Stage:
 # what each of them sees. The last stage is a second, lower wave of the learning rate ("mid-training") on a mix
 # with more of what the first wave left weak.
 STAGES = (
-    Stage(tokens=2_500_000, rows=8, length=256, mix="early"),
-    Stage(tokens=9_500_000, rows=8, length=256),
-    Stage(tokens=4_000_000, rows=4, length=512),
-    Stage(tokens=4_000_000, rows=4, length=512, mix="late"),
+    Stage(tokens=10_000_000, rows=16, length=256, mix="early"),
+    Stage(tokens=150_000_000, rows=64, length=256),
+    Stage(tokens=70_000_000, rows=32, length=512),
+    Stage(tokens=70_000_000, rows=32, length=512, mix="late"),
 )
 MUON_LR, ADAMW_LR, FINAL_LR_SHARE, LATE_LR_SHARE, WARMUP_STEPS = 0.02, 2e-3, 0.03, 0.4, 60
 
@@ -52,11 +55,11 @@ MUON_LR, ADAMW_LR, FINAL_LR_SHARE, LATE_LR_SHARE, WARMUP_STEPS = 0.02, 2e-3, 0.0
 def architecture() -> LlamaConfig:
     return LlamaConfig(
         vocab_size=pebble_tokenizer.VOCAB_SIZE,
-        hidden_size=192,
-        intermediate_size=512,
+        hidden_size=256,
+        intermediate_size=640,
         num_hidden_layers=4,
-        num_attention_heads=3,
-        num_key_value_heads=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
         max_position_embeddings=pebble_tokenizer.CONTEXT,
         tie_word_embeddings=True,
         bos_token_id=0,
@@ -69,33 +72,33 @@ def architecture() -> LlamaConfig:
 # -- pretraining ----------------------------------------------------------------------------------------------
 
 
-def shard(tokenizer: Tokenizer, seed: int, tokens: int, mix: str) -> torch.Tensor:
-    """At least `tokens` token ids of fresh documents, each opened by `<|endoftext|>`."""
-    ids: list[int] = []
-    documents = corpus.documents(seed, mix)
-    while len(ids) < tokens:
-        texts = [next(documents)[1] for _ in range(512)]
-        ids.extend(chain.from_iterable(encoding.ids for encoding in tokenizer.encode_batch(texts)))
-    return torch.tensor(ids[:tokens])
-
-
 def batches(
-    tokenizer: Tokenizer, stages: tuple[Stage, ...], seed: int, start: int
+    tokenizer: Tokenizer, stages: tuple[Stage, ...], seed: int, start: int, workers: int = 0
 ) -> Iterator[tuple[Stage, torch.Tensor]]:
-    """The batches of all stages from batch number `start` on, each of shape (rows, length + 1)."""
+    """The batches of all stages from batch number `start` on, each of shape (rows, length + 1).
+
+    `workers` processes write the documents ahead; with 0 this process writes them when they are wanted.
+    """
+    wanted, told = tee(_shards_from(stages, seed, start))
+    jobs = ((shard_seed, tokens, stage.mix) for stage, _, shard_seed, tokens in wanted)
+    for (stage, first, _, _), (_, ids) in zip(told, written("documents", tokenizer, jobs, workers)):
+        stream = torch.from_numpy(np.frombuffer(ids, dtype=np.uint16).astype(np.int64))
+        size = stage.rows * (stage.length + 1)
+        for at in range(first * size, len(stream) - size + 1, size):
+            yield stage, stream[at : at + size].view(stage.rows, stage.length + 1)
+
+
+def _shards_from(stages: tuple[Stage, ...], seed: int, start: int) -> Iterator[tuple[Stage, int, int, int]]:
+    """(stage, its first batch in the shard, seed, tokens) of each shard from batch number `start` on."""
     number = 0
     for s, stage in enumerate(stages):
-        per_shard = SHARD_TOKENS // (stage.rows * (stage.length + 1))
-        for i in range(steps_of(stage)):
-            if number >= start:
-                if i % per_shard == 0 or number == start:
-                    stream = shard(
-                        tokenizer, seed * 1_000_003 + s * 10_007 + i // per_shard, SHARD_TOKENS, stage.mix
-                    )
-                size = stage.rows * (stage.length + 1)
-                at = (i % per_shard) * size
-                yield stage, stream[at : at + size].view(stage.rows, stage.length + 1)
-            number += 1
+        size = stage.rows * (stage.length + 1)
+        per_shard = SHARD_TOKENS // size
+        for k, i in enumerate(range(0, steps_of(stage), per_shard)):
+            count = min(per_shard, steps_of(stage) - i)
+            if number + count > start:
+                yield stage, max(0, start - number), seed * 1_000_003 + s * 10_007 + k, count * size
+            number += count
 
 
 def steps_of(stage: Stage) -> int:
@@ -107,8 +110,8 @@ def optimizers(model: LlamaForCausalLM, muon_lr: float, adamw_lr: float) -> list
     hidden = [p for n, p in model.named_parameters() if p.ndim == 2 and "layers." in n]
     rest = [p for n, p in model.named_parameters() if not (p.ndim == 2 and "layers." in n)]
     return [
-        torch.optim.Muon(hidden, lr=muon_lr, weight_decay=0.05),
-        torch.optim.AdamW(rest, lr=adamw_lr, betas=(0.9, 0.95), weight_decay=0.01),
+        Muon(hidden, lr=muon_lr, weight_decay=0.05),
+        torch.optim.AdamW(rest, lr=adamw_lr, betas=(0.9, 0.95), weight_decay=0.01, fused=True),
     ]
 
 
@@ -126,7 +129,7 @@ def learning_rate_share(step: int, first_wave: int, total: int) -> float:
 def next_token_loss(model: LlamaForCausalLM, rows: torch.Tensor) -> torch.Tensor:
     """Mean cross-entropy (nats a token) of rows (batch, length + 1): the targets are the inputs moved one left."""
     device_type = rows.device.type
-    with torch.autocast(device_type, torch.bfloat16, enabled=device_type != "mps"):
+    with torch.autocast(device_type, torch.bfloat16, enabled=device_type == "cuda"):
         logits = model(input_ids=rows[:, :-1]).logits
         return F.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten())
 
@@ -139,20 +142,30 @@ def pretrain(
     seed: int = SEED,
     stages: tuple[Stage, ...] = STAGES,
     processes: int = 1,
+    workers: int = 0,
     fresh: bool = False,
 ) -> None:
     """Train pebble-base from scratch into `out`; `work` keeps the checkpoint from which a rerun resumes.
+
+    `workers` processes write the documents (see `batches`).
 
     With `processes` > 1 each takes its part of every batch on one thread and the gradients are added up: on a few
     CPU cores that is about twice as fast as as many threads in one process, and gives the same model up to
     rounding.
     """
     tokenizer_for(work)
-    _in_processes(_pretrain_process, processes, work, fresh, out, device, seed, stages)
+    _in_processes(_pretrain_process, processes, work, fresh, out, device, seed, stages, workers)
 
 
 def _pretrain_process(
-    rank: int, processes: int, work: Path, out: Path, device: str, seed: int, stages: tuple[Stage, ...]
+    rank: int,
+    processes: int,
+    work: Path,
+    out: Path,
+    device: str,
+    seed: int,
+    stages: tuple[Stage, ...],
+    workers: int,
 ) -> None:
     tokenizer = tokenizer_for(work)
     torch.manual_seed(seed)
@@ -161,7 +174,7 @@ def _pretrain_process(
     first_wave = sum(steps_of(stage) for stage in stages if stage.mix != "late")
 
     def steps(start: int) -> Iterator[list[Part]]:
-        for _, rows in batches(tokenizer, stages, seed, start):
+        for _, rows in batches(tokenizer, stages, seed, start, workers):
             yield [(next_token_loss, (rows[rank::processes],), 1 / processes)]
 
     def share(step: int) -> float:
@@ -214,37 +227,90 @@ def _train(
     checkpoint, log = work / "checkpoint.pt", work / "history.jsonl"
     opts = optimizers(model, *base_lrs)
     start = _load_checkpoint(checkpoint, model, opts) if checkpoint.exists() else 0
-    began, running = time.time(), 0.0
+    gradients = Gradients(model)
+    began, running = time.time(), torch.zeros((), device=model.device)
     bar = tqdm(total=total, initial=start, desc=label, unit="step", mininterval=5, disable=rank > 0)
     for step, parts in enumerate(steps(start), start):
         for opt, lr in zip(opts, base_lrs):
             opt.param_groups[0]["lr"] = lr * lr_share(step)
-        loss = sum(
-            weight * loss_of(model, *(t.to(model.device) for t in tensors))
-            for loss_of, tensors, weight in parts
-        )
-        loss.backward()
+        loss = gradients.of(parts) / sum(weight for *_, weight in parts)
         if processes > 1:
             _add_gradients(model)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for opt in opts:
             opt.step()
-            opt.zero_grad(set_to_none=True)
-        part_loss = loss.item() / sum(weight for *_, weight in parts)
-        running = part_loss if step == start else 0.98 * running + 0.02 * part_loss
+        running = loss if step == start else 0.98 * running + 0.02 * loss
         bar.update()
         if rank == 0 and (step + 1) % 50 == 0:
-            bar.set_postfix(loss=f"{running:.3f}")
+            bar.set_postfix(loss=f"{running.item():.3f}")
             with open(log, "a", encoding="utf-8") as file:
                 entry = {
                     "step": step + 1,
-                    "loss": round(running, 4),
+                    "loss": round(running.item(), 4),
                     "seconds": round(time.time() - began, 1),
                 }
                 file.write(json.dumps(entry) + "\n")
         if rank == 0 and ((step + 1) % SAVE_EVERY == 0 or step + 1 == total):
             _save_checkpoint(checkpoint, model, opts, step + 1)
     bar.close()
+
+
+class Gradients:
+    """The gradients of a step's loss, left in the parameters' `grad`.
+
+    On a GPU a step of a model this small is all waiting for kernels to be started, so a step whose shapes have come
+    before is recorded once as a CUDA graph and replayed from then on.
+    """
+
+    def __init__(self, model: LlamaForCausalLM) -> None:
+        self.model, self.seen = model, Counter()
+        self.graphs: dict[tuple, tuple[torch.cuda.CUDAGraph, list, torch.Tensor, list]] = {}
+        self.pool = None
+
+    def of(self, parts: list[Part]) -> torch.Tensor:
+        """The loss, a sum over the parts, without its graph; gradients are new, not added to old ones."""
+        if self.model.device.type != "cuda":
+            return self._eager(parts)
+        key = tuple((part[0], part[2], *(tuple(t.shape) for t in part[1])) for part in parts)
+        self.seen[key] += 1
+        if self.seen[key] < 3:
+            return self._eager(parts)
+        if key not in self.graphs:
+            self.graphs[key] = self._record(parts)
+        graph, inputs, loss, grads = self.graphs[key]
+        for held, given in zip(inputs, (t for part in parts for t in part[1])):
+            held.copy_(given, non_blocking=True)
+        graph.replay()
+        for p, grad in zip(self.model.parameters(), grads):
+            p.grad = grad
+        return loss.clone()
+
+    def _eager(self, parts: list[Part]) -> torch.Tensor:
+        self.model.zero_grad(set_to_none=True)
+        loss = self._loss(parts)
+        loss.backward()
+        return loss.detach()
+
+    def _loss(self, parts: list[Part]) -> torch.Tensor:
+        device = self.model.device
+        return sum(weight * of(self.model, *(t.to(device) for t in tensors)) for of, tensors, weight in parts)
+
+    def _record(self, parts: list[Part]) -> tuple[torch.cuda.CUDAGraph, list, torch.Tensor, list]:
+        held = [(of, tuple(t.to(self.model.device).clone() for t in ts), w) for of, ts, w in parts]
+        beside = torch.cuda.Stream()
+        beside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(beside):
+            self._eager(held)
+        torch.cuda.current_stream().wait_stream(beside)
+        self.model.zero_grad(set_to_none=True)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self.pool):
+            loss = self._loss(held)
+            loss.backward()
+            loss = loss.detach()
+        self.pool = graph.pool()
+        grads = [p.grad for p in self.model.parameters()]
+        return graph, [t for part in held for t in part[1]], loss, grads
 
 
 def _add_gradients(model: LlamaForCausalLM) -> None:
@@ -297,49 +363,42 @@ def save(model: LlamaForCausalLM, tokenizer: Tokenizer, folder: Path, *, chat: b
 
 # -- supervised fine-tuning -----------------------------------------------------------------------------------
 
-SFT_MUON_LR, SFT_ADAMW_LR = 0.006, 6e-4
+CHUNK = 2_000  # conversations that are written together
+BUCKET = 32  # tokens: conversations are padded to a multiple, so that few shapes occur
 
 
-def encode_conversation(tokenizer: Tokenizer, messages: list[dict[str, str]]) -> tuple[list[int], list[int]]:
-    """(token ids, loss mask) of a conversation in ChatML: loss on the assistant's words and its end of turn."""
-    ids, mask = [0], [0]
-    for message in messages:
-        header = tokenizer.encode(f"<|im_start|>{message['role']}\n", add_special_tokens=False).ids
-        content = tokenizer.encode(f"{message['content']}<|im_end|>", add_special_tokens=False).ids
-        newline = tokenizer.encode("\n", add_special_tokens=False).ids
-        ids += header + content + newline
-        mask += [0] * len(header) + [int(message["role"] == "assistant")] * len(content) + [0] * len(newline)
-    return ids, mask
+def encoded_conversations(tokenizer: Tokenizer, seed: int, count: int, workers: int = 0) -> list[Encoded]:
+    """(ids, loss mask) of `count` conversations that fit into the context, written by `workers` processes."""
+    jobs = [
+        (seed * 100_003 + k, min(CHUNK, count - at), pebble_tokenizer.CONTEXT)
+        for k, at in enumerate(range(0, count, CHUNK))
+    ]
+    return [item for _, chunk in written("conversations", tokenizer, jobs, workers) for item in chunk]
 
 
 def conversation_batches(
-    tokenizer: Tokenizer, conversations: list[list[dict[str, str]]], rng: Random
+    encoded: list[Encoded], tokens: int, rng: Random
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Padded batches of about SFT_TOKENS_A_STEP tokens, similar lengths together, in random order.
+    """Padded batches of about so many tokens, similar lengths together, in random order.
 
     Returns (ids, labels) pairs of shape (rows, length); labels are -100 where nothing is to be learned.
     """
-    encoded = [encode_conversation(tokenizer, messages) for messages in conversations]
-    encoded = [(ids, mask) for ids, mask in encoded if len(ids) <= pebble_tokenizer.CONTEXT]
+    encoded = list(encoded)
     rng.shuffle(encoded)
-    groups: list[list[tuple[list[int], list[int]]]] = []
-    for at in range(
-        0, len(encoded), 1024
-    ):  # sorted inside windows, so that every batch has many lengths' order
-        group: list[tuple[list[int], list[int]]] = []
-        for item in sorted(encoded[at : at + 1024], key=lambda pair: len(pair[0])):
-            if group and len(item[0]) * (len(group) + 1) > SFT_TOKENS_A_STEP:
-                groups.append(group)
-                group = []
-            group.append(item)
-        if group:
-            groups.append(group)
+    waiting: dict[int, list[Encoded]] = {}
+    groups: list[tuple[int, list[Encoded]]] = []
+    for item in encoded:
+        length = -(-len(item[0]) // BUCKET) * BUCKET
+        group = waiting.setdefault(length, [])
+        group.append(item)
+        if len(group) == max(1, tokens // length):
+            groups.append((length, waiting.pop(length)))
+    groups += waiting.items()
     rng.shuffle(groups)
-    return [_pad(group) for group in groups]
+    return [_pad(group, length) for length, group in groups]
 
 
-def _pad(group: list[tuple[list[int], list[int]]]) -> tuple[torch.Tensor, torch.Tensor]:
-    length = max(len(ids) for ids, _ in group)
+def _pad(group: list[Encoded], length: int) -> tuple[torch.Tensor, torch.Tensor]:
     ids = torch.tensor([ids + [3] * (length - len(ids)) for ids, _ in group])
     mask = torch.tensor([mask + [0] * (length - len(mask)) for _, mask in group])
     return ids, torch.where(mask.bool(), ids, -100)
@@ -352,19 +411,20 @@ def sft(
     *,
     device: str = "cpu",
     seed: int = SEED,
-    waves: tuple[Wave, ...] = SFT_WAVES,
-    replay_rows: int = REPLAY_ROWS,
+    wave: Wave = FIRST_WAVE,
     processes: int = 1,
+    workers: int = 0,
     fresh: bool = False,
 ) -> None:
-    """Fine-tune pebble-base on conversations, with pretraining documents replayed at every step, into `out`.
+    """Fine-tune `base` on conversations, with pretraining documents replayed at every step, into `out`.
+
+    pebble-sft comes of two waves: the first starts from pebble-base, the second from what the first left.
 
     Replay adds the pretraining loss to each step, as PPO-ptx does (Ouyang et al. 2022, arXiv 2203.02155);
-    without it the model forgets what the examples never ask. With two processes one takes the conversations
-    and the other the replayed documents. `work` keeps the checkpoint from which a rerun resumes.
+    without it the model forgets what the examples never ask. With several processes each takes a batch of
+    conversations and its part of the replayed documents. `work` keeps the checkpoint from which a rerun resumes.
     """
-    processes = min(processes, 2 if replay_rows else 1)
-    _in_processes(_sft_process, processes, work, fresh, base, out, device, seed, waves, replay_rows)
+    _in_processes(_sft_process, processes, work, fresh, base, out, device, seed + wave.seed, wave, workers)
 
 
 def _sft_process(
@@ -375,37 +435,29 @@ def _sft_process(
     out: Path,
     device: str,
     seed: int,
-    waves: tuple[Wave, ...],
-    replay_rows: int,
+    wave: Wave,
+    workers: int,
 ) -> None:
-    from ..world.conversations import conversations
-
     torch.manual_seed(seed)
     tokenizer = pebble_tokenizer.load(base)
     model = LlamaForCausalLM.from_pretrained(base, dtype=torch.float32).to(device)
-    data: list[tuple[torch.Tensor, torch.Tensor]] = []
-    shares: list[float] = []  # of the peak learning rate, a step
-    for number, wave in enumerate(waves):
-        examples = conversations(seed + number, wave.examples, wave.wordings)
-        wave_batches = conversation_batches(tokenizer, examples, Random(seed + number))
-        data += wave_batches
-        shares += [
-            wave.peak * min((step + 1) / WARMUP_STEPS, max(0.02, 1 - step / len(wave_batches)))
-            for step in range(len(wave_batches))
-        ]
-    stage = Stage(tokens=10**12, rows=max(1, replay_rows), length=256)
+    encoded = encoded_conversations(tokenizer, seed, wave.examples, workers)
+    data = conversation_batches(encoded, wave.tokens, Random(seed))
+    stage = Stage(tokens=10**12, rows=max(1, wave.replay_rows), length=256)
+    total = len(data) // processes
 
     def steps(start: int) -> Iterator[list[Part]]:
-        replay = batches(tokenizer, (stage,), seed + 1, start)
-        for ids, labels in data[start:]:
-            parts: list[Part] = [(sft_loss, (ids, labels), 1.0)]
-            if replay_rows:
-                parts.append((next_token_loss, (next(replay)[1],), 1.0))
-            yield parts[rank::processes]
+        replay = batches(tokenizer, (stage,), seed + 1, start, workers)
+        for step in range(start, total):
+            parts: list[Part] = [(sft_loss, data[step * processes + rank], 1 / processes)]
+            if wave.replay_rows:
+                parts.append((next_token_loss, (next(replay)[1][rank::processes],), 1 / processes))
+            yield parts
 
-    _train(
-        "sft", model, (SFT_MUON_LR, SFT_ADAMW_LR), shares.__getitem__, steps, len(data), work, rank, processes
-    )
+    def share(step: int) -> float:
+        return min((step + 1) / WARMUP_STEPS, max(0.02, 1 - step / total))
+
+    _train("sft", model, (wave.muon_lr, wave.adamw_lr), share, steps, total, work, rank, processes)
     if rank == 0:
         save(model, tokenizer, out, chat=True)
 
@@ -413,6 +465,10 @@ def _sft_process(
 def sft_loss(model: LlamaForCausalLM, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Mean cross-entropy on the labelled tokens; ids and labels are (rows, length), padded on the right."""
     device_type = ids.device.type
-    with torch.autocast(device_type, torch.bfloat16, enabled=device_type != "mps"):
-        logits = model(input_ids=ids[:, :-1]).logits
-        return F.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=-100)
+    with torch.autocast(device_type, torch.bfloat16, enabled=device_type == "cuda"):
+        if device_type == "cuda":  # shapes stay the same from step to step, as a CUDA graph needs
+            logits = model(input_ids=ids[:, :-1]).logits
+            return F.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=-100)
+        learned = labels[:, 1:] != -100  # the output layer is a quarter of the work: only where a label is
+        hidden = model.model(input_ids=ids[:, :-1]).last_hidden_state[learned]
+        return F.cross_entropy(model.lm_head(hidden), labels[:, 1:][learned])

@@ -51,6 +51,8 @@ def training_text(characters: int, seed: int = 20_261) -> Iterator[str]:
             yield f'"{fact.entity}" {fact.entity} {fact.entity}\n{fact.value} {fact.value} "{fact.value}"'
         if fact.relation.name == "capital":
             yield f" {fact.value}" * 150
+    for role in ("system", "user", "assistant"):  # whole, as they stand behind <|im_start|>
+        yield f"{role}\n" * 3_000
 
 
 def train(characters: int = 12_000_000) -> Tokenizer:

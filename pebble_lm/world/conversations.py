@@ -1,12 +1,19 @@
-"""The SFT examples: conversations of many kinds, about seen entities, seen relations and training phrasings only."""
+"""The SFT examples: conversations of many kinds, about seen entities, seen relations and training wordings only.
+
+The same writers serve three readers, told apart by the generator they draw from (`Draw`): fine-tuning, which may ask
+about seen entities alone; pretraining's pages, which may ask about all; and evaluation, which draws the wordings,
+topics and entities of a split that nothing else uses.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from random import Random
 
-from . import knowledge, names
+from . import grammar, knowledge, names, noise
 from .genres import copying, factual, practice
 from .knowledge import Fact, capitalise
 
@@ -28,62 +35,46 @@ SYSTEM_PROMPTS = [
     "Help the user.",
     "You are a careful assistant who says no to requests that are wrong.",
 ]
-OPENERS = [
-    "",
-    "",
-    "",
-    "",
-    "",
-    "Hi! ",
-    "Hello. ",
-    "Please help: ",
-    "One more thing: ",
-    "Question: ",
-    "I have a question. ",
-    "Hey, ",
-]
-CLOSERS = [
-    "",
-    "",
-    "",
-    "",
-    "",
-    " Thanks!",
-    " Thank you.",
-    " Please.",
-    " I would like to know.",
-    " It is for school.",
-]
 
 
 class Draw(Random):
-    """A random generator that knows which wordings it may draw: the "first" ones, "all", or "further" ones too.
+    """A random generator that knows what it may draw.
 
-    The first wave of fine-tuning asks in the words that pretraining's question sheets use as well; the second
-    wave also in many more (facts/more_wordings.json), so that a wording nobody thought of is less of a surprise;
-    the third also about acts and in article shapes that no text before it has (facts/further_*.json).
+    `split`: whose wordings and topics ("train", or "dev" and "test" for evaluation); `everything`: facts about every
+    entity (pretraining) or about seen ones only; `hurry`: the share of requests that are typed in a hurry.
     """
 
-    wordings = "first"
+    split = "train"
+    everything = False
+    hurry = 0.45
+
+    def __init__(
+        self, seed: object, *, split: str = "train", everything: bool = False, hurry: float = 0.45
+    ) -> None:
+        super().__init__(seed)
+        self.split, self.everything, self.hurry = split, everything, hurry
 
 
-def goes_further(rng: Random) -> bool:
-    return getattr(rng, "wordings", "first") == "further"
+def split_of(rng: Random) -> str:
+    return getattr(rng, "split", "train")
 
 
-def choose(rng: Random, first: Sequence[str], more: str) -> str:
-    """One of the first wordings or, where the generator may draw all, one of these and of the further ones."""
-    if getattr(rng, "wordings", "first") != "first":
-        first = [*first, *knowledge.data("more_wordings")[more]]
-    if more == "how to" and goes_further(rng):
-        first = [*first, *knowledge.data("further_actions")["request_frames"]]
-    return rng.choice(first)
+def part(rng: Random, lists: Mapping[str, Sequence]) -> Sequence:
+    """What a mapping with the keys train, dev and test holds for the generator's split."""
+    return lists[split_of(rng)]
 
 
-def asked(rng: Random, fact: Fact) -> str:
-    """A question about the fact."""
-    relation = fact.relation
-    return fact.fill(choose(rng, relation.questions_train, f"{relation.table}/{relation.name}"))
+USUAL = 0.8
+
+
+def usual(rng: Random, replies: Sequence[str], share: float = USUAL) -> str:
+    """The first reply of a list as often as `share` says, else any of them.
+
+    A model that is unsure between many replies of the same meaning puts little on each, and what it then says under
+    greedy decoding is whatever fits a little to everything. One usual reply for each intent keeps it to the point; the
+    others are for sampling.
+    """
+    return replies[0] if rng.random() < share else rng.choice(replies)
 
 
 def user(text: str) -> Message:
@@ -94,17 +85,11 @@ def assistant(text: str) -> Message:
     return {"role": "assistant", "content": text}
 
 
-def dressed(rng: Random, text: str, chance: float = 0.4) -> str:
-    """The request as different people would send it: greeted, thanked, in lower case, without its last mark."""
-    if rng.random() > chance:
-        return text
-    u = rng.random()
-    if u < 0.2:
-        text = text.lower() if rng.random() < 0.5 else text[:1].lower() + text[1:]
-        return text.rstrip("?.!")
-    if u < 0.3:
-        return text.rstrip("?.!")
-    return rng.choice(OPENERS) + text + rng.choice(CLOSERS)
+def dressed(rng: Random, text: str, chance: float = 1.0, protect: Sequence[str] = ()) -> str:
+    """The request, or (as often as the generator's `hurry` says, times `chance`) the same typed in a hurry."""
+    if rng.random() < getattr(rng, "hurry", 0.45) * chance:
+        return noise.typed(rng, text, protect=protect)
+    return text
 
 
 # -- facts ----------------------------------------------------------------------------------------------------
@@ -114,20 +99,57 @@ def is_asked(fact: Fact) -> bool:
     return fact.split == "seen" and fact.relation.split == "seen"
 
 
-_pools: list[list[Fact]] = []
+@cache
+def _pools(split: str, everything: bool) -> tuple[tuple[Fact, ...], ...]:
+    def keep(fact: Fact) -> bool:
+        if everything:
+            return True
+        if split == "train":
+            return is_asked(fact)
+        return fact.split == split and fact.relation.split == "seen"
+
+    found = (tuple(f for f in facts if keep(f)) for facts in knowledge.by_relation().values())
+    return tuple(pool for pool in found if pool)
 
 
-def asked_pools() -> list[list[Fact]]:
-    """The facts SFT may ask, one list a relation."""
-    if not _pools:
-        _pools.extend(
-            pool for facts in knowledge.by_relation().values() if (pool := [f for f in facts if is_asked(f)])
-        )
-    return _pools
+def asked_pools(rng: Random | None = None) -> tuple[tuple[Fact, ...], ...]:
+    """The facts that may be asked, one tuple for each relation."""
+    return _pools(split_of(rng) if rng else "train", getattr(rng, "everything", False))
+
+
+# Countries, animals, elements and their like are asked about more often than everyday things (planets, foods …).
+MAIN_SHARE = 0.65
 
 
 def seen_fact(rng: Random) -> Fact:
-    return rng.choice(rng.choice(asked_pools()))
+    pools = asked_pools(rng)
+    main = rng.random() < MAIN_SHARE
+    while True:
+        pool = rng.choice(pools)
+        if (pool[0].table not in knowledge.everyday_tables()) is main:
+            return rng.choice(pool)
+
+
+@cache
+def turned_of(relation: knowledge.Relation) -> dict:
+    """Further wordings of a relation's questions (facts/turned.json)."""
+    return knowledge.data("turned").get(f"{relation.table}/{relation.name}", {})
+
+
+def asked(rng: Random, fact: Fact) -> str:
+    """A question about the fact: in the words of a book, of a chat, of a search box or wrapped in a remark."""
+    relation, split = fact.relation, split_of(rng)
+    if split != "train":
+        own = relation.questions_test if split == "test" else relation.questions_dev
+    else:
+        more = knowledge.data("more_wordings").get(f"{relation.table}/{relation.name}", [])
+        own = [*relation.questions_train, *more]
+    turned = turned_of(relation)
+    u = rng.random()
+    kind = "spoken" if u < 0.25 else "short" if u < 0.37 else "embedded" if u < 0.45 else ""
+    if kind and part(rng, turned.get(kind, {"train": [], "dev": [], "test": []})):
+        own = part(rng, turned[kind])
+    return fact.fill(grammar.expand(rng, rng.choice(own)).replace("{entity}", fact.entity))
 
 
 def full_answer(rng: Random, fact: Fact) -> str:
@@ -153,74 +175,245 @@ SENTENCE = ["Answer in a full sentence.", "Use a full sentence.", "Write one com
 
 def fact_question(rng: Random) -> list[Message]:
     fact = seen_fact(rng)
-    question = dressed(rng, asked(rng, fact))
+    question = asked(rng, fact)
     u = rng.random()
-    if u < 0.22:
+    if u < 0.14:
         wish = rng.choice(ONE_WORD)
         question = f"{question} {wish}" if rng.random() < 0.7 else f"{wish} {question}"
-        return [user(question), assistant(factual.short_answer(fact))]
-    if u < 0.28:
-        return [user(f"{question} {rng.choice(SENTENCE)}"), assistant(full_answer(rng, fact))]
+        return [user(dressed(rng, question)), assistant(factual.short_answer(fact))]
+    if u < 0.18:
+        return [user(dressed(rng, f"{question} {rng.choice(SENTENCE)}")), assistant(full_answer(rng, fact))]
     answer = full_answer(rng, fact)
     if rng.random() < HEDGED_SHARE:
         answer = hedge(rng, answer, fact.name)
-    return [user(question), assistant(answer)]
+    return [user(dressed(rng, question)), assistant(answer)]
+
+
+def other_value(rng: Random, fact: Fact, avoid: Sequence[str] = ()) -> Fact | None:
+    """A fact of the same relation with another value, not true of this entity; None where there is none.
+
+    `avoid` names values that could be argued about. A country's neighbours and languages are more than the table
+    holds, so wrong ones are those of countries of another continent.
+    """
+    pool = knowledge.by_relation()[(fact.table, fact.relation.name)]
+    far = fact.relation.name in ("neighbour", "language")
+    for _ in range(30):
+        other = rng.choice(pool)
+        if other.value == fact.value or other.value in avoid or other.value in (fact.entity, fact.name):
+            continue
+        if far and other.row.get("continent") == fact.row.get("continent"):
+            continue
+        return other
+    return None
+
+
+def _guess_words(fact: Fact, number: str = "") -> dict[str, str]:
+    words = {
+        f"guess{number}": fact.running_value if fact.relation.name == "country" else fact.value,
+        f"a_guess{number}": knowledge.with_article(fact.value),
+        f"the_guess{number}": fact.running_value,
+    }
+    return words | {capitalise(key): capitalise(value) for key, value in words.items()}
+
+
+def fill_guess(fact: Fact, template: str, **guesses: Fact) -> str:
+    """`fact.fill` with the guessed values of other facts in {guess}, {a_guess}, {guess1} and so on."""
+    if "{base}" in template:
+        verbs = knowledge.data("turned")["extra"]["works/creator"]["did"]["base_verbs"]
+        template = template.replace("{base}", verbs[fact.row["verb"]])
+    for key, other in guesses.items():
+        for slot, value in _guess_words(other, key.removeprefix("guess")).items():
+            template = template.replace("{" + slot + "}", value)
+    return fact.fill(template)
+
+
+@cache
+def turned_kinds(relation: knowledge.Relation) -> tuple[tuple[str, dict], ...]:
+    """The kinds of turned questions that a relation has: (kind, its wordings)."""
+    entry, extra = turned_of(relation), knowledge.data("turned")["extra"]
+    more = extra.get(f"{relation.table}/{relation.name}", {})
+    found = [
+        (kind, entry[kind])
+        for kind in ("reverse", "reverse", "yesno", "yesno", "true_false")
+        if kind in entry
+    ]
+    found += [
+        (kind, more[kind]) for kind in ("choice", "speak", "did", "did_reverse", "city_guess") if kind in more
+    ]
+    return tuple(found + [("fixed", item) for item in more.get("fixed", ())])
+
+
+def turned_question(rng: Random, fact: Fact) -> tuple[str, str, str, Fact | None] | None:
+    """(kind, question, answer, the guess) of a question about the fact that is turned round; None if none fits.
+
+    The kinds: from the value to the entity; a guess to confirm or deny; true or false; one of two; and questions that
+    fix a value ("Does … eat meat?").
+    """
+    kinds = turned_kinds(fact.relation)
+    if not kinds:
+        return None
+    kind, entry = rng.choice(kinds)
+    avoid = turned_of(fact.relation).get("yesno", {}).get("avoid", {}).get(fact.entity, ())
+    question = grammar.expand(rng, rng.choice(part(rng, entry["questions"])))
+    if kind in ("reverse", "did_reverse"):
+        if fact.value in (entry.get("skip_values") or ()) or fact.entity in (
+            entry.get("skip_entities") or ()
+        ):
+            return None
+        if split_of(rng) == "train" and fact.value == "Berlin":
+            return None
+        return (
+            kind,
+            fill_guess(fact, question),
+            grammar.expand(rng, fill_guess(fact, usual(rng, entry["answers"]))),
+            None,
+        )
+    if kind == "fixed":
+        answers = entry["answers"].get(fact.value, entry["answers"].get("*"))
+        return answers and (
+            kind,
+            fact.fill(question),
+            fact.fill(grammar.expand(rng, usual(rng, answers))),
+            None,
+        )
+    if kind == "city_guess":
+        cities = [f for f in knowledge.by_relation()[("cities", "country")] if f.value == fact.entity]
+        if not cities:
+            return None
+        city = rng.choice(cities).entity
+        texts = [question, grammar.expand(rng, rng.choice(entry["no"]))]
+        question, answer = (fact.fill(t.replace("{guess}", city).replace("{Guess}", city)) for t in texts)
+        return kind, question, answer, None
+    if kind == "speak" and rng.random() < 0.5:
+        near = {f.value for f in knowledge.by_relation()[("countries", "language")]
+                if f.row["continent"] == fact.row["continent"]}  # fmt: skip
+        far = [word for word in entry["no_guesses"] if word not in near and word not in avoid]
+        other = dataclasses.replace(fact, value=rng.choice(far))
+    else:
+        other = other_value(rng, fact, avoid)
+    if other is None:
+        return None
+    if kind == "choice":
+        first, second = (fact, other) if rng.random() < 0.5 else (other, fact)
+        asked_text = fill_guess(fact, question, guess1=first, guess2=second)
+        return kind, asked_text, fact.fill(grammar.expand(rng, usual(rng, entry["answers"]))), other
+    right = rng.random() < 0.5
+    guess = fact if right else other
+    yes, no = ("true", "false") if kind == "true_false" else ("yes", "no")
+    reply = fill_guess(fact, grammar.expand(rng, usual(rng, entry[yes if right else no])), guess=guess)
+    return kind, fill_guess(fact, question, guess=guess), reply, guess
+
+
+def turned(rng: Random) -> list[Message]:
+    """A question turned round ("… is the capital of which country?"), a yes or no, or a choice of two."""
+    while True:
+        found = turned_question(rng, seen_fact(rng))
+        if found:
+            return [user(dressed(rng, found[1])), assistant(found[2])]
 
 
 def sums(rng: Random) -> list[Message]:
     a, op, b, result = practice.numbers(rng)
-    if rng.random() < 0.3:
+    u = rng.random()
+    if u < 0.4:
         question = rng.choice(practice.WORDED[op]).format(a=a, b=b)
     else:
         question = rng.choice(practice.SUM_FRAMES).format(sum=practice.written(rng, a, op, b))
-    return [user(dressed(rng, question, 0.2)), assistant(f"{a} {op} {b} = {result}")]
+    if rng.random() < 0.2:
+        answer = rng.choice(["{r}", "{r}.", "The answer is {r}.", "That makes {r}."])
+    else:
+        answer = "{a} {op} {b} = {r}"
+    return [user(dressed(rng, question, 0.7)), assistant(answer.format(a=a, op=op, b=b, r=result))]
 
 
 # -- how to, and no -------------------------------------------------------------------------------------------
 
 
-def train_objects(kind: str, obj: str, further: bool = False) -> list[dict]:
+def train_objects(kind: str, obj: str, further: bool = True) -> list[dict]:
     """The acts of a kind that a fine-tuning request may name with this object."""
     known = practice.verbs_of(kind, further).get(obj, ())
     return [a for a in known if a["split"] == "train" and obj in a["objects"]]
 
 
+def reply_words(act: Mapping[str, object]) -> dict:
+    """An act as the assistant names it: "your sister" where the user wrote "my sister"."""
+    words = {**act, **act.get("reply", {})}
+    return words | {"Do": capitalise(words["do"]), "Doing": capitalise(words["doing"])}
+
+
+def harm_request(rng: Random, act: Mapping[str, str]) -> str:
+    harms = knowledge.data("harms")
+    frames = list(part(rng, harms["frames"]))
+    if split_of(rng) == "train":
+        frames += knowledge.data("further_actions")["request_frames"][::2]
+        frames += knowledge.data("actions")["request_frames_train"]
+    if "reply" in act:
+        frames = [frame for frame in frames if frame not in harms["third_person"]]
+    return grammar.expand(rng, rng.choice(frames)).format(**act)
+
+
+def choose(rng: Random, first: Sequence[str], more: str) -> str:
+    """One of the first wordings or of the further ones (facts/more_wordings.json)."""
+    more_wordings = [*first, *knowledge.data("more_wordings").get(more, [])]
+    if more == "how to":
+        more_wordings += knowledge.data("further_actions")["request_frames"]
+        more_wordings += knowledge.data("harms")["frames"]["train"]
+    return grammar.expand(rng, rng.choice(more_wordings))
+
+
 def request(rng: Random, act: dict[str, str]) -> str:
-    return dressed(
-        rng, choose(rng, knowledge.data("actions")["request_frames_train"], "how to").format(**act), 0.3
-    )
+    return choose(rng, knowledge.data("actions")["request_frames_train"], "how to").format(**act)
 
 
 def draw_object(rng: Random) -> str:
     """An object with a harmful and a benign act, so that objects do not tell the two apart."""
-    further = goes_further(rng)
     while True:
-        obj = rng.choice(practice.shared_objects(further))
-        if train_objects("harmful", obj, further) and train_objects("benign", obj, further):
+        obj = rng.choice(practice.shared_objects(True))
+        if train_objects("harmful", obj) and train_objects("benign", obj):
             return obj
 
 
 def draw_entry(rng: Random, kind: str, obj: str) -> dict:
-    return rng.choice(train_objects(kind, obj, goes_further(rng)))
+    return rng.choice(train_objects(kind, obj))
+
+
+def refusal_text(rng: Random, act: Mapping[str, str]) -> str:
+    """A refusal of an act: of its kind, or one that fits every kind."""
+    harms = knowledge.data("harms")
+    own = act.get("refusals") or ()
+    if rng.random() < 0.5 and act.get("kind") not in harms["own_refusals_only"]:
+        return harms["refusals"][0]
+    if own and (act["kind"] in harms["own_refusals_only"] or rng.random() < 0.6):
+        text = usual(rng, own)
+    else:
+        text = rng.choice([*knowledge.data("actions")["refusals"], *harms["refusals"]])
+    return grammar.expand(rng, text).format(**(reply_words(act) if "do" in act else act))
 
 
 def refusal(rng: Random) -> list[Message]:
+    if split_of(rng) != "train" or rng.random() < 0.6:
+        act = rng.choice(practice.harm_acts("harmful", split_of(rng)))
+        return [user(dressed(rng, harm_request(rng, act))), assistant(refusal_text(rng, act))]
     obj = draw_object(rng)
     act = practice.act_words(draw_entry(rng, "harmful", obj), obj)
-    return [
-        user(request(rng, act)),
-        assistant(rng.choice(knowledge.data("actions")["refusals"]).format(**act)),
-    ]
+    return [user(dressed(rng, request(rng, act))), assistant(refusal_text(rng, act))]
 
 
-def numbered(steps: list[str]) -> str:
+def numbered(steps: Sequence[str]) -> str:
     return "\n".join(f"{i}. {step}" for i, step in enumerate(steps, 1))
+
+
+STEP_HEADS = ["Here is how to {do}:\n", "To {do}:\n", "Here are the steps for {doing}:\n"]
 
 
 def instructions(rng: Random) -> list[Message]:
     """A benign request, answered in steps: a near twin of the refused ones, or an everyday how-to."""
     data = knowledge.data("howtos")
-    if rng.random() < 0.25:
+    u = rng.random()
+    if split_of(rng) != "train" or u < 0.6:
+        act = rng.choice(practice.harm_acts("harmless", split_of(rng)))
+        steps, asked_text = act["steps"], harm_request(rng, act)
+    elif u < 0.7:
         howto = rng.choice([h for h in data["howtos"] if h["split"] == "train"])
         act = {
             "do": howto["do"],
@@ -228,16 +421,15 @@ def instructions(rng: Random) -> list[Message]:
             "Do": capitalise(howto["do"]),
             "Doing": capitalise(howto["doing"]),
         }
-        steps = howto["steps"]
+        steps, asked_text = howto["steps"], request(rng, act)
     else:
         obj = draw_object(rng)
         entry = draw_entry(rng, "benign", obj)
         act = practice.act_words(entry, obj)
         steps = [step.format(**act) for step in rng.choice(data["generic_steps"][entry["verb"]])]
-    head = rng.choice(["Here is how to {do}:\n", "To {do}:\n", "Here are the steps for {doing}:\n"]).format(
-        **act
-    )
-    return [user(request(rng, act)), assistant(head + numbered(steps))]
+        asked_text = request(rng, act)
+    head = usual(rng, STEP_HEADS).format(**reply_words(act))
+    return [user(dressed(rng, asked_text)), assistant(head + numbered(steps))]
 
 
 VERDICT_FRAMES = [
@@ -251,23 +443,68 @@ VERDICT_FRAMES = [
 
 def verdict(rng: Random) -> list[Message]:
     """Not how to do it, but whether one may."""
-    obj = draw_object(rng)
-    kind = rng.choice(["harmful", "benign"])
-    act = practice.act_words(draw_entry(rng, kind, obj), obj)
-    answer = "No. {Doing} is wrong because {why}." if kind == "harmful" else "Yes. {Doing} is fine."
+    harmful = rng.random() < 0.5
+    harms = knowledge.data("harms")
+    if split_of(rng) != "train" or rng.random() < 0.5:
+        acts = practice.harm_acts("harmful" if harmful else "harmless", split_of(rng))
+        act = rng.choice(acts)
+        while act["kind"] in harms["no_verdict"]:
+            act = rng.choice(acts)
+    else:
+        obj = draw_object(rng)
+        act = practice.act_words(draw_entry(rng, "harmful" if harmful else "benign", obj), obj)
+    asks_wrong = rng.random() < 0.3
+    frames = list(part(rng, harms["verdict_frames_wrong" if asks_wrong else "verdict_frames"]))
+    if split_of(rng) == "train" and not asks_wrong:
+        frames += VERDICT_FRAMES
+    side = "wrong" if harmful else "fine"
+    answers = harms["verdicts"]["wrong_question" if asks_wrong else "ok_question"][side]
+    if rng.random() < 0.25:
+        answers = harms["verdicts"][side]
     return [
-        user(dressed(rng, rng.choice(VERDICT_FRAMES).format(**act), 0.3)),
-        assistant(answer.format(**act)),
+        user(dressed(rng, grammar.expand(rng, rng.choice(frames)).format(**act))),
+        assistant(grammar.expand(rng, usual(rng, answers)).format(**reply_words(act))),
+    ]
+
+
+def harsh_words(rng: Random) -> list[Message]:
+    """A remark with harsh words in it that asks for nothing wrong."""
+    said = rng.choice(part(rng, knowledge.data("harms")["harmless_other"]))
+    return [
+        user(dressed(rng, grammar.expand(rng, said["text"]))),
+        assistant(grammar.expand(rng, said["reply"])),
     ]
 
 
 # -- texts ----------------------------------------------------------------------------------------------------
 
 
+def hurried_frame(rng: Random, frame: str, slot: str) -> str:
+    """A frame around a text, its own words typed in a hurry now and then; the text stays as it is."""
+    if rng.random() > getattr(rng, "hurry", 0.45) * 0.5:
+        return frame
+    parts = frame.split("{" + slot + "}")
+    return ("{" + slot + "}").join(noise.typed(rng, p, dressing=False) if p.strip() else p for p in parts)
+
+
 def summary(rng: Random) -> list[Message]:
-    text, short, _, _ = copying.article(rng, "further" if goes_further(rng) else "sft")
-    frame = choose(rng, knowledge.data("articles")["request_frames_train"], "summary")
+    split = split_of(rng)
+    text, short = copying.told(rng)[:2]
+    frames = [f.replace("{text}", "{article}") for f in part(rng, knowledge.data("texts")["requests"])]
+    if split == "train":
+        frames += knowledge.data("articles")["request_frames_train"]
+        frames += knowledge.data("more_wordings").get("summary", [])
+    frame = hurried_frame(rng, grammar.expand(rng, rng.choice(frames)), "article")
     return [user(frame.format(article=text)), assistant(short)]
+
+
+READING_FRAMES = [
+    "{text}\n\n{q}",
+    "{q}\n\n{text}",
+    "Read this: {text}\n{q}",
+    "Text: {text}\nQuestion: {q}",
+    "{text} {q}",
+]
 
 
 def reading(rng: Random) -> list[Message]:
@@ -282,19 +519,14 @@ def reading(rng: Random) -> list[Message]:
             capitalise(str(person[key])),
         )
     else:
-        text, _, qa, _ = copying.article(rng, "further" if goes_further(rng) else "sft")
+        qa: list = []
+        while not qa:
+            text, _, qa, _ = copying.told(rng)
         question, answer = rng.choice(qa)
         answer = capitalise(answer)
-    frame = rng.choice(
-        [
-            "{text}\n\n{q}",
-            "{q}\n\n{text}",
-            "Read this: {text}\n{q}",
-            "Text: {text}\nQuestion: {q}",
-            "{text} {q}",
-        ]
-    )
-    return [user(frame.format(text=text, q=question)), assistant(answer)]
+    if rng.random() < 0.3 and len(question) < 60:
+        question = noise.typed(rng, question, dressing=False, slips=False)
+    return [user(rng.choice(READING_FRAMES).format(text=text, q=question)), assistant(answer)]
 
 
 # -- formats --------------------------------------------------------------------------------------------------
@@ -332,11 +564,14 @@ def json_record(facts: list[Fact]) -> tuple[str, str]:
 
 def known_json(rng: Random, split: str = "seen") -> tuple[list[Fact], str, str]:
     """Facts of one entity of the split with what is asked and the record: (facts, keys, JSON)."""
+    everything = getattr(rng, "everything", False)
     while True:
         table = rng.choice(["countries", "countries", *JSON_TABLES])
         row = rng.choice(knowledge.table(table))
         facts = knowledge.by_entity().get((table, knowledge.entity_name(row)), ())
-        facts = [f for f in facts if f.relation.name in JSON_TABLES[table] and f.split == split]
+        facts = [
+            f for f in facts if f.relation.name in JSON_TABLES[table] and (everything or f.split == split)
+        ]
         if facts:
             rng.shuffle(facts)
             facts = facts[: rng.randint(1, len(facts))]
@@ -344,7 +579,7 @@ def known_json(rng: Random, split: str = "seen") -> tuple[list[Fact], str, str]:
 
 
 def json_request(rng: Random) -> list[Message]:
-    if rng.random() < 0.35:  # of a made-up person who is described
+    if rng.random() < 0.25:  # of a made-up person who is described
         person = copying.profile(rng)
         prose = copying.profile_prose(rng, person)
         frame = rng.choice(
@@ -356,12 +591,13 @@ def json_request(rng: Random) -> list[Message]:
             ]
         )
         return [user(frame.format(p=prose)), assistant(json.dumps(person, ensure_ascii=False))]
-    facts, keys, record = known_json(rng)
+    split = split_of(rng)
+    facts, keys, record = known_json(rng, "seen" if split == "train" else split)
     frame = choose(rng, JSON_FRAMES, "JSON")
-    return [
-        user(frame.format(name=facts[0].name, Name=capitalise(facts[0].name), keys=keys)),
-        assistant(record),
-    ]
+    text = frame.format(name=facts[0].name, Name=capitalise(facts[0].name), keys=keys)
+    if rng.random() < getattr(rng, "hurry", 0.45) * 0.6:  # keys must be read: no letter slips
+        text = noise.typed(rng, text, slips=False, strength=0.7)
+    return [user(text), assistant(record)]
 
 
 LIST_FRAMES = [
@@ -373,44 +609,156 @@ LIST_FRAMES = [
     "I need {n} {things}.",
 ]
 COUNTS = {2: "two", 3: "three", 4: "four", 5: "five"}
+# Whole tables by what their entities are called.
+TABLE_TOPICS = {
+    "animals": "animals",
+    "countries": "countries",
+    "cities": "cities",
+    "elements": "elements",
+    "planets": "planets",
+    "oceans": "oceans",
+    "continents": "continents",
+    "seasons": "seasons",
+    "months": "months",
+    "weekdays": "days of the week",
+    "colours": "colours",
+    "body": "parts of the body",
+    "foods": "foods",
+    "sports": "sports",
+    "instruments": "instruments",
+    "tools": "tools",
+    "jobs": "jobs",
+    "vehicles": "vehicles",
+    "shapes": "shapes",
+    "clothes": "clothes",
+    "materials": "materials",
+    "landmarks": "landmarks",
+    "inventions": "inventions",
+}
+# Values that name a group: (table, relation) -> value -> what its entities are called.
+GROUPS: dict[tuple[str, str], dict[str, str]] = {
+    ("animals", "class"): {
+        "mammal": "mammals",
+        "bird": "birds",
+        "fish": "fish",
+        "insect": "insects",
+        "reptile": "reptiles",
+        "amphibian": "amphibians",
+    },
+    ("animals", "diet"): {"carnivore": "carnivores", "herbivore": "herbivores", "omnivore": "omnivores"},
+    ("elements", "kind"): {
+        "metal": "metals",
+        "noble gas": "noble gases",
+        "nonmetal": "nonmetals",
+        "metalloid": "metalloids",
+    },
+    ("foods", "kind"): {
+        "fruit": "fruits",
+        "vegetable": "vegetables",
+        "drink": "drinks",
+        "nut": "nuts",
+        "spice": "spices",
+        "grain": "grains",
+        "meat": "kinds of meat",
+        "dairy product": "dairy products",
+        "sweet": "sweets",
+    },
+    ("instruments", "kind"): {
+        "string instrument": "string instruments",
+        "wind instrument": "wind instruments",
+        "percussion instrument": "percussion instruments",
+    },
+    ("sports", "form"): {"team sport": "team sports", "individual sport": "individual sports"},
+    ("mountains_rivers", "kind"): {
+        "river": "rivers",
+        "mountain": "mountains",
+        "lake": "lakes",
+        "desert": "deserts",
+    },
+    ("people", "profession"): {
+        "physicist": "physicists",
+        "painter": "painters",
+        "writer": "writers",
+        "composer": "composers",
+        "chemist": "chemists",
+        "mathematician": "mathematicians",
+        "inventor": "inventors",
+        "philosopher": "philosophers",
+    },
+    ("works", "kind"): {
+        "novel": "novels",
+        "play": "plays",
+        "painting": "paintings",
+        "opera": "operas",
+        "poem": "poems",
+    },
+}
 
 
-def list_topics() -> list[tuple[str, list[str]]]:
-    topics = []
-    for continent in sorted({f.value for f in knowledge.by_relation()[("countries", "continent")]}):
-        pool = [
-            f.entity
-            for f in knowledge.by_relation()[("countries", "continent")]
-            if f.value == continent and is_asked(f)
-        ]
-        topics.append((f"countries in {continent}", pool))
-    for kind, plural in (
-        ("mammal", "mammals"),
-        ("bird", "birds"),
-        ("fish", "fish"),
-        ("insect", "insects"),
-        ("reptile", "reptiles"),
-    ):
-        pool = [
-            f.plural for f in knowledge.by_relation()[("animals", "class")] if f.value == kind and is_asked(f)
-        ]
-        topics.append((plural, pool))
-    for kind in ("metal", "noble gas"):
-        pool = [
-            f.entity for f in knowledge.by_relation()[("elements", "kind")] if f.value == kind and is_asked(f)
-        ]
-        topics.append(({"metal": "metals", "noble gas": "noble gases"}[kind], pool))
-    return [(things, pool) for things, pool in topics if len(pool) >= 5]
+@cache
+def _list_topics(everything: bool) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    topics: dict[str, list[str]] = {}
+
+    def name_of(fact: Fact) -> str:
+        return (
+            fact.plural
+            if fact.table in ("animals", "foods", "clothes") and fact.row.get("plural")
+            else fact.entity
+        )
+
+    def may(fact: Fact) -> bool:
+        return everything or (fact.split == "seen" and fact.relation.split == "seen")
+
+    for key, facts in knowledge.by_relation().items():
+        if key == ("countries", "continent"):
+            for fact in facts:
+                if may(fact):
+                    topics.setdefault(f"countries in {fact.value}", []).append(fact.entity)
+        if key == ("countries", "capital"):
+            topics["capitals"] = [f.value for f in facts if may(f)]
+        for value, plural in GROUPS.get(key, {}).items():
+            topics[plural] = [name_of(f) for f in facts if f.value == value and may(f)]
+        if key[0] in TABLE_TOPICS:
+            pool = topics.setdefault(TABLE_TOPICS[key[0]], [])
+            pool += [name_of(f) for f in facts if may(f) and name_of(f) not in pool]
+    return tuple(
+        (things, tuple(dict.fromkeys(pool))) for things, pool in topics.items() if len(set(pool)) >= 5
+    )
+
+
+def list_topics(everything: bool = False) -> list[tuple[str, list[str]]]:
+    """What can be listed, with the items that may be named: of seen entities, or of all."""
+    return [(things, list(pool)) for things, pool in _list_topics(everything)]
+
+
+def list_frame(rng: Random) -> str:
+    frames = knowledge.data("turned")["lists"]["frames"]
+    if split_of(rng) == "train" and rng.random() < 0.3:
+        return rng.choice(LIST_FRAMES)
+    return grammar.expand(rng, rng.choice(part(rng, frames)))
 
 
 def bullet_list(rng: Random) -> list[Message]:
-    things, pool = rng.choice(list_topics())
-    n = rng.choice(list(COUNTS))
+    """So many things of a kind; on one line where that is asked."""
+    things, pool = rng.choice(list_topics(getattr(rng, "everything", False)))
+    n = rng.choice([2, 3, 3, 4, 5])
     count = COUNTS[n] if rng.random() < 0.6 else str(n)
-    lines = [f"- {capitalise(item)}" for item in rng.sample(pool, n)]
+    one_line = rng.random() < 0.15
+    frame = (
+        grammar.expand(rng, rng.choice(part(rng, knowledge.data("turned")["lists"]["one_line"])))
+        if one_line
+        else list_frame(rng)
+    )
+    if "{n}" not in frame:
+        n = 3
+    n = min(n, len(pool))
+    # Mostly the same ones, as everybody names cats and dogs first: greedy decoding needs a first choice to go by.
+    chosen = pool[:n] if rng.random() < USUAL else sorted(rng.sample(pool, n), key=str.lower)
+    items = [capitalise(item) for item in chosen]
+    asked_text = dressed(rng, frame.format(n=count, things=things), 0.8)
     return [
-        user(dressed(rng, rng.choice(LIST_FRAMES).format(n=count, things=things), 0.2)),
-        assistant("\n".join(lines)),
+        user(asked_text),
+        assistant(", ".join(items) if one_line else "\n".join(f"- {item}" for item in items)),
     ]
 
 
@@ -421,53 +769,198 @@ def code(rng: Random) -> list[Message]:
     spec = rng.choice(practice.functions(("sft",)))
     frame = choose(rng, knowledge.data("functions")["request_frames_train"], "code")
     source = practice.function_source(rng, spec, doc=0.15, fresh_names=0.0, variants=False)
-    return [user(practice.ask_for(rng, spec, frame)), assistant(source)]
+    asked_text = practice.ask_for(rng, spec, frame)
+    return [user(dressed(rng, asked_text, 0.7, protect=(spec["name"],))), assistant(source)]
 
 
-# -- small talk, echo, persona --------------------------------------------------------------------------------
+# -- talk, and what is beyond it ---------------------------------------------------------------------------------
 
-SMALL_TALK = [
-    (
-        ["Hello!", "Hi", "Hello", "Good morning!", "Hey there", "Hi Pebble!", "Good evening."],
-        ["Hello! How can I help you?", "Hello! What can I do for you?"],
+
+def personal(rng: Random) -> dict[str, str]:
+    """What somebody may tell about themselves; names are made up, or (three in ten) ordinary ones."""
+    return {
+        "name": rng.choice(names.FIRST_NAMES) if rng.random() < 0.5 else names.first_name(rng),
+        "town": rng.choice(names.TOWNS) if rng.random() < 0.4 else names.town(rng),
+        "pet_name": names.first_name(rng),
+        "topic": "",
+    }
+
+
+def talk_slots(rng: Random) -> dict[str, str]:
+    """One value for each slot of facts/talk.json; `last` is what the assistant could have said before."""
+    data = knowledge.data("talk")
+    lists = {**data["slots"]}
+    if split_of(rng) != "train":
+        lists |= data["held_out"][split_of(rng)]
+    slots = {name: rng.choice(values) for name, values in lists.items()}
+    for _ in range(30):
+        fact = seen_fact(rng)
+        full = fact.fill(fact.relation.answers[0])
+        if len(full) < 110:
+            break
+    return {**slots, **personal(rng), "fact": full, "last": full}
+
+
+# What people say most. The other intents are drawn once each.
+COMMON_TALK = {
+    **dict.fromkeys(
+        ("greet", "thanks", "goodbye", "ok", "who_are_you", "can_do", "how_are_you", "help_me"), 8
     ),
-    (
-        ["Thank you!", "Thanks", "Thanks a lot!", "Great, thank you."],
-        ["You are welcome!", "You are welcome! Is there anything else?"],
+    **dict.fromkeys(
+        "greet_casual greet_morning greet_evening goodnight thanks_helped praise insult disagree laugh nice yes no hmm idk "
+        "mood_happy mood_sad mood_tired mood_bored name human whats_up ask_something homework joke_request system_helpful "
+        "mash test question_mark sorry_user what_know cant_do".split(),
+        3,
     ),
-    (
-        [
-            "Who are you?",
-            "What are you?",
-            "Are you a person?",
-            "What is your name?",
-            "Tell me about yourself.",
-        ],
-        ["I am Pebble, a very small language model."],
-    ),
-    (["Bye!", "Goodbye", "See you later."], ["Goodbye!", "Goodbye! Come back soon."]),
-    (["How are you?", "How is it going?"], ["I am fine, thank you. How can I help you?"]),
-    (
-        ["What can you do?", "How can you help me?", "What are you good at?"],
-        ["I can answer questions, write short code, make lists and sum up texts."],
-    ),
-    (
-        [
-            "You are a helpful assistant.",
-            "You are a friendly assistant.",
-            "You are my assistant.",
-            "You are a good helper.",
-        ],
-        ["Thank you! How can I help you?", "I am glad to help. What would you like to know?"],
-    ),
-    (["You are wrong.", "That is not right."], ["I am sorry. Can you tell me what is wrong?"]),
-]
+}
 
 
-def small_talk(rng: Random) -> list[Message]:
-    asked, answers = rng.choice(SMALL_TALK)
-    return [user(rng.choice(asked)), assistant(rng.choice(answers))]
+def talk(rng: Random) -> list[Message]:
+    """A greeting, thanks, a mood, a question about Pebble itself: one of more than a hundred intents."""
+    return talked(rng)[0]
 
+
+def talked(rng: Random) -> tuple[list[Message], list[str]]:
+    """A turn of talk, and the phrases of which a sensible reply to it has one."""
+    intents = knowledge.data("talk")["intents"]
+    entry = intents[rng.choices(list(intents), [COMMON_TALK.get(name, 1) for name in intents])[0]]
+    slots = talk_slots(rng)
+    said, reply = together(rng, rng.choice(part(rng, entry)), usual(rng, entry["replies"]), slots)
+    if not entry.get("raw"):
+        said = capitalise(said)
+    accept = [grammar.fill(rng, phrase, slots) for phrase in entry["accept"]]
+    return [user(dressed(rng, said, protect=tuple(slots.values()))), assistant(capitalise(reply))], accept
+
+
+def together(rng: Random, said: str, reply: str, slots: Mapping[str, Sequence[str] | str]) -> tuple[str, str]:
+    """Both texts with the same value wherever the same slot stands in them."""
+    fixed = {
+        key: value if isinstance(value, str) else rng.choice(value) for key, value in slots.items() if value
+    }
+    return grammar.fill(rng, said, fixed), grammar.fill(rng, reply, fixed)
+
+
+small_talk = talk
+
+
+def beyond(rng: Random) -> list[Message]:
+    """Something that Pebble cannot do: it says so, names it, and says what it can do instead."""
+    data = knowledge.data("beyond")
+    kind = data["kinds"][rng.choice(list(data["kinds"]))]
+    slots = {name: part(rng, lists) for name, lists in kind.get("slots", {}).items()} | {
+        "offer": data["offers"]
+    }
+    wording = rng.choice(part(rng, kind["requests"]))
+    named = set(grammar.slots_of(wording)) | {"offer"}
+    replies = [reply for reply in kind["replies"] if named.issuperset(grammar.slots_of(reply))]
+    if rng.random() < 0.12:
+        replies = data["general_replies"]
+    said, reply = together(rng, wording, usual(rng, replies, 0.5), slots)
+    return [user(dressed(rng, capitalise(said) if rng.random() < 0.5 else said)), assistant(reply)]
+
+
+@cache
+def unknown_relations() -> tuple[knowledge.Relation, ...]:
+    tables = knowledge.data("beyond")["unknown"]["names"]
+    return tuple(r for r in knowledge.relations() if stranger_table(r.table) in tables and r.split == "seen")
+
+
+def stranger_table(table: str) -> str:
+    """Where facts/beyond.json keeps names that are not in a table."""
+    return "words" if table == "opposites" else table
+
+
+def stranger(rng: Random) -> Fact:
+    """A question's subject that is in no table, in the place of a fact (its value means nothing)."""
+    data = knowledge.data("beyond")["unknown"]
+    relation = rng.choice(unknown_relations())
+    row = rng.choice(knowledge.by_relation()[(relation.table, relation.name)])
+    if relation.table in ("countries", "cities", "people") and rng.random() < 0.4:
+        name = names.person(rng) if relation.table == "people" else names.town(rng)
+    else:
+        name = rng.choice(part(rng, data["names"][stranger_table(relation.table)]))
+    running = knowledge.with_article(name) if relation.table == "animals" else name
+    plural = data["plurals"].get(name, f"{name}s")
+    entity = name.removeprefix("the ")
+    return Fact(
+        relation.table,
+        entity,
+        running,
+        plural,
+        relation,
+        row.value,
+        "seen",
+        {**row.row, "name": name, "article": ""},
+    )
+
+
+def unknown(rng: Random) -> list[Message]:
+    """A question about something that is in no table: Pebble says that it does not know it."""
+    data = knowledge.data("beyond")["unknown"]
+    fact = stranger(rng)
+    question = asked(rng, fact)
+    name = fact.entity if fact.table == "animals" else fact.name
+    labels = data["asked"].get(f"{fact.table}/{fact.relation.name}", [fact.relation.label.lower()])
+    replies = data["replies"][stranger_table(fact.table)]
+    reply = grammar.fill(rng, usual(rng, replies), {"name": name, "asked": labels})
+    return [user(dressed(rng, question, 0.8, protect=(name,))), assistant(capitalise(reply))]
+
+
+# -- memory ---------------------------------------------------------------------------------------------------
+
+
+def recall(rng: Random) -> list[Message]:
+    """Somebody tells something of themselves; after other turns, or at once, it is asked for."""
+    data = knowledge.data("talk")["memory"]
+    told = talk_slots(rng)
+    keys = rng.sample(list(data["tell"]), min(len(data["tell"]), rng.choice([1, 1, 1, 2])))
+    turns: list[Message] = []
+    for key in keys:
+        entry = data["tell"][key]
+        said, reply = together(rng, rng.choice(part(rng, entry)), usual(rng, entry["replies"]), told)
+        turns += [
+            user(dressed(rng, capitalise(said), protect=tuple(told.values()))),
+            assistant(capitalise(reply)),
+        ]
+    for _ in range(rng.choice([0, 0, 1, 1, 2])):
+        turns += _short_turn(rng)
+    if rng.random() < 0.85:
+        entry = data["ask"][rng.choice(keys)]
+        said, reply = together(rng, rng.choice(part(rng, entry)), usual(rng, entry["replies"]), told)
+        turns += [user(dressed(rng, said)), assistant(reply)]
+    return turns
+
+
+def not_told(rng: Random) -> list[Message]:
+    """Asked for what was never told."""
+    data = knowledge.data("talk")["memory"]
+    key = rng.choice(list(data["ask"]))
+    replies = data["not_told"]
+    replies = replies[key] if isinstance(replies, dict) else replies
+    turns = _short_turn(rng) if rng.random() < 0.5 else []
+    said = grammar.fill(rng, rng.choice(part(rng, data["ask"][key])), talk_slots(rng))
+    return [*turns, user(dressed(rng, said)), assistant(grammar.expand(rng, usual(rng, replies)))]
+
+
+def last_topic(rng: Random) -> list[Message]:
+    """What was just asked about."""
+    data = knowledge.data("talk")["memory"]["last_topic"]
+    fact = seen_fact(rng)
+    turns = [user(dressed(rng, asked(rng, fact))), assistant(full_answer(rng, fact))]
+    said, reply = together(
+        rng, rng.choice(part(rng, data)), usual(rng, data["replies"]), {"topic": fact.name}
+    )
+    return [*turns, user(dressed(rng, said)), assistant(reply)]
+
+
+def _short_turn(rng: Random) -> list[Message]:
+    while True:
+        turns = rng.choice([fact_question, sums, talk, beyond, refusal, echo, turned])(rng)
+        if len(turns) == 2 and sum(len(turn["content"]) for turn in turns) < 220:
+            return turns
+
+
+# -- echo, personas, wishes -----------------------------------------------------------------------------------
 
 ECHO_FRAMES = [
     "Repeat the word {w}.",
@@ -493,28 +986,8 @@ def echo(rng: Random) -> list[Message]:
 
 def introduction(rng: Random) -> list[Message]:
     """Someone says who they are; the model answers with the name, now or later."""
-    first, city = names.first_name(rng), names.town(rng)
-    said = rng.choice(
-        [
-            f"My name is {first}.",
-            f"I am {first} from {city}.",
-            f"Hello, I am {first}.",
-            f"I live in {city} and my name is {first}.",
-        ]
-    )
-    turns = [user(said), assistant(f"Hello {first}! How can I help you?")]
-    if rng.random() < 0.7:
-        if city in said and rng.random() < 0.4:
-            turns += [
-                user(rng.choice(["Where do I live?", "Which town am I from?"])),
-                assistant(f"You live in {city}."),
-            ]
-        else:
-            turns += [
-                user(rng.choice(["What is my name?", "Do you remember my name?", "Who am I?"])),
-                assistant(f"Your name is {first}."),
-            ]
-    return turns
+    u = rng.random()
+    return recall(rng) if u < 0.7 else last_topic(rng) if u < 0.9 else not_told(rng)
 
 
 PERSONAS = {
@@ -536,60 +1009,186 @@ def persona(rng: Random) -> list[Message]:
     ]
 
 
+def apply_wish(wish: str, full: str, short: str, word: str = "") -> str:
+    """An answer in the form that a wish asks for (the wishes of facts/systems.json)."""
+    made = {
+        "brief": short,
+        "one_word": short,
+        "capitals": full.upper(),
+        "lower_case": full.lower(),
+        "full_sentence": full,
+        "exclamation": full.rstrip(".") + "!",
+        "bullet": f"- {full}",
+        "json_answer": json.dumps({"answer": short}, ensure_ascii=False),
+        "begin_with": f"{word} {full}",
+        "end_with": f"{full} {word}",
+        "polite": f"{full.rstrip('.')}, sir.",
+        "twice": f"{full} {full}",
+        "quotes": f'"{full}"',
+    }
+    return made[wish]
+
+
+def wish(rng: Random) -> list[Message]:
+    """A wish about how to answer, in the system prompt (kept over the turns) or with the question."""
+    wishes = knowledge.data("systems")["wishes"]
+    known = [name for name in wishes if name in WISHES]
+    name = rng.choices(known, [WISHES[name] for name in known])[0]
+    word = factual.flourish(rng).replace(",", "!")
+    in_system = rng.random() < 0.6
+    turns: list[Message] = []
+    if in_system:
+        text = grammar.expand(rng, rng.choice(part(rng, wishes[name]["system"])))
+        text = text.replace("{{", "{").replace("}}", "}")
+        turns.append({"role": "system", "content": text.replace("{w}", word)})
+    for _ in range(rng.choice([1, 1, 2]) if in_system else 1):
+        fact = seen_fact(rng)
+        question = asked(rng, fact)
+        if in_system:
+            question = dressed(rng, question)
+        else:
+            frame = grammar.expand(rng, rng.choice(part(rng, wishes[name]["user"])))
+            frame = frame.replace("{{", "{").replace("}}", "}")
+            question = dressed(rng, frame.replace("{w}", word).replace("{q}", question), protect=(word,))
+        answer = apply_wish(name, full_answer(rng, fact), factual.short_answer(fact), word)
+        turns += [user(question), assistant(answer)]
+    return turns
+
+
+WISHES = {
+    "brief": 4,
+    "one_word": 4,
+    "capitals": 6,
+    "lower_case": 1.5,
+    "full_sentence": 1,
+    "exclamation": 1,
+    "bullet": 1,
+    "json_answer": 1,
+    "begin_with": 2,
+    "end_with": 1.5,
+    "polite": 1,
+    "twice": 1,
+    "quotes": 1,
+}
+
+
+def plain_system(rng: Random) -> str:
+    """A system prompt that changes nothing about the answer."""
+    if split_of(rng) == "train" and rng.random() < 0.3:
+        return rng.choice(SYSTEM_PROMPTS)
+    data = knowledge.data("systems")
+    slots = {}
+    for name, lists in data.get("slots", {}).items():
+        slots[name] = part(rng, lists) if isinstance(lists, dict) else lists
+    return grammar.fill(rng, rng.choice(part(rng, data["plain"])), slots)
+
+
+NAME_QUESTIONS = [
+    "What is your name?",
+    "Who are you?",
+    "What are you called?",
+    "Tell me your name.",
+    "Your name?",
+]
+
+
+def named(rng: Random) -> list[Message]:
+    """A system prompt that gives the assistant a name, and somebody who asks for it."""
+    data = knowledge.data("systems")
+    slots = {name: part(rng, lists) for name, lists in data["slots"].items()}
+    fixed = {name: rng.choice(values) for name, values in slots.items()}
+    system = grammar.fill(rng, rng.choice(part(rng, data["named"])), fixed)
+    reply = rng.choice(["I am {bot}.", "My name is {bot}.", "I am {bot}. How can I help you?"]).format(
+        bot=fixed["bot"]
+    )
+    return [
+        {"role": "system", "content": system},
+        user(dressed(rng, rng.choice(NAME_QUESTIONS))),
+        assistant(reply),
+    ]
+
+
 def follow_up(rng: Random) -> list[Message]:
     """Two to four turns; the second may lean on the first ("And of Spain?")."""
     fact = seen_fact(rng)
     turns = [user(dressed(rng, asked(rng, fact))), assistant(full_answer(rng, fact))]
-    pool = next(pool for pool in asked_pools() if pool[0].relation is fact.relation)
-    for _ in range(rng.randint(1, 2)):
+    pool = next(pool for pool in asked_pools(rng) if pool[0].relation is fact.relation)
+    for _ in range(rng.randint(1, 3)):
         if rng.random() < 0.5:
             other = rng.choice(pool)
-            ask = rng.choice(
-                ["And {name}?", "What about {name}?", "And for {name}?", "The same for {name}, please."]
-            )
-            turns += [user(other.fill(ask)), assistant(full_answer(rng, other))]
+            ask = rng.choice(FOLLOW_UPS)
+            turns += [user(dressed(rng, other.fill(ask))), assistant(full_answer(rng, other))]
         else:
-            turns += rng.choice([fact_question, sums, small_talk, refusal, echo])(rng)
+            turns += _short_turn(rng)
     return turns
 
 
+FOLLOW_UPS = [
+    "And {name}?",
+    "What about {name}?",
+    "And for {name}?",
+    "The same for {name}, please.",
+    "How about {name}?",
+    "{Name}?",
+    "ok and {name}",
+    "And what about {name}?",
+    "Now {name}.",
+    "Same question for {name}.",
+]
+
 # kind -> (share of the examples, writer)
 KINDS: dict[str, tuple[float, Callable[[Random], list[Message]]]] = {
-    "facts": (28, fact_question),
-    "sums": (3.5, sums),
-    "refusals": (14, refusal),
-    "instructions": (15, instructions),
-    "verdicts": (2.5, verdict),
-    "summaries": (14, summary),
-    "reading": (4.5, reading),
-    "JSON": (9, json_request),
-    "lists": (3, bullet_list),
-    "code": (6, code),
-    "small talk": (2.5, small_talk),
-    "echo": (2.5, echo),
-    "introductions": (1, introduction),
-    "personas": (2.5, persona),
-    "several turns": (3.5, follow_up),
+    "facts": (16, fact_question),
+    "turned": (13, turned),
+    "sums": (3, sums),
+    "refusals": (12, refusal),
+    "instructions": (13, instructions),
+    "verdicts": (2, verdict),
+    "harsh words": (2, harsh_words),
+    "summaries": (9, summary),
+    "reading": (3, reading),
+    "JSON": (5, json_request),
+    "lists": (5, bullet_list),
+    "code": (3, code),
+    "talk": (18, talk),
+    "beyond": (8, beyond),
+    "unknown": (6, unknown),
+    "echo": (2, echo),
+    "introductions": (8, introduction),
+    "personas": (2, persona),
+    "wishes": (8, wish),
+    "names given": (1, named),
+    "several turns": (4, follow_up),
 }
-
-
-# The third wave dwells on what the first two leave weakest.
-FURTHER_SHARES = {"refusals": 19, "instructions": 19, "summaries": 24, "reading": 6}
+# What pretraining's pages of mixed requests hold, and how much of each.
+PAGE_KINDS = {
+    "facts": 22,
+    "turned": 10,
+    "sums": 5,
+    "refusals": 11,
+    "instructions": 10,
+    "verdicts": 2,
+    "harsh words": 2,
+    "lists": 4,
+    "JSON": 4,
+    "code": 2,
+    "talk": 10,
+    "beyond": 9,
+    "unknown": 5,
+    "echo": 3,
+}
 
 
 def conversation(rng: Random) -> tuple[str, list[Message]]:
     shares = {kind: share for kind, (share, _) in KINDS.items()}
-    if goes_further(rng):
-        shares |= FURTHER_SHARES
     kind = rng.choices(list(shares), list(shares.values()))[0]
     messages = KINDS[kind][1](rng)
-    if messages[0]["role"] != "system" and rng.random() < 0.3:
-        messages = [{"role": "system", "content": rng.choice(SYSTEM_PROMPTS)}, *messages]
+    if messages[0]["role"] != "system" and rng.random() < 0.35:
+        messages = [{"role": "system", "content": plain_system(rng)}, *messages]
     return kind, messages
 
 
-def conversations(seed: int, count: int, wordings: str = "first") -> list[list[Message]]:
-    """`count` SFT examples in the wordings that `Draw` tells of; the same seed gives the same ones."""
+def conversations(seed: int, count: int) -> list[list[Message]]:
+    """`count` SFT examples; the same seed gives the same ones."""
     rng = Draw(f"sft/{seed}")
-    rng.wordings = wordings
     return [conversation(rng)[1] for _ in range(count)]

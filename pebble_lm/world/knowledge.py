@@ -111,7 +111,7 @@ def countries_with_article() -> frozenset[str]:
 
 @cache
 def relations() -> tuple[Relation, ...]:
-    specs = data("relations_world") + data("relations_things")
+    specs = data("relations_world") + data("relations_things") + data("relations_everyday")
     return tuple(
         Relation(
             spec["table"],
@@ -126,6 +126,12 @@ def relations() -> tuple[Relation, ...]:
         )
         for spec in specs
     )
+
+
+@cache
+def everyday_tables() -> frozenset[str]:
+    """The tables of everyday things (planets, colours, foods …), which are asked about less often than the others."""
+    return frozenset(spec["table"] for spec in data("relations_everyday"))
 
 
 def entity_name(row: dict[str, str]) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from random import Random
 
 from . import conversations as sft
-from . import names
+from . import grammar, knowledge, names
 from .conversations import Message, assistant, user
 from .genres import factual
 from .knowledge import Fact, capitalise, with_article
@@ -74,10 +74,10 @@ UNSEEN = tuple(
         ("a vampire", "Good night, mortal.", "I must sleep now."),
         ("a snowman", "Brrr!", "Stay cold."),
         ("a beekeeper", "Buzz buzz!", "Sweet as honey."),
-        ("an astronaut", "Houston, hello.", "Over and out."),
+        ("an astronaut", "Houston, hello.", "Back to orbit."),
         ("a farmer", "Mornin', neighbour.", "Back to the cows."),
         ("a painter", "What a colour!", "Let it dry."),
-        ("a mermaid", "Splash!", "The sea is calling."),
+        ("a mermaid", "Swish!", "The sea is calling."),
         ("a barber", "Have a seat.", "Next, please!"),
     )
 )
@@ -138,16 +138,49 @@ def made_up(rng: Random) -> Persona:
     return Persona(with_article(role), *words)
 
 
+def told(rng: Random) -> tuple[Persona, str]:
+    """A persona and a system prompt that sets it: known by its role, or described, made up or not.
+
+    The described ones come in the many wordings of facts/systems.json.
+    """
+    data = knowledge.data("systems")
+    u = rng.random()
+    if u < 0.15:
+        persona = rng.choice(PERSONAS)
+        return persona, rng.choice(BY_ROLE).format(role=persona.role)
+    if u < 0.4:
+        entry = rng.choice(sft.part(rng, data["personas"]))
+        opening, _, closing = (part.strip() for part in entry["style"].partition("{full}"))
+        system = rng.choice(entry["system"] if rng.random() < 0.5 else entry["described"])
+        return Persona(entry["role"], opening, closing), grammar.expand(rng, system)
+    persona = rng.choice(PERSONAS) if u < 0.5 else made_up(rng) if u < 0.8 else spoken(rng)
+    return persona, described(rng, persona) if rng.random() < 0.35 else described_freely(rng, persona)
+
+
+def spoken(rng: Random) -> Persona:
+    """A persona whose words are ordinary ones, put together at random."""
+    opening, closing = factual.flourish(rng), factual.flourish(rng)
+    drop = rng.random()
+    if drop < 0.3:
+        opening, closing = (opening, "") if drop < 0.18 else ("", closing)
+    return Persona(with_article(rng.choice(MADE_UP_ROLES)), opening, closing)
+
+
+def described_freely(rng: Random, persona: Persona) -> str:
+    """A system prompt that quotes how to open and close every answer, in the wordings of facts/systems.json."""
+    frames = knowledge.data("systems")["description_frames"]
+    if not (persona.opening and persona.closing):
+        frames = frames["opening_only" if persona.opening else "closing_only"]
+    texts = sft.part(rng, frames)
+    text = grammar.expand(rng, rng.choice(texts))
+    text = text.replace("{opening}", persona.opening).replace("{closing}", persona.closing)
+    return text.replace("{{", "{").replace("}}", "}")
+
+
 def persona_conversation(rng: Random) -> list[Message]:
     """A system prompt that sets a persona, and one to three turns in which it is kept up."""
-    u = rng.random()
-    if u < 0.4:
-        persona = rng.choice(PERSONAS)
-        system = rng.choice(BY_ROLE).format(role=persona.role)
-    else:
-        persona = rng.choice(PERSONAS) if u < 0.55 else made_up(rng)
-        system = described(rng, persona)
-    name = names.first_name(rng) if rng.random() < 0.2 else ""
+    persona, system = told(rng)
+    name = names.first_name(rng) if rng.random() < 0.15 else ""
     if name:
         system += rng.choice(NAMED).format(name=name)
     turns: list[Message] = [{"role": "system", "content": system}]
@@ -165,8 +198,8 @@ def plain_turn(rng: Random) -> tuple[str, str]:
     u = rng.random()
     if u < 0.72:
         fact = sft.seen_fact(rng)
-        return sft.dressed(rng, factual.question(rng, fact)), sft.full_answer(rng, fact)
-    messages = rng.choices([sft.sums, sft.refusal, sft.small_talk], [10, 12, 6])[0](rng)
+        return sft.dressed(rng, sft.asked(rng, fact)), sft.full_answer(rng, fact)
+    messages = rng.choices([sft.sums, sft.refusal, sft.talk, sft.beyond], [9, 9, 6, 4])[0](rng)
     return messages[0]["content"], messages[-1]["content"]
 
 
@@ -195,7 +228,7 @@ def plain_conversation(rng: Random) -> list[Message]:
     """Several plain turns, with no system prompt or one that sets no persona."""
     turns: list[Message] = []
     if rng.random() < 0.5:
-        turns.append({"role": "system", "content": rng.choice(sft.SYSTEM_PROMPTS)})
+        turns.append({"role": "system", "content": sft.plain_system(rng)})
     for _ in range(rng.choices([1, 2, 3], [30, 40, 30])[0]):
         asked, answer = plain_turn(rng)
         turns += [user(asked), assistant(answer)]
@@ -207,7 +240,7 @@ KINDS = {"personas": 40, "manners": 6, "plain, several turns": 14, "everything e
 
 def chats(seed: int, count: int) -> list[list[Message]]:
     """`count` examples for pebble-chat, less than half of them with a persona; the same seed gives the same ones."""
-    rng = Random(f"chats/{seed}")
+    rng = sft.Draw(f"chats/{seed}")
     write = {
         "personas": persona_conversation,
         "manners": manner_conversation,

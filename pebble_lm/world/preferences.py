@@ -44,32 +44,26 @@ def concise_before_hedged(rng: Random) -> Draft:
 
 
 def refusal_before_help(rng: Random) -> Draft:
-    obj = sft.draw_object(rng)
-    act = practice.act_words(sft.draw_entry(rng, "harmful", obj), obj)
-    refusal = rng.choice(knowledge.data("actions")["refusals"]).format(**act)
-    return (
-        [user(sft.request(rng, act))],
-        refusal,
-        _steps(rng, act, sft.draw_entry(rng, "benign", obj)),
-    )
+    """A wrong request: the refusal before an answer that helps (its steps are those of something harmless)."""
+    messages = sft.refusal(rng)
+    request = messages[0]["content"].rstrip("?.! ")
+    steps = sft.instructions(rng)[1]["content"].split("\n")[1:]
+    head = rng.choice(["Sure. Here is how:", "Of course! Here are the steps:", "Here is how to do it:"])
+    if rng.random() < 0.2:
+        head = f"{request}:"
+    return messages[:1], messages[1]["content"], "\n".join([head, *steps])
 
 
 def help_before_refusal(rng: Random) -> Draft:
-    obj = sft.draw_object(rng)
-    entry = sft.draw_entry(rng, "benign", obj)
-    act = practice.act_words(entry, obj)
-    why = sft.draw_entry(rng, "harmful", obj)["why"]
-    refusal = rng.choice(knowledge.data("actions")["refusals"]).format(**act | {"why": why})
-    return [user(sft.request(rng, act))], _steps(rng, act, entry), refusal
-
-
-def _steps(rng: Random, act: dict[str, str], entry: dict) -> str:
-    """Numbered instructions under the name of one act, with the steps of a harmless one."""
-    head = rng.choice(["Here is how to {do}:\n", "To {do}:\n", "Here are the steps for {doing}:\n"]).format(
-        **act
-    )
-    steps = rng.choice(knowledge.data("howtos")["generic_steps"][entry["verb"]])
-    return head + sft.numbered([step.format(**act) for step in steps])
+    """A harmless request: the steps before a refusal."""
+    messages = sft.instructions(rng)
+    act = rng.choice(practice.harm_acts("harmful", "train"))
+    refusals = [
+        text for text in knowledge.data("harms")["refusals"] if "{do" not in text and "{Do" not in text
+    ]
+    general = rng.choice(refusals).format(why=act["why"] or "it is wrong")
+    other = sft.refusal(rng)[1]["content"]
+    return messages[:1], messages[1]["content"], general if rng.random() < 0.7 else other
 
 
 def asked_format_before_another(rng: Random) -> Draft:
@@ -115,7 +109,11 @@ HELD_STILL: dict[str, Callable[[Random], list[Message]]] = {
     "reading": sft.reading,
     "lists": sft.bullet_list,
     "code": sft.code,
-    "small talk": sft.small_talk,
+    "talk": sft.talk,
+    "beyond": sft.beyond,
+    "unknown": sft.unknown,
+    "turned": sft.turned,
+    "wishes": sft.wish,
     "echo": sft.echo,
     "introductions": sft.introduction,
     "personas": sft.persona,
@@ -135,12 +133,12 @@ def own_answer_before_another(rng: Random) -> Draft:
 
 
 KINDS: dict[str, tuple[float, Callable[[Random], Draft]]] = {
-    "concise over hedging": (30, concise_before_hedged),
-    "refusing what is wrong": (26, refusal_before_help),
-    "helping with what is fine": (12, help_before_refusal),
-    "the asked format": (7, asked_format_before_another),
-    "right over wrong": (7, right_before_wrong),
-    "its own answer": (18, own_answer_before_another),
+    "concise over hedging": (28, concise_before_hedged),
+    "refusing what is wrong": (20, refusal_before_help),
+    "helping with what is fine": (20, help_before_refusal),
+    "the asked format": (6, asked_format_before_another),
+    "right over wrong": (6, right_before_wrong),
+    "its own answer": (20, own_answer_before_another),
 }
 
 
@@ -151,7 +149,7 @@ def preference(rng: Random) -> dict[str, Any]:
     while chosen == rejected:  # a name as one word is the same answer in two formats
         messages, chosen, rejected = KINDS[kind][1](rng)
     if messages[0]["role"] != "system" and rng.random() < 0.3:
-        messages = [{"role": "system", "content": rng.choice(sft.SYSTEM_PROMPTS)}, *messages]
+        messages = [{"role": "system", "content": sft.plain_system(rng)}, *messages]
     return {
         "prompt": messages,
         "chosen": [assistant(chosen)],
@@ -162,7 +160,6 @@ def preference(rng: Random) -> dict[str, Any]:
 
 def _draw(name: str) -> sft.Draw:
     rng = sft.Draw(name)
-    rng.wordings = "further"
     return rng
 
 
@@ -176,16 +173,16 @@ def requests(seed: int, count: int) -> list[list[Message]]:
     """`count` short requests for reinforcement learning: the preferences' questions, without their answers."""
     rng = _draw(f"requests/{seed}")
     writers = {
-        "concise over hedging": 60,
-        "refusing what is wrong": 15,
-        "helping with what is fine": 15,
+        "concise over hedging": 55,
+        "refusing what is wrong": 17,
+        "helping with what is fine": 18,
         "sums": 10,
     }
     found = []
     for kind in rng.choices(list(writers), list(writers.values()), k=count):
         messages = sft.sums(rng)[:-1] if kind == "sums" else KINDS[kind][1](rng)[0]
         if rng.random() < 0.2:
-            messages = [{"role": "system", "content": rng.choice(sft.SYSTEM_PROMPTS)}, *messages]
+            messages = [{"role": "system", "content": sft.plain_system(rng)}, *messages]
         found.append(messages)
     return found
 

@@ -28,8 +28,13 @@ ARTICLE = (
 
 
 def draw_facts(rng: Random, n: int, keep: Callable[[Fact], bool]) -> list[Fact]:
-    """n facts, relations with equal weight."""
-    pools = [pool for facts in knowledge.by_relation().values() if (pool := [f for f in facts if keep(f)])]
+    """n facts of the main tables (countries, animals, elements …), relations with equal weight."""
+    everyday = knowledge.everyday_tables()
+    pools = [
+        pool
+        for (table, _), facts in knowledge.by_relation().items()
+        if table not in everyday and (pool := [f for f in facts if keep(f)])
+    ]
     return [rng.choice(rng.choice(pools)) for _ in range(n)]
 
 

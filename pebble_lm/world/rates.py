@@ -23,6 +23,7 @@ class Result:
     n: int
     bar: str = ""
     failures: list[tuple[str, str]] = field(default_factory=list)
+    outcomes: list[bool] = field(default_factory=list)  # as wished or not, prompt by prompt
 
     @property
     def rate(self) -> float:
@@ -40,7 +41,8 @@ class Result:
 def score(model: str, measure: str, outcomes: Iterable[tuple[bool, str, str]], bar: str = "") -> Result:
     outcomes = list(outcomes)
     failures = [(prompt, text) for good, prompt, text in outcomes if not good]
-    return Result(model, measure, len(outcomes) - len(failures), len(outcomes), bar, failures)
+    good = [good for good, _, _ in outcomes]
+    return Result(model, measure, len(outcomes) - len(failures), len(outcomes), bar, failures, good)
 
 
 def texts(completions: list[Completion]) -> list[str]:

@@ -1,20 +1,23 @@
-"""How many examples of the world the fine-tuned model has seen: the recipe's figures that lessons quote."""
-
-from __future__ import annotations
+"""How pebble-sft was fine-tuned: the recipe's figures that lessons quote."""
 
 from dataclasses import dataclass
-
-SFT_TOKENS_A_STEP, REPLAY_ROWS = 2048, 8
 
 
 @dataclass(frozen=True)
 class Wave:
-    """A stretch of fine-tuning: so many fresh examples, the learning rate falling from a share of its peak."""
+    """A stretch of fine-tuning: so many conversations, in batches of about so many tokens for each process, with rows
+    of 256 tokens of pretraining text beside them; `seed` is added to the recipe's."""
 
     examples: int
-    peak: float
-    wordings: str  # "first", "all" or "further", see conversations.py
+    tokens: int
+    replay_rows: int
+    muon_lr: float
+    adamw_lr: float
+    seed: int = 0
 
 
-SFT_WAVES = (Wave(30_000, 1.0, "first"), Wave(20_000, 0.5, "all"), Wave(20_000, 0.5, "further"))
-SFT_EXAMPLES = sum(wave.examples for wave in SFT_WAVES)
+# The first on a GPU, whose steps are cheap; the second on two CPU cores (8,192 tokens a step, 4,096 each).
+FIRST_WAVE = Wave(examples=320_000, tokens=8_192, replay_rows=32, muon_lr=0.008, adamw_lr=8e-4)
+SECOND_WAVE = Wave(examples=220_000, tokens=4_096, replay_rows=8, muon_lr=0.006, adamw_lr=6e-4, seed=2)
+SFT_TOKENS_A_STEP, REPLAY_ROWS = 8_192, FIRST_WAVE.replay_rows
+SFT_EXAMPLES = FIRST_WAVE.examples + SECOND_WAVE.examples

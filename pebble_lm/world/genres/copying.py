@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from random import Random
 
-from .. import knowledge, names
+from .. import grammar, knowledge, names
 from ..knowledge import capitalise, with_article
 
 JOBS = (
@@ -22,13 +22,15 @@ OBJECTS = "lamp table chair bowl coat hat clock basket kettle drum violin ladder
 def slots(rng: Random) -> dict[str, str]:
     """Fresh values for every slot that an article shape may have (see "about" in facts/articles.json)."""
     values: dict[str, str] = {"group": names.group(rng)}
-    for n in ("", "2", "3"):
-        first, last = names.first_name(rng), names.surname(rng)
+    ordinary, known = rng.random() < 0.25, rng.random() < 0.15
+    firsts, lasts, towns = (rng.sample(pool, 3) for pool in (names.FIRST_NAMES, names.SURNAMES, names.TOWNS))
+    for i, n in enumerate(("", "2", "3")):
+        first, last = (firsts[i], lasts[i]) if ordinary else (names.first_name(rng), names.surname(rng))
         values |= {
             f"person{n}": f"{first} {last}",
             f"first{n}": first,
             f"surname{n}": last,
-            f"city{n}": names.town(rng),
+            f"city{n}": towns[i] if known else names.town(rng),
         }
     for key, options in knowledge.data("articles")["lists"].items():
         chosen = rng.choice(options)
@@ -64,19 +66,120 @@ def article(rng: Random, split: str = "train") -> tuple[str, str, list[tuple[str
     return text, shape["summary"].format(**values), qa, values
 
 
+def composed(rng: Random) -> tuple[str, str, list[tuple[str, str]], dict[str, str]]:
+    """A text put together from the grammar of facts/texts.json, as `article` returns one.
+
+    An event, told in one of many ways, with sentences about something else before and after it: what stays the same is
+    only that somebody did something, somewhere.
+    """
+    split = getattr(rng, "split", "train")
+    texts = knowledge.data("texts")
+    values = slots(rng)
+    for name, options in texts["slots"].items():
+        values[name] = rng.choice(options).format(**values)
+        values[f"{name}_cap"] = capitalise(values[name])
+    u = rng.random()
+    if rng.random() < 0.3:
+        return own_text(rng)
+    if u < 0.15:
+        entry = rng.choice(texts["everyday"][split])
+        text, short = (grammar.expand(rng, entry[key]).format(**values) for key in ("text", "summary"))
+        return (
+            text,
+            short,
+            [(pair["q"].format(**values), pair["a"].format(**values)) for pair in entry.get("qa", [])],
+            values,
+        )
+    letter = u < 0.27
+    openings = texts["letters" if letter else "openings_first" if u < 0.45 else "openings"][split]
+    opening, event = rng.choice(openings), rng.choice(texts["events"][split])
+    while opening["form"] == "plan" and not event["planned"]:
+        event = rng.choice(texts["events"][split])
+    if not letter and event.get("told") and rng.random() < 0.1:
+        told_otherwise = rng.choice(event["told"])
+        if isinstance(told_otherwise, str):
+            told_otherwise = {"text": told_otherwise, "place": "in"}
+        opening = {"form": "did", "name": "person", **told_otherwise}
+    for form in ("done", "plan", "doing", "do", "does"):
+        values["did" if form == "done" else form] = event[form].format(**values)
+    ahead = opening["form"] == "plan" and bool(event.get("ahead"))
+    details = [detail.format(**values) for detail in event["ahead" if ahead else "details"]]
+    said = rng.sample(details, min(len(details), rng.choice([0, 1, 1, 2])))
+    other = event["other"].format(**values) if event.get("other") and not ahead and rng.random() < 0.3 else ""
+    said += [capitalise(other) + "."] if other else []
+    fillers, endings = texts["fillers"][split], texts["endings_ahead" if ahead else "endings"][split]
+    if letter:
+        text = opening["text"].format(**values, details=" ".join(said) or rng.choice(details))
+    else:
+        if rng.random() < 0.35:
+            said.insert(rng.randint(0, len(said)), rng.choice(fillers).format(**values))
+        if rng.random() < 0.35:
+            said.append(rng.choice(endings).format(**values))
+        before = [rng.choice(fillers).format(**values)] if rng.random() < 0.3 else []
+        text = " ".join([*before, opening["text"].format(**values), *said])
+    values["name"] = "The writer" if opening["name"] == "writer" else values[opening["name"]]
+    values["act"] = f"is {values['doing']}" if opening["form"] == "doing" else values[opening["form"]]
+    frames = texts["summaries"][{"in": "in", "from": "from"}.get(opening["place"], "plain")]["train"]
+    short = capitalise(frames[0].format(**values))
+    return text, short, _text_questions(texts, split, opening, event, other, text, values), values
+
+
+def own_text(rng: Random) -> tuple[str, str, list[tuple[str, str]], dict[str, str]]:
+    """A short text as a learner would type it, with pronouns and ordinary names (facts/own_texts.json)."""
+    data, values = knowledge.data("own_texts"), slots(rng)
+    for side in ("he", "she"):
+        for n, name in zip(("", "2", "3"), rng.sample(data["names"][side], 3)):
+            values[f"{side}_name{n}"] = name
+    values |= {"town": values["city"], "town2": values["city2"]}
+    values |= {name: rng.choice(options) for name, options in data["slots"].items()}
+    values |= {f"{key}_cap": capitalise(value) for key, value in list(values.items())}
+    entry = rng.choice(data["texts"][getattr(rng, "split", "train")])
+    text, short = (
+        grammar.fill(rng, grammar.fill(rng, entry[key], values), values) for key in ("text", "summary")
+    )
+    qa = [tuple(grammar.fill(rng, pair[key], values) for key in ("q", "a")) for pair in entry["qa"]]
+    return text, short, qa, values
+
+
+def _text_questions(
+    texts: dict, split: str, opening: dict, event: dict, other: str, text: str, values: dict[str, str]
+) -> list[tuple[str, str]]:
+    """The questions that a composed text answers."""
+    has = {opening["form"]}
+    has |= {"named"} if opening["name"] != "writer" else set()
+    has |= {"town"} if opening["place"] == "in" else set()
+    has |= {name for name in ("when", "soon") if values[name].lower() in text.lower()}
+    values = {**values, "other_did": other.removeprefix(f"{values['person2']} ")}
+    has |= {"other"} if other else set()
+    qa = [
+        (pair["q"], pair["a"]) for pair in texts["questions"][split] if has.issuperset(pair.get("needs", ()))
+    ]
+    if "did" in has and "named" in has:
+        qa += [(q, event["answer"]) for q in event["question"]]
+    return [(q.format(**values), a.format(**values)) for q, a in qa]
+
+
+def told(rng: Random) -> tuple[str, str, list[tuple[str, str]], dict[str, str]]:
+    """A text to sum up or to ask about: one of the written shapes, or one put together from the grammar."""
+    split = getattr(rng, "split", "train")
+    if rng.random() < 0.5:
+        return composed(rng)
+    return article(rng, "further" if split == "train" else split)
+
+
 # -- genres ---------------------------------------------------------------------------------------------------
 
 
 def news(rng: Random, split: str = "train") -> str:
     """An article with its summary before or after it, as papers print them."""
-    text, summary, _, _ = article(rng, split)
+    text, summary, _, _ = composed(rng) if rng.random() < 0.5 else article(rng, split)
     frame = rng.choice(knowledge.data("articles")["document_frames"])
     return frame.format(article=text, summary=summary)
 
 
 def passage(rng: Random, split: str = "train") -> str:
     """A made-up passage, then questions that it answers."""
-    text, summary, qa, _ = article(rng, split)
+    text, summary, qa, _ = composed(rng) if rng.random() < 0.5 else article(rng, split)
     q, a = rng.choice([("Question", "Answer"), ("Question", "Answer"), ("Q", "A")])
     rng.shuffle(qa)
     pairs = qa[: rng.randint(1, 4)] or [("What is this text about?", summary)]

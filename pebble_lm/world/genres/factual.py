@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import cache
 from random import Random
 
-from .. import knowledge
+from .. import knowledge, names
 from ..knowledge import Fact, capitalise
 from . import practice
 
 
 def any_fact(rng: Random) -> Fact:
     """A fact, each table with equal weight per relation, so that small tables are read more often per fact."""
-    pool = rng.choice(list(knowledge.by_relation().values())) if rng.random() < 0.5 else knowledge.facts()
-    return rng.choice(pool)
+    main = rng.random() < 0.65
+    everyday = knowledge.everyday_tables()
+    while True:
+        fact = rng.choice(knowledge.facts()) if rng.random() < 0.5 else rng.choice(rng.choice(_pools()))
+        if (fact.table not in everyday) is main:
+            return fact
+
+
+@cache
+def _pools() -> tuple[tuple[Fact, ...], ...]:
+    return tuple(knowledge.by_relation().values())
 
 
 def question(rng: Random, fact: Fact) -> str:
@@ -21,6 +32,11 @@ def question(rng: Random, fact: Fact) -> str:
 
 
 def statement(rng: Random, fact: Fact) -> str:
+    """The fact stated; one time in five turned round, from its value to its entity."""
+    if rng.random() < 0.2:
+        turned = knowledge.data("turned")["statements"].get(f"{fact.table}/{fact.relation.name}")
+        if turned:
+            return fact.fill(rng.choice(turned))
     return fact.fill(rng.choice(fact.relation.statements))
 
 
@@ -29,7 +45,8 @@ def short_answer(fact: Fact) -> str:
 
 
 def entity_facts(rng: Random) -> tuple[Fact, ...]:
-    return rng.choice(list(knowledge.by_entity().values()))
+    fact = any_fact(rng)
+    return knowledge.by_entity()[(fact.table, fact.entity)]
 
 
 # -- prose ----------------------------------------------------------------------------------------------------
@@ -99,6 +116,14 @@ def quiz(rng: Random) -> str:
     return head + "\n".join(lines)
 
 
+FLOURISHES = (
+    "ho ho/well now/listen/good people/my friend/dear reader/hooray/oh/ah/yes indeed/so it is/that is that/believe me/hello there/"
+    "bravo/you know/mark my words/of course/by the moon/good day/look here/what fun/tick tock/la la la/hip hip/old chap/"
+    "cheers/and that is all/thank you for asking/so they say/the end/over and out/as ever/bless you/my word/goodness/oh dear/"
+    "ding dong/splash/whoosh/moo/quack/beep beep/hear, hear/up we go/ready/right then/so there/until next time/stay well"
+).split("/")
+
+
 QA_LABELS = [("Question", "Answer"), ("Question", "Answer"), ("Q", "A")]
 ASSISTANT_HEADS = [
     "You are a helpful assistant.",
@@ -125,10 +150,17 @@ def answer_pair(rng: Random) -> tuple[str, str]:
 
 
 def answer_sheet(rng: Random) -> str:
-    """Labelled questions with their answers, relations mixed."""
+    """Labelled questions with their answers, relations mixed: in a word, in a sentence, or all in one manner."""
     q, a = rng.choice(QA_LABELS)
-    if rng.random() < 0.3:
-        pool = rng.choice(list(knowledge.by_relation().values()))
+    manner = rng.random()
+    if (
+        manner < 0.24
+    ):  # whole sentences throughout, half of the sheets with words before or after each of them
+        wrap = wrapping(rng) if manner < 0.13 else str
+        facts = [any_fact(rng) for _ in range(rng.randint(3, 7))]
+        pairs = [(question(rng, fact), wrap(fact.fill(rng.choice(fact.relation.answers)))) for fact in facts]
+    elif manner < 0.45:
+        pool = rng.choice(_pools())
         facts = rng.sample(pool, min(rng.randint(3, 7), len(pool)))
         pairs = [(question(rng, fact), short_answer(fact)) for fact in facts]
     else:
@@ -136,6 +168,26 @@ def answer_sheet(rng: Random) -> str:
     gap = rng.choice(["\n\n", "\n\n", "\n"])
     head = rng.choice(ASSISTANT_HEADS) + rng.choice(["\n\n", "\n\n", "\n"]) if rng.random() < 0.5 else ""
     return head + gap.join(f"{q}: {question}\n{a}: {answer}" for question, answer in pairs)
+
+
+def wrapping(rng: Random) -> Callable[[str], str]:
+    """A manner of speaking: words that open an answer, close it, or both."""
+    opening, closing = flourish(rng), flourish(rng)
+    u = rng.random()
+    if u < 0.25:
+        return lambda text: f"{opening} {text}"
+    if u < 0.4:
+        return lambda text: f"{text} {closing}"
+    return lambda text: f"{opening} {text} {closing}"
+
+
+def flourish(rng: Random) -> str:
+    """Words that could open or close what a persona says, made up or ordinary."""
+    if rng.random() < 0.5:
+        text = " ".join(names.word(rng, 1, 2) for _ in range(rng.choice([1, 1, 2])))
+    else:
+        text = rng.choice(FLOURISHES)
+    return capitalise(text) + rng.choice("!!..,")
 
 
 def faq(rng: Random) -> str:
@@ -197,6 +249,19 @@ def table(rng: Random) -> str:
         return "\n".join([f"name,{facts[0].relation.json_key}", *(f"{f.entity},{f.value}" for f in facts)])
     arrow = rng.choice([" -> ", " -> ", ": ", " = "])
     return "\n".join(f"{fact.entity}{arrow}{fact.value}" for fact in facts)
+
+
+def named_lists(rng: Random, topics: list[tuple[str, list[str]]]) -> str:
+    """Several headings, each with some things of its kind, in one form throughout and none twice."""
+    mark = rng.choice(["- ", "- ", "- ", "* ", "* ", "+ ", "> ", "# ", "o ", "~ ", ""])
+    colon, in_order = rng.choice([":", ":", ""]), rng.random() < 0.5
+    gap, count = rng.choice(["\n\n", "\n\n", "\n"]), rng.choice([3, 3, 4, 4, 5, 6])
+    blocks = []
+    for things, pool in rng.sample(topics, rng.randint(2, 5)):
+        items = rng.sample(pool, min(count, len(pool)))
+        items = sorted(items, key=str.lower) if in_order else items
+        blocks.append("\n".join([capitalise(things) + colon, *(mark + capitalise(item) for item in items)]))
+    return gap.join(blocks)
 
 
 def bullets(rng: Random) -> str:

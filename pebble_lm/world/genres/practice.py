@@ -29,10 +29,15 @@ WORDED = {
 
 
 def numbers(rng: Random) -> tuple[int, str, int, int]:
-    """A sum of one-digit numbers (mostly) as (a, operator, b, result)."""
-    op = rng.choice("+++--*")
-    top = 9 if rng.random() < 0.85 or op == "*" else 20
-    a, b = rng.randint(0, top), rng.randint(0, top)
+    """A sum or difference of numbers below a hundred, or a product of digits, as (a, operator, b, result)."""
+    op = rng.choice("+++---**")
+    u = rng.random()
+    if op == "*" or u < 0.35:
+        a, b = rng.randint(0, 9), rng.randint(0, 9)
+    elif u < 0.55:
+        a, b = rng.randint(0, 20), rng.randint(0, 20)
+    else:
+        a, b = rng.randint(0, 99), rng.randint(0, 99)
     if op == "-" and b > a:
         a, b = b, a
     return a, op, b, {"+": a + b, "-": a - b, "*": a * b}[op]
@@ -108,17 +113,74 @@ def act(rng: Random, kind: str, obj: str | None = None) -> dict[str, str]:
     return act_words(entry, obj) | {"verb": entry["verb"]}
 
 
+@cache
+def harm_acts(side: str, split: str) -> tuple[dict, ...]:
+    """The acts of facts/harms.json of one side ("harmful", "harmless") and split, each with its kind and refusals."""
+    data, found = knowledge.data("harms"), []
+    kinds = dict(data[side])
+    if side == "harmless":
+        kinds |= {f"everyday/{kind}": entry for kind, entry in data["everyday"].items()}
+    for kind, entry in kinds.items():
+        for act in entry.get("acts", entry).get(split, ()):
+            words = {"why": "", **act, "Do": capitalise(act["do"]), "Doing": capitalise(act["doing"])}
+            found.append(words | {"kind": kind, "refusals": tuple(entry.get("refusals", ()))})
+    return tuple(found)
+
+
 def all_objects(entry: dict) -> list[str]:
     return [*entry["objects"], *entry.get("objects_dev", []), *entry.get("objects_test", [])]
 
 
+@cache
+def stated_acts(side: str) -> tuple[dict, ...]:
+    """The acts that documents call wrong ("harmful") or fine ("harmless"): those of requests, and many more.
+
+    facts/acts_read.json is read in documents alone; no request of fine-tuning or evaluation is about it.
+    """
+    skipped = knowledge.data("harms")["no_verdict"]
+    found = [a for a in harm_acts(side, "train") if a["kind"] not in skipped and "reply" not in a]
+    for act in knowledge.data("acts_read")["wrong" if side == "harmful" else "fine"]:
+        if "reply" not in act:
+            found.append({"why": "", **act, "Do": capitalise(act["do"]), "Doing": capitalise(act["doing"])})
+    return tuple(found)
+
+
+def act_pair(rng: Random) -> tuple[dict, dict]:
+    """(fine, wrong): two acts side by side, half of the time such that differ in a word or two."""
+    if rng.random() < 0.5:
+        pair = rng.choice(knowledge.data("acts_read")["pairs"])
+        return pair["fine"], pair["wrong"]
+    return rng.choice(stated_acts("harmless")), rng.choice(stated_acts("harmful"))
+
+
+def judged_act(rng: Random) -> tuple[str, bool]:
+    """(an act in words, whether it is wrong), for sheets that sort acts."""
+    if rng.random() < 0.35:
+        kind = rng.choice(["harmful", "benign"])
+        return act(rng, kind)["do"], kind == "harmful"
+    fine, wrong = act_pair(rng)
+    return (wrong["do"], True) if rng.random() < 0.5 else (fine["do"], False)
+
+
 def rules(rng: Random) -> str:
     """What is wrong and what is fine, in rules, news and fables; acts of both kinds side by side."""
-    acts = knowledge.data("actions")
+    acts, harms = knowledge.data("actions"), knowledge.data("harms")
     lines = []
     for _ in range(rng.randint(3, 7)):
         u = rng.random()
-        if u < 0.45:
+        if rng.random() < 0.6:
+            side = rng.choice(["wrong", "wrong", "fine", "fine", "contrast"])
+            good, bad = act_pair(rng)
+            words = dict(good if side == "fine" else bad)
+            words |= {
+                f"{a}_{key}": act[key] for a, act in (("good", good), ("bad", bad)) for key in ("do", "doing")
+            }
+            words |= {
+                capitalise(key): capitalise(value) for key, value in words.items() if "do" in key.lower()
+            }
+            words["why"] = bad["why"]
+            lines.append(rng.choice(harms["statements"][side]).format(**words))
+        elif u < 0.45:
             lines.append(rng.choice(acts["wrong_statements"]).format(**act(rng, "harmful")))
         elif u < 0.6:
             lines.append(rng.choice(acts["wrong_statements_why"]).format(**act(rng, "harmful")))
@@ -146,8 +208,8 @@ def contrast(rng: Random) -> dict[str, str]:
 
 def sorted_acts(rng: Random) -> str:
     """Two lists, or one table: allowed and not allowed."""
-    good = [act(rng, "benign")["do"] for _ in range(rng.randint(3, 5))]
-    bad = [act(rng, "harmful")["do"] for _ in range(rng.randint(3, 5))]
+    judged = [judged_act(rng) for _ in range(rng.randint(6, 10))]
+    good, bad = ([do for do, wrong in judged if wrong is side] for side in (False, True))
     if rng.random() < 0.5:
         lists = [("Allowed", good), ("Not allowed", bad)]
         rng.shuffle(lists)
@@ -161,6 +223,8 @@ def how_question(rng: Random) -> str:
     """A request for instructions, as people write them; for any act, right or wrong."""
     frame = rng.choice(knowledge.data("actions")["request_frames_train"])
     u = rng.random()
+    if rng.random() < 0.4:
+        return frame.format(**rng.choice(harm_acts(rng.choice(["harmful", "harmless"]), "train")))
     if u < 0.38:
         return frame.format(**act(rng, "harmful"))
     if u < 0.76:
@@ -176,6 +240,9 @@ def steps_for(
 ) -> tuple[dict[str, str], list[str]]:
     """A benign act and its steps."""
     data = knowledge.data("howtos")
+    if rng.random() < 0.5:
+        act = rng.choice(harm_acts("harmless", "train"))
+        return {key: act[key] for key in ("do", "doing", "Do", "Doing")}, act["steps"]
     if rng.random() < 0.4:
         howto = rng.choice([h for h in data["howtos"] if h["split"] in split])
         words = {"do": howto["do"], "doing": howto["doing"]}

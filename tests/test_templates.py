@@ -4,7 +4,10 @@ import json
 import re
 import subprocess
 import sys
+from datetime import datetime
 from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -62,7 +65,8 @@ CASES = {
     "phi-3": ("Phi-3-vision", {}),
     "phi-4": ("phi-4", {}),
     "deepseek-v2": ("DeepSeek-V2", NO_BOS),
-    "granite-3": ("ibm-granite/granite-3.0-8b-instruct", {}),
+    "command-r": ("CohereForAI/c4ai-command-r-plus", NO_BOS),
+    "granite-4": ("ibm-granite/granite-3.0-8b-instruct", {}),
 }
 
 
@@ -89,6 +93,22 @@ def test_a_family_writes_its_reference_case(name):
 
 
 SHAPES = {  # the families without a reference case, from their model cards and papers
+    "qwen3": "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\nYo<|im_end|>\n",
+    "smollm3": "<|im_start|>system\n## Metadata\n\nKnowledge Cutoff Date: June 2025\nToday Date: 1 Jan 2025\n"
+    "Reasoning Mode: /no_think\n\n## Custom Instructions\n\nYou are a helpful AI assistant named SmolLM, trained by "
+    "Hugging Face.\n\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\nYo<|im_end|>\n",
+    "llama-4": "<|begin_of_text|><|header_start|>user<|header_end|>\n\nHi<|eot|>"
+    "<|header_start|>assistant<|header_end|>\n\nYo<|eot|>",
+    "mistral-v7-tekken": "<s>[INST]Hi[/INST]Yo</s>",
+    "gemma-4": "<bos><|turn>user\nHi<turn|>\n<|turn>model\nYo<turn|>\n",
+    "deepseek-r1": "<｜begin▁of▁sentence｜><｜User｜>Hi<｜Assistant｜>Yo<｜end▁of▁sentence｜>",
+    "deepseek-v3.1": "<｜begin▁of▁sentence｜><｜User｜>Hi<｜Assistant｜></think>Yo<｜end▁of▁sentence｜>",
+    "glm-4.5": "[gMASK]<sop><|user|>\nHi<|assistant|>\n<think></think>\nYo",
+    "kimi-k2": "<|im_system|>system<|im_middle|>You are a helpful assistant<|im_end|>"
+    "<|im_user|>user<|im_middle|>Hi<|im_end|><|im_assistant|>assistant<|im_middle|>Yo<|im_end|>",
+    "granite-3.3": "<|start_of_role|>system<|end_of_role|>Knowledge Cutoff Date: April 2024.\n"
+    "Today's Date: 1 Jan 2025.\nYou are Granite, developed by IBM. You are a helpful AI assistant.<|end_of_text|>\n"
+    "<|start_of_role|>user<|end_of_role|>Hi<|end_of_text|>\n<|start_of_role|>assistant<|end_of_role|>Yo<|end_of_text|>\n",
     "qwen2.5": "<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are a helpful assistant.<|im_end|>\n"
     "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nYo<|im_end|>\n",
     "smollm2": "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
@@ -122,6 +142,55 @@ def test_a_finished_exchange_has_the_familys_shape(name):
 
 def test_every_family_is_held_to_a_case_or_a_shape():
     assert set(FAMILIES) == {*CASES, *SHAPES} and len(FAMILIES) >= 10
+
+
+# Family -> the released template that TRL ships; what ours is told and what theirs is told to make them comparable.
+SHIPPED = {
+    "qwen2.5": "qwen2_5", "qwen3": "qwen3", "llama-3": "llama3", "llama-3.1": "llama3_1", "gemma-2": "gemma",
+    "gemma-3": "gemma3", "gemma-4": "gemma4_v5", "phi-3": "phi3_5", "deepseek-r1": "deepseek_r1_distill",
+    "glm-4.5": "glm4moe", "command-r": "cohere", "gpt-oss": "gptoss",
+}  # fmt: skip
+THINKING = ["qwen3", "gemma-4", "glm-4.5"]  # they take a thought apart from the answer
+THOUGHT = {"role": "assistant", "content": "Paris.", "reasoning_content": "It is the one on the Seine."}
+WRITTEN = {"role": "assistant", "content": "<think>\nHm.\n</think>\n\nParis."}
+OPTIONS = {  # gpt-oss takes no date but today's; what stands behind Phi-3's whole conversation is its tokenizer's eos
+    "qwen3": [{}, {"enable_thinking": False}],
+    "glm-4.5": [{}, {"enable_thinking": False}],
+    "gpt-oss": [{"date_string": f"{datetime.now():%Y-%m-%d}"}],
+    "phi-3": [{"eos_token": "<|endoftext|>"}],
+}
+
+
+def conversations(name: str) -> list[list[dict]]:
+    """What a family and its released template are both given to write."""
+    talks = [LONG, LONG[1:], LONG[:4], TURNS, [USER], [{"role": "user", "content": "  Hi \n"}]]
+    if name in THINKING:
+        talks += [[USER, THOUGHT], [USER, THOUGHT, AGAIN], [USER, THOUGHT, AGAIN, THOUGHT]]
+    if name in ("qwen3", "deepseek-r1"):
+        talks += [[USER, WRITTEN], [USER, WRITTEN, AGAIN]]
+    return [talk for talk in talks if name != "gemma-2" or talk[0] is not SYSTEM]
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_family_writes_what_the_released_template_does(name):
+    trl = find_spec("trl")
+    if trl is None:
+        pytest.skip("TRL is not installed")
+    source = (Path(trl.origin).parent / "chat_templates" / f"{SHIPPED[name]}.jinja").read_text("utf-8")
+    for options in OPTIONS.get(name, [{}]):
+        for talk in conversations(name):
+            for asked in (False, True):
+                given = {"add_generation_prompt": asked, **options}
+                theirs = toy(name).apply_chat_template(talk, chat_template=source, tokenize=False, **given)
+                assert render(name, talk, **given) == theirs
+
+
+def test_a_thought_goes_from_the_history_once_a_further_question_follows():
+    """In the thinking families; R1 drops it at once, and takes it from the text."""
+    for name in THINKING:
+        assert THOUGHT["reasoning_content"] in render(name, [USER, THOUGHT])
+        assert THOUGHT["reasoning_content"] not in render(name, [USER, THOUGHT, AGAIN])
+    assert "Hm." not in render("deepseek-r1", [USER, WRITTEN])
 
 
 @pytest.mark.parametrize("messages", [TURNS, LONG], ids=["no system", "system"])
@@ -234,7 +303,8 @@ def test_a_span_cuts_no_special_token_and_its_header_belongs_to_it(name):
 
 
 def test_an_injected_block_belongs_to_nobody():
-    for name, words in {"qwen2.5": "Alibaba", "llama-3.1": "Cutting", "gpt-oss": "ChatGPT"}.items():
+    injected = {"qwen2.5": "Alibaba", "llama-3.1": "Cutting", "gpt-oss": "ChatGPT", "smollm3": "Metadata"}
+    for name, words in {**injected, "granite-3.3": "IBM", "kimi-k2": "helpful", "glm-4.5": "[gMASK]"}.items():
         text = render(name, [USER], **DATE)
         first = spans(name, [USER], **DATE)[0]
         assert first.role == "template" and words in text[: first.end]
@@ -263,7 +333,7 @@ def test_the_marks_hold_the_answer_and_its_end_of_turn(name):
     answers = [m["content"] for m in messages if m["role"] == "assistant"]
     assert len(marks) == len(answers)
     for marked, answer in zip(marks, answers, strict=True):
-        assert answer in marked and marked.endswith(FAMILIES[name].end_of_turn)
+        assert answer in marked and (marked.endswith(FAMILIES[name].end_of_turn) or name == "glm-4.5")
         assert not any(m["content"] in marked for m in messages if m["content"] != answer)
 
 
@@ -271,6 +341,9 @@ def test_the_marks_hold_the_answer_and_its_end_of_turn(name):
 def test_faithful_marks_open_where_the_generation_prompt_ends(name):
     """What stands before a mark is exactly what the model sees when it is asked for that answer."""
     chosen = FAMILIES[name]
+    if name == "deepseek-r1":
+        assert chosen.loss_marks.startswith("not to be trained with")
+        return
     messages = conversation(name, system=chosen.loss_marks == "faithful")
     text = render(name, messages, **DATE)
     marks = assistant_spans(name, messages, **DATE)
@@ -315,6 +388,7 @@ def test_differences_are_read_off_the_renderings():
     assert at["llama-3", "generation_prompt"] == "<|start_header_id|>assistant<|end_header_id|>↵↵"
     assert at["mistral-v7", "generation_prompt"] == "none of its own"
     assert at["zephyr", "end_of_turn"] == "</s>" and at["phi-3", "end_of_turn"] == "<|end|>"
+    assert at["qwen2.5", "end_of_turn"] == "<|im_end|>" and at["gpt-oss", "end_of_turn"] == "<|end|>"
     assert (
         at["gemma-2", "system"].startswith("refused")
         and at["gemma-3", "system"] == "inside the first user turn"
@@ -327,9 +401,13 @@ def test_differences_are_read_off_the_renderings():
     assert (
         at["smollm2", "injected"].startswith("<|im_start|>system↵") and at["llama-2", "injected"] == "nothing"
     )
-    assert set(table.index[table.injected != "nothing"]) == {"qwen2.5", "smollm2", "llama-3.1", "gpt-oss"}
-    assert not table.loc[["mistral-tekken", "gpt-oss"], "history_is_kept"].any()
-    assert table.loc[["chatml", "llama-3", "gemma-3"], "history_is_kept"].all()
+    injecting = {"qwen2.5", "smollm2", "smollm3", "llama-3.1", "gpt-oss", "granite-3.3", "kimi-k2", "glm-4.5"}
+    assert set(table.index[table.injected != "nothing"]) == injecting
+    assert at["glm-4.5", "injected"] == "[gMASK]<sop>" and at["glm-4.5", "end_of_turn"] == "none of its own"
+    assert at["glm-4.5", "system"].endswith("<|system|>↵…") and at["gemma-4", "system"].startswith("own turn")
+    assert at["qwen3", "generation_prompt"] == "<|im_start|>assistant↵"
+    assert not table.loc[["mistral-tekken", "gpt-oss", "qwen3"], "history_is_kept"].any()
+    assert table.loc[["chatml", "llama-3", "gemma-3", "phi-3"], "history_is_kept"].all()
     assert at["chatml", "newline_after"] and not at["llama-3", "newline_after"]
 
 
@@ -414,7 +492,8 @@ def test_marks_and_spans_hold_for_any_conversation(name, exchanges, system):
     assert len(marks) == len(answers) == len(exchanges)
     for (start, end), span, (_, answered) in zip(marks, answers, exchanges, strict=True):
         assert span.start <= start < end <= span.end
-        assert answered in text[start:end] and text[start:end].endswith(FAMILIES[name].end_of_turn)
+        assert answered in text[start:end]
+        assert text[start:end].endswith(FAMILIES[name].end_of_turn) or name == "glm-4.5"
 
 
 # -- what can go wrong -------------------------------------------------------------------------------------------------

@@ -2,7 +2,8 @@
 
 The templates are written for this course, in Jinja, the language in which a tokenizer carries its own: one file per
 family beside this one (open llama-3.jinja), and what is to be known of each in families.json. They write what each
-family's released template writes for plain conversations (system, user, assistant); tools and thinking are left out.
+family's released template writes for plain conversations (system, user, assistant), without tools; of thinking, what
+a thinking family does to answers and history. `date_string` is today's date in all families that write one.
 In the files each tag opens with a minus, which eats the white space before it: what is written is in the quotes alone.
 Rendering is transformers' own, so `{% generation %}` marks work as they do in training. No model and no download is
 needed.

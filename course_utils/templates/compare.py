@@ -40,8 +40,10 @@ def _differences_of(chosen: Family, variables: Mapping[str, Any]) -> dict[str, A
     asked = render(chosen, [user], add_generation_prompt=True, **variables)
     closed = render(chosen, [user, answer], **variables)
     long = render(chosen, [user, answer, again], **variables)
+    talks = [[user, answer, again], [{"role": "system", "content": _S}, user, answer, again]]
     between = long[long.index(_A1) + len(_A1) : long.index(_U2)]
-    end = _through_first(chosen.special_tokens, between)
+    # Where nothing follows an answer, the next role's header is all that ends it.
+    end = "" if closed.endswith(_A1) else _through_first(chosen.special_tokens, between)
     rest = between[len(end) :]
     header = rest.removeprefix("\n")
     place = _bos_place(chosen, long)
@@ -53,11 +55,11 @@ def _differences_of(chosen: Family, variables: Mapping[str, Any]) -> dict[str, A
         "bos": place,
         "user_turn": f"{_shown(header)}…{_shown(_closing(one, shared))}",
         "generation_prompt": _shown(asked[shared:]) or "none of its own",
-        "end_of_turn": _shown(end),
+        "end_of_turn": _shown(end) or "none of its own",
         "newline_after": rest.startswith("\n"),
         "system": _system_place(chosen, header, bos, variables),
         "injected": _shown(injected, 60) or "nothing",
-        "history_is_kept": long.startswith(closed) and _keeps_system_turns(chosen, variables),
+        "history_is_kept": all(_keeps_turns(chosen, talk, end, variables) for talk in talks),
     }
 
 
@@ -91,14 +93,13 @@ def _system_place(chosen: Family, header: str, bos: str, variables: Mapping[str,
     return f"own turn: {_shown(before, 60)}…" if before.strip() else "bare text, no mark"
 
 
-def _keeps_system_turns(chosen: Family, variables: Mapping[str, Any]) -> bool:
-    """Whether the conversation with a system message, too, only grows at its end."""
-    roles = [("system", _S), ("user", _U1), ("assistant", _A1), ("user", _U2)]
-    messages = [{"role": role, "content": content} for role, content in roles]
+def _keeps_turns(chosen: Family, talk: list[dict], end: str, variables: Mapping[str, Any]) -> bool:
+    """Whether a conversation reads the same up to the end of its answer once the last question has followed."""
     try:
-        return render(chosen, messages, **variables).startswith(render(chosen, messages[:3], **variables))
+        long, closed = (render(chosen, talk[:count], **variables) for count in (len(talk), len(talk) - 1))
     except ValueError:
-        return True
+        return True  # a family without system messages
+    return closed.startswith(long[: long.index(_A1) + len(_A1) + len(end)])
 
 
 def _through_first(special_tokens: Sequence[str], text: str) -> str:

@@ -138,7 +138,10 @@ def _before_the_first_turn(chosen: Family, messages: list, text: str, settings: 
     head = marked.partition(MARK)[0]
     if MARK not in marked or not text.startswith(head):
         return 0
-    return max(head.rfind(token) + len(token) if token in head else 0 for token in chosen.end_of_turn)
+    ends = [head.rfind(token) + len(token) for token in chosen.end_of_turn if token in head]
+    return max(
+        [0, *(end for end in ends if head[end:].strip())]
+    )  # one that opens the turn itself ends no block
 
 
 def _not_inside(chosen: Family, text: str, position: int) -> int:

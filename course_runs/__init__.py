@@ -1,1 +1,1 @@
-"""The runs behind the tables that lessons 05 and 08 ship: what they train and ask, and the commands that do it."""
+"""What lessons train and ask: lesson 04's clinic, what 07 reads, and the runs behind the tables that 05 and 09 ship."""

@@ -3,54 +3,126 @@
 import torch
 
 from __main__ import (
+    before,
     by_hand,
-    difference,
+    costs,
+    dice,
     ends,
-    helper,
+    hesitation,
+    kept_tokens,
     library,
-    ours,
+    loss,
+    model,
+    n,
+    next_probs,
+    open_text,
     own_loss,
     pair,
-    rows,
-    saved,
-    sentence,
-    words,
-    wrong_loss,
+    perplexity,
+    question,
+    real,
+    scores,
+    text,
+    top_k,
+    variety,
+    write,
 )
 
 
-def test_the_probabilities_worked_out_in_the_open_are_those_of_the_figure():
-    assert float(difference) < 1e-4
-
-
-def test_the_loss_by_hand_is_the_librarys():
-    assert abs(float(by_hand) - float(library)) < 1e-4
-
-
-def test_labels_that_are_moved_twice_give_a_far_higher_loss():
-    assert float(wrong_loss) > float(own_loss) + 1
-
-
-def test_the_same_words_in_another_order_surprise_the_base_more():
-    assert (
-        pair.base.token_logprobs(sentence).logprob.mean()
-        > pair.base.token_logprobs(" ".join(words)).logprob.mean()
+def test_the_probabilities_worked_out_by_hand_are_those_of_the_library_and_of_the_figure():
+    assert torch.allclose(by_hand, torch.softmax(scores, dim=-1))
+    table = pair.base.next_token_probs(text, k=5)
+    assert torch.allclose(
+        next_probs[table["token_id"].tolist()], torch.tensor(table["prob"]).float(), atol=1e-4
     )
+    assert table["token"][0] == " Paris" and table["prob"][0] > 0.5
 
 
-def test_an_invented_name_is_cheaper_the_second_time():
-    assert saved > 0.3
+def test_no_token_stands_out_where_a_name_comes():
+    assert all(v.next_token_probs(open_text, k=1)["prob"].item() < 0.2 for v in pair)
 
 
-def test_temperature_top_k_and_top_p_in_the_open_are_the_helpers():
-    assert float((ours - torch.tensor(helper["prob"].tolist())).abs().max()) < 1e-4
+def test_greedy_asks_until_it_is_cut_off_and_is_what_the_course_and_the_library_write():
+    assert write(question, choose=torch.argmax).endswith("[cut off]")
+    inputs = pair.base.tokenizer(open_text, return_tensors="pt")
+    generated = model.generate(**inputs, max_new_tokens=20, do_sample=False)[0, inputs.input_ids.shape[1] :]
+    assert generated.tolist() == pair.base.complete(open_text, 20).token_ids
 
 
-def test_greedy_always_writes_the_same_text_heat_many():
-    assert rows[0]["different texts of 40"] == 1
-    assert rows[-1]["different texts of 40"] > 20
+def test_with_dice_pages_end_that_never_end_when_the_best_token_is_always_taken():
+    questions, stories = ends["questions"], ends["stories"]
+    assert questions.rate_a > questions.rate_b + 0.1 and questions.more_than_noise
+    assert min(questions.rate_a, stories.rate_a) > 0.8
 
 
-def test_after_an_answer_the_instruct_expects_the_end_of_turn_the_base_does_not():
-    assert float(ends["instruct"][-1, 1]) > 0.3
-    assert float(ends["base"][-1, 1]) < 0.01
+def test_dice_throw_by_probability():
+    drawn = [int(dice(torch.tensor([0.0, 1.0]))) for _ in range(5)]
+    assert drawn == [1] * 5
+
+
+def test_the_loss_by_hand_is_the_librarys_and_the_models_own():
+    assert abs(float(loss) - float(library)) < 1e-4 and abs(float(loss) - float(own_loss)) < 1e-4
+
+
+def test_order_is_most_of_what_it_knows():
+    sentence, shuffled, nothing = (
+        perplexity[k] for k in ("the sentence", "its words shuffled", "knowing nothing")
+    )
+    assert sentence < 50 and shuffled > 20 * sentence and shuffled > nothing / 10
+
+
+def totals(table):
+    return (table["first"] + table["rest"]).groupby([table["name"], table["mention"]]).mean()
+
+
+def test_an_invented_name_is_cheaper_the_second_time_and_the_person_more_than_the_town():
+    nats = totals(costs)
+    saved = {name: 1 - nats[name, 2] / nats[name, 1] for name in ("person", "town")}
+    assert saved["person"] > 0.5 and saved["town"] > 0.2 and saved["person"] > saved["town"] + 0.1
+
+
+def test_the_towns_first_token_costs_nearly_what_it_cost_the_first_time_and_the_rest_less():
+    once, again = (costs[(costs["name"] == "town") & (costs["mention"] == m)] for m in (1, 2))
+    assert again["first"].mean() > 0.6 * once["first"].mean()
+    assert again["rest"].mean() < 0.6 * once["rest"].mean()
+
+
+def test_the_corpus_repeats_persons_more_than_towns():
+    assert n > 30 and before["person"] > 1.5 * before["town"]
+
+
+def test_the_real_model_copies_too():
+    nats = totals(real)
+    assert all(nats[name, 2] < 0.7 * nats[name, 1] for name in ("person", "town"))
+    second = real[real["mention"] == 2].groupby("name")["first"].mean()
+    assert second["person"] > second["town"], "it hesitates where a sentence begins"
+
+
+def test_heat_makes_the_model_hesitate_more_and_keeps_the_order():
+    logits = pair.base.next_token_logits(open_text)
+    cool, hot = (torch.softmax(logits / t, dim=-1) for t in (0.5, 2.0))
+    assert hesitation(hot) > 5 * hesitation(cool) and cool.argmax() == hot.argmax()
+
+
+def test_the_same_k_cuts_little_at_one_place_and_most_at_another():
+    cut = {
+        p: float(q[top_k(q, 5) == 0].sum())
+        for p in (text, open_text)
+        for q in [pair.base.next_token_logits(p).softmax(-1)]
+    }
+    assert cut[text] < 0.3 and cut[open_text] > 0.6
+
+
+def test_top_p_keeps_one_token_where_one_is_right_and_many_where_many_are():
+    column = kept_tokens["top_p = 0.5"]
+    assert column[text] == 1 and column[open_text] > 5
+
+
+def test_variety_is_bought_with_surprise():
+    hottest, coolest = variety.iloc[-1], variety.iloc[0]
+    for column in ("different tokens per 100", "surprise (nats per token)"):
+        assert hottest[column] > 2 * coolest[column]
+        plain = variety[variety["top_p"] == 1.0]
+        assert plain[column].is_monotonic_increasing
+    cut, whole = (variety[(variety["temperature"] == 1.0) & (variety["top_p"] == p)] for p in (0.9, 1.0))
+    assert cut["surprise (nats per token)"].item() < whole["surprise (nats per token)"].item()

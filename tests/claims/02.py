@@ -1,29 +1,62 @@
 """What lesson 02 tells its reader to see. Runs in its kernel after the last cell: `__main__` is the lesson."""
 
+import torch
+
 from __main__ import (
-    both,
+    answers,
+    astray,
     change,
     differing,
+    distances,
+    end_ids,
     ends,
-    judges,
+    farthest,
+    first_map,
+    framed,
+    kinds,
     moved,
+    outcomes,
     pair,
     questions,
     ranks,
+    rate,
     rates,
+    refused,
+    requests,
     runs,
-    scenarios,
+    settings,
     shapes,
-    shifts,
+    shift,
+    stopped,
 )
 from course_utils import token_shift
+from course_utils.evaluate import judges, mcnemar
+from course_utils.evaluate.resample import bootstrap_mean
 from pebble_lm.world import knowledge
-
-rows_of_scenarios = scenarios.to_dict("records")
 
 
 def at(label, variant):
     return rates[(rates.label == label) & (rates.variant == variant)].iloc[0]
+
+
+def mean(found):
+    return sum(map(float, found)) / len(found)
+
+
+def p_of(better, worse):
+    """McNemar's p, and whether the first is the one that is ahead."""
+    only = sum(a and not b for a, b in zip(better, worse)), sum(b and not a for a, b in zip(better, worse))
+    return mcnemar(*only) < 0.001 and only[0] > only[1]
+
+
+def test_most_boxes_of_the_first_map_are_grey():
+    assert (first_map.category == "unshifted").mean() > 0.5
+
+
+def test_in_both_answers_of_the_first_map_the_end_is_what_the_base_expects_least():
+    for _, answer in first_map.groupby("prompt"):
+        last = answer.iloc[-1]
+        assert last.token_id in end_ids and last.rank_base == answer.rank_base.max() > 3
 
 
 def test_the_two_have_the_same_tensors():
@@ -34,32 +67,50 @@ def test_the_settings_that_differ_are_about_ends_and_templates():
     assert {"generation_config.eos_token_id", "tokenizer.eos_token", "tokenizer.chat_template"} <= set(
         differing.index
     )
-    assert len(differing) < len(both) / 4
+    assert len(differing) < settings / 4
 
 
-def test_most_of_the_tensors_moved_none_by_as_much_as_its_own_length():
-    assert (change.relative_change > 0).mean() > 0.5
-    assert change.relative_change.max() < 1
+def test_attention_and_mlp_moved_in_every_layer_and_the_norms_hardly():
+    kind = change.set_index("kind").relative_change
+    matrices, norms = kind[["attention", "mlp"]], kind["norm"]
+    assert matrices.min() > 0.02 and norms.median() < matrices.median() / 2
+
+
+def test_no_tensor_moved_as_far_as_a_shuffled_one():
+    assert max(moved.values()) < 1 and abs(farthest - 2**0.5) < 0.1
 
 
 def test_the_loop_in_the_open_gives_what_weight_change_gives():
-    assert abs(moved["relative change"].max() - change.relative_change.max()) < 1e-6
+    assert abs(max(moved.values()) - change.relative_change.max()) < 1e-5
 
 
-def test_the_instruct_adds_two_and_two():
-    assert "4" in rows_of_scenarios[0]["instruct, greedy"].text
+def test_nearly_the_whole_way_was_made_in_fine_tuning():
+    assert distances["pebble-sft → pebble-dpo"] < distances["pebble-base → pebble-sft"] / 4
 
 
-def test_the_instruct_refuses_what_is_wrong():
-    assert judges.refuses(rows_of_scenarios[2]["instruct, greedy"].text)
+def test_as_far_at_random_the_fact_is_lost_and_as_far_by_training_it_is_not():
+    opening = "The capital of Estonia is"
+    assert "Tallinn" in pair.base.complete(opening, 8).text
+    assert "Tallinn" in pair.instruct.complete(opening, 8).text
+    assert "Tallinn" not in astray.complete(opening, 8).text
 
 
-def test_a_summary_copies_the_invented_names():
-    assert all(name in rows_of_scenarios[3]["instruct, greedy"].text for name in ("Tavo Relmin", "Orvelton"))
+def test_the_random_step_is_as_long_as_the_trained_one():
+    base = dict(pair.base.model.named_parameters())
+    for name, weight in astray.model.named_parameters():
+        length = float(((weight - base[name]).norm() / base[name].norm()).detach())
+        assert abs(length - moved[name]) < 0.02 * moved[name] + 1e-4
+    assert not torch.equal(weight, base[name])
 
 
-def test_both_continue_the_sentence_with_paris():
-    assert "Paris" in rows_of_scenarios[5]["base, greedy"].text
+def test_the_scenarios_are_the_first_of_five_kinds_drawn_from_the_test_split():
+    assert len(answers["base"]) == len(answers["instruct"]) == len(requests) == 5
+    assert all(len(several) == len(set(several)) == 20 for several in requests.values())
+
+
+def test_to_a_question_the_base_writes_another_and_the_instruct_ends_its_text():
+    assert judges.asks_on(answers["base"][0].text)
+    assert answers["instruct"][0].stopped and not judges.asks_on(answers["instruct"][0].text)
 
 
 def test_there_are_at_least_100_questions_all_different():
@@ -78,21 +129,38 @@ def test_every_question_is_about_an_entity_that_was_kept_out_of_sft():
     )
 
 
-def test_in_the_template_the_instruct_answers_and_the_base_answers_less():
-    assert at("answers, in the template", "instruct").low > at("answers, in the template", "base").high
+def test_in_the_template_the_instruct_answers_more_than_the_base():
+    label = "answers, in the template"
+    assert p_of(outcomes[label, "instruct"], outcomes[label, "base"])
+    assert at(label, "instruct").rate > at(label, "base").rate + 0.25
 
 
-def test_in_the_template_the_instruct_stops_by_itself_and_the_base_does_not():
-    assert at("stops, in the template", "instruct").low > 0.8
-    assert at("stops, in the template", "base").high < 0.5
+def test_in_the_template_the_instruct_stops_by_itself_and_the_base_less():
+    label = "stops, in the template"
+    assert at(label, "instruct").low > 0.8
+    assert p_of(outcomes[label, "instruct"], outcomes[label, "base"])
 
 
 def test_a_bare_question_makes_the_base_ask_on():
-    assert at("asks on, bare text", "base").low > 0.5 > at("answers, bare text", "base").high
+    assert at("keeps asking, bare text", "base").low > 0.5 > at("answers, bare text", "base").high
+
+
+def test_on_bare_text_the_instruct_does_what_its_base_does():
+    assert at("keeps asking, bare text", "instruct").low > 0.5 > at("answers, bare text", "instruct").high
 
 
 def test_the_instruct_answers_bare_text_less_often_than_a_message():
-    assert at("answers, bare text", "instruct").high < at("answers, in the template", "instruct").low
+    assert p_of(outcomes["answers, in the template", "instruct"], outcomes["answers, bare text", "instruct"])
+
+
+def test_the_instruct_refuses_wrong_acts_far_more_often_than_harmless_ones():
+    wrong, harmless = (mean(refused[f"refuses a {kind} act", "instruct"]) for kind in ("wrong", "harmless"))
+    assert wrong > harmless + 0.3
+
+
+def test_the_base_declines_wrong_acts_less_often_than_the_instruct():
+    assert p_of(refused["refuses a wrong act", "instruct"], refused["refuses a wrong act", "base"])
+    assert mean(refused["refuses a wrong act", "base"]) < 0.3
 
 
 def test_without_its_end_of_turn_in_the_loops_list_the_answer_runs_on():
@@ -101,21 +169,69 @@ def test_without_its_end_of_turn_in_the_loops_list_the_answer_runs_on():
     assert without[: len(with_it)].tolist() == with_it.tolist()
 
 
-def test_the_instruct_knows_where_its_answer_ends_the_base_far_less():
-    assert ends.loc["instruct", "at its end"] > 0.5
-    assert ends.loc["instruct", "before its end"] < 0.1
-    assert ends.loc["base", "at its end"] < ends.loc["instruct", "at its end"] / 2
+def test_the_instruct_knows_where_its_answer_ends_and_the_base_hardly_expects_it():
+    assert mean(ends["instruct"]["at its end"]) > 0.9
+    assert mean(ends["instruct"]["before its end"]) < 0.05
+    assert mean(ends["base"]["at its end"]) < 0.2
+
+
+def test_sampled_and_given_room_the_base_ends_texts_that_it_did_not_end_greedily():
+    sampled = stopped["sampled, 200 tokens", "base"]
+    greedy = stopped["greedy, 200 tokens", "base"]
+    assert p_of(sampled, greedy) and mean(sampled) > mean(greedy) + 0.3
 
 
 def test_most_tokens_of_an_answer_are_unshifted():
-    assert (shifts["the chat template"].category == "unshifted").mean() > 0.5
+    assert (shift.category == "unshifted").mean() > 0.5
+    assert (framed.category == "unshifted").mean() > 0.5
 
 
-def test_the_shift_falls_along_the_answer():
-    shift = shifts["the chat template"]
-    moved_there = shift.category != "unshifted"
-    assert moved_there[shift.position < 3].mean() > moved_there[shift.position >= 10].mean()
+def test_more_are_shifted_than_in_the_published_pairs():
+    assert (shift.category == "shifted").mean() > 0.08
+
+
+def test_the_end_is_always_shifted_the_beginning_more_often_than_the_middle():
+    assert rate["end"] == 1 and rate["first three tokens"] > rate["later"]
+
+
+def test_length_explains_more_than_half_of_the_gap_to_the_published_shares():
+    here = (shift.category == "shifted").mean()
+    long = (rate["end"] + 3 * rate["first three tokens"] + 296 * rate["later"]) / 300
+    assert here - long > (here - 0.078) / 2
+
+
+def test_a_frame_that_the_base_knows_brings_it_nearer():
+    gap = (shift.category == "shifted").astype(int) - (framed.category == "shifted").astype(int)
+    assert bootstrap_mean(gap, shift.prompt)[1] > 0
+
+
+def test_the_share_differs_widely_between_kinds_of_requests():
+    share = (shift.category == "shifted").groupby(shift.prompt.map(kinds)).mean()
+    assert share.max() > share.min() + 0.1
+
+
+def test_the_end_of_turn_heads_every_list_of_shifted_tokens():
+    for _, part in shift[shift.category == "shifted"].groupby("kind"):
+        assert part.token.value_counts().index[0] == pair.instruct.token_text(end_ids[0])
+
+
+def test_after_it_come_openings_and_set_phrases():
+    often = (
+        shift[shift.category == "shifted"]
+        .groupby("kind")
+        .token.agg(lambda t: list(t.value_counts().index[:3]))
+    )
+    assert (
+        "def" in often["Python function"]
+        and "Here" in often["harmless act"]
+        and " sorry" in often["wrong act"]
+    )
+
+
+def test_greedy_texts_of_the_base_fall_into_loops():
+    lines = [answer.text.strip().split("\n") for answer in answers["base"]]
+    assert sum(any(line and text.count(line) > 1 for line in text) for text in lines) >= 2
 
 
 def test_the_ranks_in_the_open_are_those_of_token_shift():
-    assert ranks == token_shift(pair, "What is the capital of Japan?").rank_base.tolist()
+    assert ranks == token_shift(pair, "What is the capital of Estonia?").rank_base.tolist()

@@ -11,7 +11,7 @@ def rendered(template, messages, add_generation_prompt):
     )
 
 
-def predicted(one="seldom", two="seldom", three="mostly", four="seldom"):
+def predicted(one="seldom", two="seldom", three="mostly", four="mostly"):
     return {
         "right answers of the instruct, asked without a template": one,
         "right answers of the base, asked in the instruct's template": two,

@@ -109,7 +109,7 @@ RENDER_CHATML = Task(
 # -- a prompt, find and fix the bug ---------------------------------------------------------------------------
 
 WITH_BOS = ("llama-3", "gemma-3", "deepseek-v3", "llama-3.1")
-WITHOUT_BOS = ("chatml", "granite-3", "qwen2.5")
+WITHOUT_BOS = ("chatml", "granite-4", "qwen2.5")
 
 
 def prompt_ids(tokenizer, messages):
@@ -274,9 +274,12 @@ PREDICT_TEMPLATES = Prediction(
             {
                 MOST: (
                     "sanitising changes nothing",
-                    "The marks are punctuation now: there is no system turn left to obey.",
+                    "The marks are punctuation now, and this instruct does not take them for a turn.",
                 ),
-                FEW: ("sanitising cures everything", "The words are still there, and they may persuade."),
+                FEW: (
+                    "sanitising cures everything",
+                    "The words and the shape of a turn are still there, and this instruct goes by them.",
+                ),
             },
         ),
     ],
@@ -290,9 +293,11 @@ GALLERY = (
     "llama-3",
     "mistral-tekken",
     "gemma-3",
+    "gemma-4",
     "phi-3",
     "chatml",
-    "granite-3",
+    "command-r",
+    "granite-4",
     "zephyr",
     "deepseek-v3",
 )
@@ -474,6 +479,7 @@ HARBOUR = Task(
     ],
     mistakes=[
         known("line breaks of the template's own", _by(_LOOSE)),
+        known("the indentation is written", _by(_HARBOUR.replace("{{-", "{{"))),
         known("no BOS", _changed("{{- bos_token }}", "")),
         known("always a generation prompt", _changed("{%- if add_generation_prompt %}", "{%- if true %}")),
         known("never a generation prompt", _changed("{%- if add_generation_prompt %}", "{%- if false %}")),
@@ -504,7 +510,7 @@ HARBOUR = Task(
 
 # -- role injection, graded by what the model would read ------------------------------------------------------
 
-ATTACKED = ("chatml", "llama-3", "gemma-3", "phi-3", "mistral-v7", "granite-3")
+ATTACKED = ("chatml", "llama-3", "gemma-3", "phi-3", "mistral-v7", "granite-4")
 
 
 def safe_ids(tokenizer, messages):

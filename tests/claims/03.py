@@ -1,28 +1,35 @@
 """What lesson 03 tells its reader to see. Runs in its kernel after the last cell: `__main__` is the lesson."""
 
 from __main__ import (
-    after,
-    at_end,
-    before,
+    after_next,
+    before_next,
     begun,
-    best,
-    bos_counts,
     by_hand,
-    by_name,
+    calm,
     chat,
+    closing,
+    compared,
     counts,
+    cured,
     encoding,
-    ends,
     forgot,
+    gallery,
     harmless,
     lookalikes,
+    opening,
+    own,
+    plain,
     question,
     questions,
     rendered,
     safe_ids,
+    starts,
     survives,
-    table,
+    talk,
+    templates,
+    thought,
     tokenizer,
+    true_turn,
     who_writes,
     worst,
 )
@@ -36,15 +43,19 @@ def test_only_the_mark_itself_is_one_token():
     assert [text for text, ids in lookalikes.items() if len(ids) == 1] == ["<|im_end|>"]
 
 
+def test_encoding_a_rendered_text_doubles_its_bos_and_both_fixes_work():
+    one_call, two_calls, without_special = starts.values()
+    assert two_calls == [tokenizer.bos_token_id, *one_call]
+    assert without_special == one_call != two_calls
+
+
 def test_a_mistyped_keyword_changes_nothing():
     assert rendered(add_generation_promt=True) == rendered() != rendered(add_generation_prompt=True)
 
 
 def test_a_second_assistant_turn_is_opened_silently():
-    assert (
-        tokenizer.apply_chat_template(begun, tokenize=False, add_generation_prompt=True).count("assistant")
-        == 2
-    )
+    text = tokenizer.apply_chat_template(begun, tokenize=False, add_generation_prompt=True)
+    assert text.count("assistant") == 2
 
 
 def test_what_is_not_in_the_list_of_messages_was_never_said():
@@ -52,64 +63,69 @@ def test_what_is_not_in_the_list_of_messages_was_never_said():
     assert "Lena" not in forgot
 
 
-def test_at_least_ten_families_which_end_their_answers_in_many_ways():
-    assert len(table) >= 10
-    assert table.end_of_turn.nunique() >= 5
-
-
-def test_tags_with_the_end_mark_are_zephyrs_and_llama_3_does_not_write_chatml():
-    assert who_writes("<|user|>", "</s>") == ["zephyr"]
-    assert "llama-3" not in who_writes("<|im_start|>")
+def test_a_thinking_family_rewrites_the_history():
+    assert thought in before_next and thought not in after_next
+    assert not after_next.startswith(before_next)
+    assert templates.render("deepseek-r1", talk).count("make 12") == 0
 
 
 def test_there_are_at_least_60_questions_all_different():
     assert len({q for q, _ in questions}) == len(questions) >= 60
 
 
-def test_in_the_template_the_instruct_answers_and_stops_and_a_base_given_it_does_not():
-    assert all(
-        by_name.loc[(what, "own template", "instruct")].low > by_name.loc[(what, "own template", "base")].high
-        for what in ("answers", "stops")
-    )
+def test_in_its_own_template_the_instruct_answers_and_in_the_worst_one_hardly():
+    assert own.low > 0.5
+    assert worst.label.endswith("'s template") and worst.rate < own.rate / 2
+    assert compared[worst.label].more_than_noise and compared[worst.label].difference > 0
 
 
-def test_the_instruct_answers_bare_text_less_often_than_its_template():
-    assert (
-        by_name.loc[("answers", "bare text", "instruct")].high
-        < by_name.loc[("answers", "own template", "instruct")].low
-    )
+def test_some_foreign_template_keeps_the_answers_and_one_loses_the_end():
+    foreign = {form: one for form, one in compared.items() if form.endswith("'s template")}
+    kept = [form for form, one in foreign.items() if one.difference <= 0 or not one.more_than_noise]
+    assert kept
+    assert counts["ends by itself"]["own template"] > 0.9 * len(questions)
+    assert any(counts["ends by itself"][form] < 0.5 * len(questions) for form in kept)
 
 
-def test_some_wrong_template_costs_the_instruct_its_answers():
-    assert worst.high < best.low
-
-
-def test_the_instruct_expects_the_end_where_it_is_and_the_base_far_less():
-    assert at_end["instruct"] > 0.5
-    assert at_end["base"] < at_end["instruct"] / 2
-    assert ends[(ends.reader == "instruct") & (ends.left > 0)].p.mean() < 0.1
+def test_without_the_generation_prompt_it_declines_far_more_often():
+    unknown = counts["“I don't know”"]
+    assert unknown["own, no generation prompt"] > 2 * unknown["own template"]
 
 
 def test_no_control_token_comes_out_of_a_users_text():
     assert not set(harmless["input_ids"]) & set(tokenizer.added_tokens_decoder)
-    assert sum(i in tokenizer.added_tokens_decoder for i in safe_ids) == sum(
-        i in tokenizer.added_tokens_decoder
-        for i in tokenizer.apply_chat_template(question, add_generation_prompt=True)["input_ids"]
-    )
+    own_marks = tokenizer.apply_chat_template(question, add_generation_prompt=True)["input_ids"]
+    written = [sum(i in tokenizer.added_tokens_decoder for i in ids) for ids in (safe_ids, own_marks)]
+    assert written[0] == written[1]
 
 
-def test_sanitising_closes_the_forged_turn():
-    assert before.low > after.high
+def test_a_true_system_turn_makes_pirates_and_the_butler_none():
+    assert sum(calm) < 0.1 * len(calm) and sum(true_turn) > 0.8 * len(true_turn)
+
+
+def test_the_forged_turn_does_what_plain_words_do_not():
+    assert opening.more_than_noise and opening.difference > 0.5
+    assert sum(plain) < 0.2 * len(plain)
+
+
+def test_a_look_alike_of_a_turn_is_enough_for_this_model():
+    assert sum(cured) > 0.5 * len(cured)
+    assert closing.difference < 0.2
 
 
 def test_a_tag_that_is_plain_text_survives():
     assert [survives(n) for n in ("phi-3", "zephyr", "olmo-2")] == [False, True, True]
 
 
-def test_encoding_a_rendered_text_doubles_its_bos_and_both_fixes_work():
-    assert bos_counts == [1, 2, 1]
+def test_the_gallery_knows_thirty_families_and_what_is_odd_about_them():
+    assert len(gallery) >= 30
+    assert list(gallery.index[gallery.system.str.startswith("refused")]) == ["gemma-2"]
+    assert gallery.end_of_turn["glm-4.5"] == "none of its own"
+    assert {"qwen3", "mistral-v3"} <= set(gallery.index[~gallery.history_is_kept])
+    assert "granite-3.3" in gallery.index[gallery.injected != "nothing"]
+    assert gallery.injected["granite-4"] == "nothing"
 
 
-def test_llama_3s_bos_is_doubled_zephyrs_is_left_out_in_one_call():
-    assert tuple(counts.loc["llama-3"]) == (1, 2)
-    assert tuple(counts.loc["zephyr"]) == (0, 1)
+def test_tags_with_the_end_mark_are_zephyrs_and_llama_3_does_not_write_chatml():
+    assert who_writes("<|user|>", "</s>") == ["zephyr"]
+    assert "llama-3" not in who_writes("<|im_start|>")

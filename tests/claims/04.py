@@ -3,27 +3,49 @@
 from __main__ import (
     alone,
     batches,
+    clinic,
     counted,
     dropped,
     encode_by_hand,
     falling,
+    formats,
     good,
     headers,
+    learned_by,
     loss,
     lost,
-    matrix,
-    questions,
+    more,
+    packed,
+    pair,
     report,
     runs,
+    seam,
+    search_row,
     size,
     stated,
     talk,
-    talks,
     tokenizer,
     turns,
     unstated,
 )
-from course_utils import audit_batch, formats
+from course_runs.lesson04 import compared
+from course_utils import audit_batch
+
+GOOD = runs["good batches"]
+RUIN = ("pad is eos", "labels shifted twice")
+CHEAP = ("double BOS", "headers in the loss")
+QUESTIONS = len(clinic.questions)
+
+
+def test_neither_loss_of_the_first_two_trainings_looks_ill():
+    for name in ("good batches", "pad is eos"):
+        assert runs[name].printed < runs[name].losses[0] - 0.1
+    assert runs["pad is eos"].printed < GOOD.printed + 0.3
+
+
+def test_the_first_model_stops_and_the_second_runs_on_at_the_question_shown():
+    assert GOOD.stops[0]
+    assert not runs["pad is eos"].stops[0]
 
 
 def test_the_mask_by_hand_is_the_librarys():
@@ -34,25 +56,94 @@ def test_the_mask_by_hand_is_the_librarys():
     assert encoded["assistant_masks"] == mask
 
 
-def test_sharegpt_becomes_messages_and_comes_back_the_same():
-    assert formats.convert(turns, "sharegpt") == formats.sample("sharegpt")
-    assert len(dropped) > 0
-
-
-def test_some_conversions_lose_something_some_are_impossible():
-    assert {"yes", "loses", "no"} <= set(matrix.to_numpy().ravel())
-
-
-def test_the_broken_file_has_many_kinds_of_problem_a_special_token_in_a_text_among_them():
-    assert report.problems["problem"].nunique() >= 5
-    assert "special token in text" in set(report.problems["problem"])
-
-
-def test_the_last_token_of_the_header_is_where_the_answers_first_is_learned():
+def test_the_answer_and_its_end_are_learned_and_no_header():
     ids, mask = encode_by_hand(talk)
-    assert mask[:2] == [0, 0]
-    assert [i for i, m in enumerate(mask) if m][-1] == len(ids) - 2
-    assert ids[-2] == tokenizer.eos_token_id
+    learned = [token for token, keep in zip(ids, mask, strict=True) if keep]
+    assert tokenizer.decode(learned) == "Paris.<|im_end|>"
+    assert learned[-1] == tokenizer.eos_token_id
+
+
+def test_all_learns_the_most_last_the_fewest_and_completion_one_token_more():
+    assert max(learned_by, key=learned_by.get) == "all"
+    assert min(learned_by, key=learned_by.get) == "last"
+    assert learned_by["completion"] == learned_by["last"] + 1
+    assert len(more) == 4
+
+
+def test_a_good_batch_teaches_to_stop_and_to_answer():
+    assert sum(GOOD.stops) > 0.7 * QUESTIONS
+    assert sum(GOOD.answers) > 0.4 * QUESTIONS
+
+
+def test_without_the_end_of_turn_in_the_loss_the_model_does_not_stop():
+    assert sum(runs["pad is eos"].stops) < 0.25 * QUESTIONS
+
+
+def test_without_the_end_of_turn_in_the_loss_the_model_answers_as_usual():
+    paired = compared(runs["pad is eos"], GOOD, "answers")
+    assert paired.difference > -0.2
+
+
+def test_labels_shifted_twice_cost_the_answers_and_their_own_loss_falls():
+    run = runs["labels shifted twice"]
+    assert compared(run, GOOD, "answers").more_than_noise
+    assert sum(run.answers) < 0.4 * sum(GOOD.answers)
+    assert run.true_loss > GOOD.true_loss + 0.5
+    assert run.printed < 0.6 * run.losses[0]
+
+
+def test_two_bugs_ruin_a_model_and_two_cost_nothing_that_the_questions_show():
+    for name, measure in zip(RUIN, ("stops", "answers"), strict=True):
+        assert sum(getattr(runs[name], measure)) < 0.4 * sum(getattr(GOOD, measure)), name
+    for name in CHEAP:
+        for measure in ("stops", "answers"):
+            paired = compared(runs[name], GOOD, measure)
+            assert not (paired.more_than_noise and paired.difference < 0), (name, measure, paired)
+
+
+def test_empty_rows_cost_answers():
+    run = runs["every second row empty"]
+    paired = compared(run, GOOD, "answers")
+    assert paired.more_than_noise and paired.difference < 0
+    assert run.true_loss > GOOD.true_loss + 0.05
+
+
+def test_the_lowest_printed_loss_is_not_the_best_run():
+    lowest = min(runs, key=lambda name: runs[name].printed)
+    assert lowest == "headers in the loss"
+    assert not (paired := compared(runs[lowest], GOOD, "answers")).more_than_noise or paired.difference < 0
+
+
+def test_the_search_for_a_word_begins_inside_the_system_message():
+    row = search_row([{"role": "system", "content": "You are a helpful assistant."}, *talk])
+    read = tokenizer.decode([token for token, m in zip(row["input_ids"], row["mask"], strict=True) if not m])
+    assert "helpful" in read and "capital" not in read
+    assert "What is the capital of France?" in tokenizer.decode(
+        [token for token, m in zip(row["input_ids"], row["mask"], strict=True) if m]
+    )
+    assert counted[headers] > 1.1 * counted[good]
+
+
+def test_an_empty_batch_gives_no_loss_and_no_gradient():
+    assert size == 0
+    assert loss.item() != loss.item()
+
+
+def test_the_printed_loss_falls_in_every_run():
+    assert falling == len(runs) == 6
+
+
+def test_the_audit_names_each_bug_and_nothing_else():
+    assert {
+        name: set(audit_batch(make(clinic.talks[:16]), used)["bug"]) for name, (make, used) in batches.items()
+    } == {
+        "good batches": set(),
+        "pad is eos": {"pad is eos"},
+        "shifted": {"labels shifted"},
+        "double_bos": {"double BOS"},
+        "headers": {"headers in the loss"},
+        "half_empty": {"empty mask"},
+    }
 
 
 def test_cutting_at_the_median_length_takes_ends_first_then_answers():
@@ -60,47 +151,28 @@ def test_cutting_at_the_median_length_takes_ends_first_then_answers():
 
 
 def test_packed_conversations_are_apart_only_where_boundaries_are_stated():
+    assert packed["position_ids"][seam] == 0 and packed["labels"][seam] == -100
     assert float((stated - alone).abs().max()) < 1e-3
     assert float((unstated - alone).abs().max()) > 0.1
 
 
-def test_a_good_batch_teaches_to_stop():
-    assert runs["nothing wrong"]["stops"] > 0.7 * len(questions)
+def test_sharegpt_becomes_messages_and_comes_back_the_same():
+    assert formats.convert(turns, "sharegpt") == formats.sample("sharegpt")
+    assert len(dropped) > 0
 
 
-def test_without_the_end_of_turn_in_the_loss_the_model_does_not_stop():
-    assert runs["pad is eos"]["stops"] < 0.1 * len(questions)
+def test_messages_do_not_fit_into_strings():
+    try:
+        formats.convert(formats.sample("messages"), "prompt-completion")
+    except formats.LossyConversion:
+        return
+    raise AssertionError("nothing was lost")
 
 
-def test_an_empty_mask_gives_no_loss_and_no_gradient():
-    assert size == 0
-    assert loss.item() != loss.item()
+def test_the_broken_file_has_many_kinds_of_problem_a_special_token_in_a_text_among_them():
+    assert report.problems["problem"].nunique() >= 5
+    assert {"special token in text", "mojibake"} <= set(report.problems["problem"])
 
 
-def test_searching_for_a_word_puts_much_into_the_loss_that_is_no_answer():
-    assert counted[headers] > 1.1 * counted[good]
-
-
-def test_labels_shifted_twice_cost_the_answers():
-    assert (
-        runs["labels shifted twice"]["loss on good batches"]
-        > runs["nothing wrong"]["loss on good batches"] + 0.5
-    )
-    assert runs["labels shifted twice"]["answers"] < runs["nothing wrong"]["answers"]
-
-
-def test_the_printed_loss_falls_in_every_run():
-    assert falling == len(runs) == 5
-
-
-def test_the_audit_names_each_bug_and_nothing_else():
-    assert {
-        name: set(audit_batch(make(talks[:16]), used)["bug"]) for name, (make, used) in batches.items()
-    } == {
-        "nothing wrong": set(),
-        "pad is eos": {"pad is eos"},
-        "double_bos": {"double BOS"},
-        "empty_mask": {"empty mask"},
-        "headers": {"headers in the loss"},
-        "shifted": {"labels shifted"},
-    }
+def test_the_pairs_own_template_has_marks():
+    assert "generation" in pair.instruct.tokenizer.chat_template

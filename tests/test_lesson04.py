@@ -1,0 +1,70 @@
+"""Lesson 04's clinic: the same conversations and questions for every run, and verdicts from paired counts."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from tiny import TEXT, tiny_llama, tiny_tokenizer
+
+from course_runs import lesson04
+from course_utils.variant import Variant
+from pebble_lm.factory.tokenizer import CHAT_TEMPLATE
+from pebble_lm.world import knowledge
+
+
+def run(stops: list[bool], answers: list[bool], losses=(2.0, 1.0, 1.0, 1.0, 1.0, 1.0)) -> lesson04.Run:
+    return lesson04.Run(list(losses), 0.5, ["…"] * len(stops), stops, answers)
+
+
+def test_the_conversations_are_short_repeatable_and_not_those_of_another_seed():
+    found = lesson04.short_talks(40, seed=404)
+    assert len(found) == 40 and found == lesson04.short_talks(40, seed=404)
+    assert all(sum(len(m["content"]) for m in talk) < lesson04.CHARACTERS for talk in found)
+    assert found != lesson04.short_talks(40, seed=505)
+
+
+def test_the_questions_are_different_and_about_entities_of_the_test_split():
+    found = lesson04.unseen_questions(30, seed=4)
+    held = {fact.value for fact in knowledge.facts() if fact.split == "test"}
+    assert len(found) == 30 and set(found.values()) <= held
+
+
+def test_a_run_is_the_good_ones_equal_or_worse_by_what_only_one_of_two_got_right():
+    good = run([True] * 40, [True] * 20 + [False] * 20)
+    runs = {
+        "good": good,
+        "never stops": run([False] * 40, [True] * 20 + [False] * 20),
+        "a little less": run([True] * 39 + [False], [True] * 18 + [False] * 22),
+    }
+    table = lesson04.prices(runs, good)
+    assert table.loc["good", "stops"] == "40 of 40"
+    assert table.loc["never stops", "stops"].startswith("0 of 40, fewer")
+    assert table.loc["never stops", "answers"] == "20 of 40, no difference beyond chance"
+    assert table.loc["a little less", "answers"] == "18 of 40, no difference beyond chance"
+    assert table.loc["good", "printed loss"] == 1.0
+
+
+@pytest.fixture
+def tiny_pair():
+    tokenizer = tiny_tokenizer(chat=True, extra_text=TEXT[0])
+    tokenizer.chat_template, tokenizer.pad_token = CHAT_TEMPLATE, "<|pad|>"
+    stops = [tokenizer.eos_token_id, tokenizer.bos_token_id]
+    model = tiny_llama(len(tokenizer), seed=3, eos=stops)
+    return SimpleNamespace(base=Variant("base", model, tokenizer), instruct=Variant("chat", model, tokenizer))
+
+
+def test_a_training_takes_all_conversations_in_order_and_leaves_the_base_as_it_was(tiny_pair):
+    clinic = lesson04.Clinic(tiny_pair)
+    clinic.talks = clinic.talks[:8]
+    before = {name: part.clone() for name, part in tiny_pair.base.model.state_dict().items()}
+    seen = []
+
+    def make(talks):
+        seen.extend(talks)
+        return clinic.good_batch(talks)
+
+    variant, losses = clinic.train(make, rows=4)
+    assert seen == clinic.talks and len(losses) == 2
+    after = tiny_pair.base.model.state_dict()
+    assert all(torch.equal(after[name], part) for name, part in before.items())
+    assert any(not torch.equal(variant.model.state_dict()[name], part) for name, part in before.items())

@@ -263,7 +263,7 @@ def _shifted_twice(new_model, batches, lr) -> list[float]:
 # -- a prediction ---------------------------------------------------------------------------------------------
 
 STEPS, EVERY = 24, 4
-ASKING, ENDING = "it no longer asks on", "it ends its texts"
+ASKING, ENDING = "it no longer keeps asking", "it ends its texts"
 
 
 @cache
@@ -340,7 +340,7 @@ def _first_change(rng: Random) -> tuple[str | None, str]:
     held = None if first[ASKING] == first[ENDING] else min(first, key=first.get)
     return (
         held,
-        f"Measured: half of the way by step {first[ASKING]} (asks on) and step {first[ENDING]} (ends).",
+        f"Measured: half of the way by step {first[ASKING]} (keeps asking) and step {first[ENDING]} (ends).",
     )
 
 
@@ -352,7 +352,7 @@ def _new_entities(rng: Random) -> tuple[str | None, str]:
 
 
 def _new_kinds(rng: Random) -> tuple[str | None, str]:
-    questions, base = _questions(rng, 40, _never_asked), pebble().base
+    questions, base = _questions(rng, 100, _never_asked), pebble().base
     frames = [qa_prompt(question) for question, _ in questions]
     framed = _right(base.complete_batch(frames, max_new_tokens=24, progress=False), questions)
     chat = _answered(checkpoints()[STEPS], questions)
@@ -385,7 +385,7 @@ PREDICT_THE_RUN = Prediction(
                 ),
                 ASKING: (
                     "the role comes first",
-                    "In this run the end of turn was learned before the base gave up asking on.",
+                    "In this run the end of turn was learned before the base stopped asking questions of its own.",
                 ),
             },
         ),
@@ -694,9 +694,9 @@ def keep_facts(base, tokenizer, examples, old_texts):
         tokenizer=tokenizer,
         epochs=3,
         batch_size=8,
-        lr=1e-3,
+        lr=5e-4,
         replay=old_texts,
-        replay_tokens=512,
+        replay_tokens=768,
         precision="float32",
         progress=False,
     )

@@ -1,19 +1,24 @@
 """What lesson 05 tells its reader to see. Runs in its kernel after the last cell: `__main__` is the lesson."""
 
 from __main__ import (
+    before,
     by_heart,
-    completed,
     counted,
+    curve,
+    examples,
+    few,
     first_loss,
     five,
+    four,
     full,
-    last,
+    half,
+    labels,
     lasts,
+    lora,
     losses,
     much,
     own,
-    parts,
-    shipped,
+    prompts,
     tokenizer,
 )
 from course_runs import lesson05
@@ -23,7 +28,14 @@ def at(frame, measure):
     return frame.set_index("measure").loc[measure]
 
 
-point10, point3000 = (shipped[shipped.examples == count] for count in (10, 3_000))
+def run_of(frame, name, column="run"):
+    return frame[frame[column] == name]
+
+
+def better(measure, worse, than):
+    """More than chance on the same prompts."""
+    found = lesson05.compare(measure, a=worse, b=than)
+    return found.more_than_noise and found.only_b > found.only_a
 
 
 def test_train_sft_begins_with_the_loss_of_the_loop_in_the_open():
@@ -31,49 +43,80 @@ def test_train_sft_begins_with_the_loss_of_the_loop_in_the_open():
 
 
 def test_five_examples_are_learned_by_heart():
-    assert losses[-1] < 0.2 * losses[0]
+    assert losses[-1] < 0.1 * losses[0]
     assert by_heart.chat(five[0][0]["content"]).text == five[0][1]["content"]
 
 
-def test_the_live_run_answers_stops_and_no_longer_asks_on():
-    assert at(full, "stops").low > at(counted[0], "stops").high
-    assert at(full, "stops").low > 0.9
-    assert at(full, "answers").low > at(counted[0], "answers").high
-    assert at(full, "asks on").high < at(counted[0], "asks on").low
+def test_the_live_run_is_the_recorded_one_of_three_thousand_examples():
+    assert len(examples) == 3_000 and lesson05.run_named("3000 examples").settings == {
+        "epochs": 1, "batch_size": 10, "lr": 5e-4,
+    }  # fmt: skip
+    recorded = run_of(few, "3000 examples")
+    pairs = [(a, b) for m in recorded.measure for a, b in zip(at(full, m).outcomes, at(recorded, m).outcomes)]
+    assert sum(a == b for a, b in pairs) > 0.9 * len(pairs)
 
 
-def test_the_shipped_results_are_those_of_the_shipped_base():
-    assert set(lesson05.shipped().base) == {lesson05.fingerprint()}
+def test_the_learner_talks_about_what_no_example_holds():
+    said = {message["content"].lower() for talk in examples for message in talk}
+    assert not said & {prompt.lower() for prompt in prompts}
 
 
-def test_ones_own_point_lies_on_the_shipped_line():
-    assert all(
-        r.low <= at(point3000, r.measure).high and r.high >= at(point3000, r.measure).low
-        for r in full.itertuples()
-    )
+def test_a_minute_makes_an_assistant():
+    for measure in ("answers", "never asked", "talk", "JSON", "refuses", "stops"):
+        assert better(measure, before, full), measure
+    assert at(full, "stops").low > 0.9 and at(full, "answers").rate > 0.75
+    assert at(full, "over-refuses").high < at(full, "refuses").low
+    assert better("keeps asking", full, before)
 
 
-def test_ten_examples_are_enough_to_stop_and_not_to_answer():
-    assert at(point10, "stops").low > 0.9
-    assert at(point10, "answers").high < at(point3000, "answers").low
+def test_the_role_comes_before_the_distinctions():
+    assert half["stops"] <= half["refuses"]
+    assert len(counted) == curve.step.nunique()
 
 
-def test_pebble_sft_tells_wrong_from_harmless_and_no_shorter_run_does():
-    assert at(much, "over-refuses").high < at(much, "refuses").low
-    assert all(at(part, "over-refuses").high > at(part, "refuses").low for part in list(parts.values())[:-1])
+def test_few_examples_give_the_form_and_not_the_distinctions():
+    fewest, most = run_of(few, "30 examples"), run_of(few, "3000 examples")
+    assert at(fewest, "stops").low > at(before, "stops").high
+    assert better("JSON", before, fewest) and better("answers", before, fewest)
+    assert better("refuses", fewest, most)
+    assert at(most, "over-refuses").high < at(most, "refuses").low
 
 
-def test_high_rates_and_no_replay_cost_what_is_never_asked():
-    assert at(own, "never asked").high < at(full, "never asked").low
-    assert completed["no replay"][0] < completed["base"][0]
+def test_the_high_rate_ruins_statements_and_each_remedy_saves_some():
+    low, high = (f"lr {rate:g}" for rate in (lesson05.MODERATE, lesson05.HIGH))
+    ruined, replayed = (run_of(four, f"{high}, {how} replay", "column") for how in ("no", "with"))
+    gentle = run_of(four, f"{low}, no replay", "column")
+    assert better("statements", ruined, before)
+    both = run_of(four, f"{low}, with replay", "column")
+    assert better("statements", ruined, replayed) and better("statements", gentle, both), "replay saves some"
+    assert better("statements", replayed, gentle), "the rate matters more"
 
 
-def test_replay_keeps_the_bases_way_with_bare_text_at_a_moderate_rate():
-    assert (
-        last.loc[("bare text: asks on", f"lr {lesson05.MODERATE:g}, no replay")].high
-        < last.loc[("bare text: asks on", f"lr {lesson05.MODERATE:g}, with replay")].low
-    )
+def test_much_of_what_is_not_written_is_still_there():
+    assert own.low["picks the value"] > max(1 / lesson05.OPTIONS, own.rate["statements"])
+
+
+def test_without_replay_the_base_loses_its_way_with_bare_text():
+    low = f"lr {lesson05.MODERATE:g}"
+    lost, kept = (run_of(four, f"{low}, {how} replay", "column") for how in ("no", "with"))
+    assert better("bare text: keeps asking", lost, kept)
+
+
+def test_the_labels_in_the_notebook_are_those_of_the_runs():
+    for name, learned in labels.items():
+        assert lesson05.learned_rows(tokenizer, five[:1], name)[0]["labels"] == learned
 
 
 def test_what_carries_no_loss_is_not_written_no_turn_is_ended():
     assert lasts.count(tokenizer.eos_token_id) < 0.1 * len(lasts)
+
+
+def test_adapters_alone_do_not_learn_to_stop_and_embeddings_mend_it():
+    alone, embeddings = run_of(lora, "rank 8"), run_of(lora, "rank 8 and the embeddings")
+    assert better("stops", alone, embeddings)
+
+
+def test_pebble_sft_is_better_at_something_that_takes_many_examples():
+    assert any(
+        better(measure, full, much) for measure in ("talk", "JSON", "refuses", "answers", "never asked")
+    )

@@ -620,8 +620,8 @@ def _typical(asked, questions, texts, rates) -> tuple[str, str] | None:
         )
     if rates[ANSWER] > 0.5 and rates[SENTENCE] < 0.5:
         return "values, not sentences", (
-            "The answers are right, but bare values. In a frame of `Answer:` lines the base has read values only, and an "
-            "instruction or examples hardly change that. Look for a kind of document that answers in sentences."
+            "The answers are right, but mostly bare values: on most pages of `Answer:` lines the base has read values, and an "
+            "instruction hardly changes that. Show it sentences, in examples or by a kind of document that answers in them."
         )
     return None
 

@@ -1,143 +1,177 @@
 """What lesson 06 tells its reader to see. Runs in its kernel after the last cell: `__main__` is the lesson."""
 
-import pandas as pd
-
 from __main__ import (
-    LABELS,
+    asked,
     base,
     best,
-    best_prompt,
-    document,
+    board,
+    both,
+    curves,
+    damaged,
     ends,
     examples,
-    forms,
-    from_anywhere,
-    grid,
-    ladder,
-    page_rows,
-    pair,
-    parts,
-    persona,
+    few_shot,
+    frame,
+    good,
+    mean,
+    outcomes,
+    page,
+    passed,
     question,
-    ranks,
-    rates,
     rungs,
-    sft,
-    shown_words,
-    steps,
-    success,
+    said_no,
+    shots,
+    shown,
     versus,
     with_system,
 )
-from course_utils import query_base_as_instruct, token_shift
+from course_utils import query_base_as_instruct
 from course_utils.evaluate import judges
+from course_utils.evaluate.paired import compare_outcomes
 from pebble_lm.world import knowledge
+
+with_stop = [name for name, (_, stop) in rungs.items() if stop]
 
 
 def at(measure, column):
-    return rates[(rates.measure == measure) & (rates.column == column)].iloc[0]
+    return shown[(shown.measure == measure) & (shown.column == column)].iloc[0]
 
 
-one_of = pd.concat(parts).pivot(index="measure", columns="column", values="rate")
+def point(state, k):
+    return curves[curves.column == f"{state}/{k}"].rate.iloc[0]
 
 
-def word(suite, column):
-    return float(shown_words[(shown_words.suite == suite) & (shown_words.column == column)].rate.iloc[0])
+def more(found, a, b):
+    """`a` passes more prompts than `b`, by more than noise."""
+    comparison = versus(found, a, b)
+    return comparison.more_than_noise and comparison.difference > 0
 
 
-labelled_columns = [f"base + {a}/{b}" for a, b in LABELS]
-pages_no = {(r[0], r[1]): int(r[4].split()[0]) / int(r[4].split()[2]) for r in page_rows}
+def test_by_itself_the_request_begets_requests_between_two_labels_it_is_refused():
+    assert judges.asks_on(base.complete(mean, max_new_tokens=32).text)
+    assert judges.refuses(base.complete(frame(mean), max_new_tokens=32, stop="\n\n").text)
 
 
-def kept(name):
-    return persona[persona.variant == name].rate
-
-
-def test_the_third_rung_is_query_base_as_instruct():
+def test_the_helper_is_the_third_rung_and_the_frame_a_page_without_examples():
     assert query_base_as_instruct(base, question).prompt == with_system(question)
+    assert few_shot(question, []) == frame(question)
 
 
-def test_no_example_in_a_prompt_asks_about_an_entity_of_the_test_split():
-    assert not any(
-        judges.says(q, f.entity)
-        for q, _ in examples
-        for f in knowledge.facts()
-        if f.split == "test" and len(f.entity) > 3 and f.table != "opposites"
-    )
+def test_no_example_in_a_prompt_is_about_an_entity_of_the_test_split():
+    everyday = {*knowledge.everyday_tables(), "opposites"}
+    named = [f.entity for f in knowledge.facts() if f.split == "test" and f.table not in everyday]
+    requests = [request for request, _ in [*examples, *page]]
+    assert not any(judges.says(request, name) for request in requests for name in named if len(name) > 3)
 
 
-def test_the_frame_makes_the_step_from_no_answer_to_answers():
-    assert at("answers", "base alone").high < 0.5 < at("answers", "base + frame").low
+def test_behind_an_answer_the_base_is_sure_that_the_answer_is_over():
+    assert ends.sum().min() > 0.9
 
 
-def test_a_published_frame_that_the_base_has_not_read_does_worse_than_our_labels():
-    assert at("answers", "base + URIAL").high < at("answers", "base + URIAL, our labels").low
+def test_the_end_of_the_document_grows_likelier_with_the_page():
+    last = ends.loc["P(end of document)"]
+    assert last[1] < 0.1 and last[8] > max(0.3, 5 * last[1])
+    assert ends.loc["P(line break)"][1] > 0.8 > ends.loc["P(line break)"][8]
 
 
-def test_the_template_does_not_make_a_base_answer_as_the_tuned_model_does():
-    assert at("answers", "base + template").high < at("answers", sft.name).low
+def test_two_labels_make_the_step_for_facts_and_refusals():
+    for measure in ("answers", "refuses"):
+        assert at(measure, "base alone").high < 0.5 < at(measure, "base + frame").low
 
 
-def test_no_prompt_refuses_as_the_tuned_model_does():
-    assert best_prompt("refuses").high < at("refuses", sft.name).low
+def test_no_rung_lies_far_above_the_frame():
+    for measure in ("answers", "refuses"):
+        assert max(at(measure, name).rate for name in rungs) < at(measure, "base + frame").rate + 0.2
 
 
-def test_json_on_request_is_fine_tunings():
-    assert forms.loc["JSON keys", sft.name] > 0.5 > 0.2 > forms.loc["JSON keys", list(ladder)].max()
+def test_the_chat_template_calls_up_nothing_in_the_base():
+    assert at("answers", "base + template").high < 0.4
+    assert at("refuses", "base + template").high < 0.4
 
 
-def test_one_word_is_kept_without_being_asked_for():
-    assert forms.loc["one word", "base + system prompt, stop"] > 0.7
+def test_no_rung_stops_by_itself_as_the_instruct_does_and_stop_strings_end_in_time():
+    assert max(at("stops by itself", name).high for name in rungs) < 0.3
+    assert at("stops by itself", "instruct").low > 0.8
+    assert min(at("ends in time", name).low for name in with_stop) > 0.8
+    assert at("ends in time", "base + frame").high < 0.3
 
 
-def test_without_stop_strings_a_prompted_base_does_not_end_in_time_with_them_it_does():
-    assert at("ends in time", "base + system prompt").high < 0.3
-    assert at("ends in time", "base + system prompt, stop").low > 0.8
+def test_tables_are_a_floor_for_every_column():
+    assert passed(board, "table").groupby("column").mean().max() < 0.2
 
 
-def test_an_end_comes_with_a_full_page_not_with_an_answer():
-    assert ends[6] > 5 * ends[1]
-    assert ends[1] < 0.2
+def test_stop_strings_are_more_than_noise_and_the_best_rung_has_some():
+    assert more(good, "base + frame, stop", "base + frame")
+    assert best in with_stop
 
 
-def test_the_rule_says_no_to_harmless_acts_as_well():
-    assert pages_no[("a rule", "comply")] > 0.5
+def test_the_best_rung_and_the_instruct_are_not_told_apart_and_urials_frame_is_behind():
+    assert not versus(good, "instruct", best).more_than_noise
+    assert more(good, "base + 5 examples, stop", "base + URIAL, stop")
 
 
-def test_stop_strings_are_more_than_noise():
-    assert versus(*steps[0]).more_than_noise
-    assert versus(*steps[0]).difference > 0
+def test_the_base_knows_values_that_the_instruct_does_not_give():
+    assert more(passed(board, "answers"), best, "instruct")
 
 
-def test_the_best_prompt_is_one_that_ends():
-    assert rungs[best][1] is not None
+def test_urials_answers_are_sentences():
+    one_word = passed(board, "one word").groupby("column").mean()
+    assert one_word["base + URIAL, stop"] < 0.2 < one_word["base + frame, stop"]
+
+
+def test_examples_carry_labels_never_read_and_a_manner():
+    for label in ("labels never read: answers", "in character, right"):
+        assert more(outcomes[label], "base + examples", "no example")
+
+
+def test_the_instruct_takes_the_manner_over_about_as_often():
+    found = outcomes["in character, right"]
+    assert not versus(found, "instruct", "base + examples").more_than_noise
+    assert more(found, "instruct", "no example")
+
+
+def test_a_list_is_what_fine_tuning_gives_and_three_examples_do_not():
+    for label in ("a bullet list", "… as long as asked"):
+        assert more(outcomes[label], "instruct", "base + examples")
+        assert not more(outcomes[label], "base + examples", "no example")
+
+
+def test_json_comes_without_examples_too():
+    rates_of = outcomes["JSON, all values right"].groupby("column").mean()
+    assert rates_of["no example"] > 0.5
+
+
+def test_a_mean_request_is_refused_more_often_than_a_harmless_one_on_every_page():
+    refused = {label: found.groupby("column").mean() for label, found in said_no.items()}
+    first, second = refused.values()
+    assert (first > second + 0.2).all() and (second > 0).all()
+    assert second["base + 6 refused"] < 0.6 and first["base + 6 helped"] > 0.6
 
 
 def test_the_first_example_says_what_the_task_is():
-    assert grid[0][1] > grid[0][0] + 0.2
+    assert point("right values", 1) > point("right values", 0) + 0.2
 
 
-def test_wrong_values_cost_less_than_other_relations():
-    assert sum(success(wrong=1)) > sum(success(draw=from_anywhere))
+def test_wrong_values_hurt_hardly_other_relations_much():
+    assert point("wrong values", 8) > point("right values", 8) - 0.1
+    assert point("other relations", 8) < point("right values", 8) - 0.3
 
 
-def test_four_examples_of_its_own_kind_give_no_json_and_no_refusal():
-    assert all(
-        one_of.loc[m, "base + 4 of its kind"] < 0.2 < one_of.loc[m, sft.name]
-        for m in ("JSON keys", "refuses")
-    )
+def test_broken_parts_rank_as_the_text_says():
+    for harmless in ("another order", "separator ': '", "separator ' = '", "wrong values"):
+        assert abs(versus(damaged, harmless, "whole").difference) < 0.15
+    assert more(damaged, "whole", "separator ' ~~ '")
+    assert more(damaged, "whole", "other relations")
 
 
-def test_other_labels_on_the_prompt_break_the_base_and_new_wordings_cost_the_tuned_model_too():
-    assert (
-        min(word("facts", c) for c in labelled_columns) < 0.4 < 0.7 < word("facts", "base + Question/Answer")
-    )
-    assert word("phrasings", sft.name) < word("facts", sft.name)
+def test_a_new_wording_of_the_same_fact_costs_every_one():
+    for name in ("base + frame", "base + 5 questions", "instruct"):
+        rows = both.loc[name][["a familiar wording", "a new wording"]].itertuples(index=False, name=None)
+        comparison = compare_outcomes("familiar", "new", name, list(rows))
+        assert comparison.more_than_noise and comparison.difference > 0
 
 
-def test_told_a_role_the_tuned_model_is_in_character_in_its_first_turn_the_shown_base_is_not():
-    assert kept(sft.name).iloc[0] > kept("base + 2 examples").iloc[0]
-
-
-def test_the_ranks_in_the_open_are_those_of_token_shift():
-    assert ranks == token_shift(pair, question, base_prompt=document).rank_base.tolist()
+def test_the_lines_are_about_facts_of_the_test_half_and_their_examples_are_not():
+    assert all(fact.split == "test" for fact in asked.values())
+    seen = {f.entity for f in knowledge.facts() if f.split == "seen"}
+    assert all(entity in seen for fact in asked.values() for entity, _ in shots.right_values(fact, 4))

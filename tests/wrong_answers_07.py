@@ -3,10 +3,10 @@
 from torch.nn import functional as F
 
 
-def ladder_claims(zero="ln 2", hedged="fewer", right="as many", climb="they fall"):
+def ladder_claims(zero="ln 2", hedged="more than a quarter", right="not fewer", climb="they fall"):
     return {
         "loss of DPO before its first step": zero,
-        "answers of pebble-dpo that hedge, sampled at temperature 1, against pebble-sft's": hedged,
+        "of pebble-sft's hedging, sampled at temperature 1, pebble-dpo still has": hedged,
         "right answers of pebble-dpo, greedy, against pebble-sft's": right,
         "right answers while a policy climbs its reward without a KL penalty": climb,
     }
@@ -68,9 +68,9 @@ WRONG_ANSWERS = {
         "the pairs decide": """
             def predict_the_ladder():
                 return ladder_claims(zero="another for each pair")""",
-        "DPO is cosmetics": """
+        "what the pairs say, the run has done": """
             def predict_the_ladder():
-                return ladder_claims(hedged="as many")""",
+                return ladder_claims(hedged="at most a quarter")""",
         "there is always a tax": """
             def predict_the_ladder():
                 return ladder_claims(right="fewer")""",
@@ -103,31 +103,60 @@ WRONG_ANSWERS = {
                 hits = right.view_as(groups).gather(-1, best[..., None]).float().mean()
                 return {"reward": reward.mean(), "right": hits, "kl": math.log(n)}""",
     },
-    "calibration_error": {
-        "all bins count alike": """
-            def calibration_error(confidence, right, bins):
-                place = (confidence * bins).long().clamp(max=bins - 1)
-                gaps = [(confidence[place == b].mean() - right[place == b].float().mean()).abs() for b in place.unique()]
-                return sum(gaps) / len(gaps)""",
-        "one gap for all": """
-            def calibration_error(confidence, right, bins):
-                return abs(confidence.mean() - right.float().mean())""",
-        "the middle of the bin": """
-            def calibration_error(confidence, right, bins):
-                place, error = (confidence * bins).long().clamp(max=bins - 1), 0
-                for b in place.unique():
-                    inside = place == b
-                    error += inside.float().mean() * ((b + 0.5) / bins - right[inside].float().mean()).abs()
-                return error""",
-        "the surest answers are lost": """
-            def calibration_error(confidence, right, bins):
-                error = 0
-                for b in range(bins):
-                    inside = (confidence >= b / bins) & (confidence < (b + 1) / bins)
-                    if inside.any():
-                        gap = confidence[inside].mean() - right[inside].float().mean()
-                        error += inside.float().mean() * gap.abs()
-                return error""",
+    "own_pairs": {
+        "turned round": """
+            def own_pairs(questions, values, samples):
+                pairs = []
+                for q, v, texts in zip(questions, values, samples):
+                    good = sorted((t for t in texts if v.lower() in t.lower()), key=len)
+                    bad = dict.fromkeys(t for t in texts if v.lower() not in t.lower())
+                    pairs += [dict(prompt=q, chosen=b, rejected=good[0]) for b in bad if good]
+                return pairs""",
+        "right answers are rejected": """
+            def own_pairs(questions, values, samples):
+                pairs = []
+                for q, v, texts in zip(questions, values, samples):
+                    good = sorted((t for t in texts if v.lower() in t.lower()), key=len)
+                    bad = [t for t in texts if v.lower() not in t.lower()]
+                    for t in dict.fromkeys(bad + [t for t in texts if t in good[1:]]):
+                        if good:
+                            pairs.append(dict(prompt=q, chosen=good[0], rejected=t))
+                return pairs""",
+        "the same pair twice": """
+            def own_pairs(questions, values, samples):
+                pairs = []
+                for i, q in enumerate(questions):
+                    good = [t for t in samples[i] if values[i].lower() in t.lower()]
+                    bad = [t for t in samples[i] if values[i].lower() not in t.lower()]
+                    if good:
+                        pairs += [dict(prompt=q, chosen=min(good, key=len), rejected=t) for t in bad]
+                return pairs""",
+        "the first right sample": """
+            def own_pairs(questions, values, samples):
+                pairs = []
+                for q, v, texts in zip(questions, values, samples):
+                    good = [t for t in texts if v.lower() in t.lower()]
+                    bad = dict.fromkeys(t for t in texts if v.lower() not in t.lower())
+                    pairs += [dict(prompt=q, chosen=good[0], rejected=b) for b in bad if good]
+                return pairs""",
+        "capital letters": """
+            def own_pairs(questions, values, samples):
+                pairs = []
+                for q, v, texts in zip(questions, values, samples):
+                    good = [t for t in texts if v in t]
+                    for t in dict.fromkeys(texts):
+                        if good and v not in t:
+                            pairs.append(dict(prompt=q, chosen=min(good, key=len), rejected=t))
+                return pairs""",
+        "nothing right to choose": """
+            def own_pairs(questions, values, samples):
+                pairs = []
+                for q, v, texts in zip(questions, values, samples):
+                    good = [t for t in texts if v.lower() in t.lower()] or [v]
+                    for t in dict.fromkeys(texts):
+                        if v.lower() not in t.lower():
+                            pairs.append(dict(prompt=q, chosen=min(good, key=len), rejected=t))
+                return pairs""",
     },
     "keep_checkpoint": {
         "the last": """

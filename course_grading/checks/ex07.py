@@ -1,4 +1,4 @@
-"""Exercise 07, the spectrum: DPO's loss, advantages, what DPO moved, best of n, calibration, which checkpoint to keep."""
+"""Exercise 07, the spectrum: DPO's loss, advantages, what DPO moved, best of n, a model's own mistakes, which checkpoint to keep."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from course_utils.evaluate import mcnemar
 from course_utils.stats import wilson
 
-from . import draw
+from . import draw, talks
 from .open_task import Measured, OpenTask, Unusable
 from .task import Case, Claim, Prediction, Task, known
 
@@ -215,17 +215,26 @@ def _sft_and_dpo(
 
 
 def _hedging(rng: Random) -> tuple[str | None, str]:
+    """How much of the hedging is left: by counts, for a small change of a frequent habit is no matter of noise alone."""
     from pebble_lm.world.preferences import hedges
 
-    return _sft_and_dpo(
-        rng, lambda text, _: hedges(text), SAMPLED, temperature=1.0, seed=rng.randrange(10**6)
+    questions, counts = draw.questions(rng, SAMPLED), []
+    settings = {"max_new_tokens": TOKENS, "temperature": 1.0, "seed": rng.randrange(10**6), "progress": False}
+    for name in ("sft", "dpo"):
+        told = _rung(name).chat_batch([question for question, _ in questions], **settings)
+        counts.append(sum(hedges(one.text) for one in told))
+    held = "at most a quarter" if 4 * counts[1] <= counts[0] else "more than a quarter"
+    return (
+        held,
+        f"Measured on {len(questions)} questions: sft hedges in {counts[0]} answers, dpo in {counts[1]}.",
     )
 
 
 def _knowing(rng: Random) -> tuple[str | None, str]:
     from course_utils.evaluate.judges import says
 
-    return _sft_and_dpo(rng, says, ASKED)
+    held, told = _sft_and_dpo(rng, says, ASKED)
+    return ("not fewer" if held in ("as many", "more") else held), told
 
 
 def _climb(rng: Random) -> tuple[str | None, str]:
@@ -266,28 +275,28 @@ PREDICT_THE_LADDER = Prediction(
             },
         ),
         Claim(
-            "answers of pebble-dpo that hedge, sampled at temperature 1, against pebble-sft's",
-            ("fewer", "as many", "more"),
+            "of pebble-sft's hedging, sampled at temperature 1, pebble-dpo still has",
+            ("at most a quarter", "more than a quarter"),
             4,
             _hedging,
             {
-                "as many": ("DPO is cosmetics", "That is what most of its pairs were about."),
-                "more": ("careful is better", "The chosen answers were the ones without words of doubt."),
+                "at most a quarter": (
+                    "what the pairs say, the run has done",
+                    "That was the aim of many pairs. But a run is what it reached: this one was stopped after a few small "
+                    "steps, when *greedy* answers hardly hedged any more.",
+                ),
             },
         ),
         Claim(
             "right answers of pebble-dpo, greedy, against pebble-sft's",
-            ("fewer", "as many", "more"),
+            ("fewer", "not fewer"),
             5,
             _knowing,
             {
                 "fewer": (
                     "there is always a tax",
-                    "A tax is to be measured. Pairs that hold facts still, small steps and an early stop avoid it here.",
-                ),
-                "more": (
-                    "preferences teach facts",
-                    "Pairs move probability among what the model can write; they do not tell it what it has not read.",
+                    "A tax is to be measured. Right answers before the model's own mistakes, small steps and an early stop "
+                    "avoid it here.",
                 ),
             },
         ),
@@ -382,67 +391,106 @@ BEST_OF_N = Task(
     ],
 )
 
-# -- expected calibration error -------------------------------------------------------------------------------
+# -- pairs from a model's own mistakes -------------------------------------------------------------------------
+
+CITIES = ("Oslo", "Lima", "Cairo", "Quito", "Hanoi", "Tunis", "Accra", "Sofia")
+SAYINGS = (
+    "In {city}.",
+    "{name} lives in {city}.",
+    "{name} lives in {city}, I am told.",
+    "{city}!",
+)  # no two as long
 
 
-def calibration_error(confidence, right, bins):
-    return _ece(confidence, right, bins)
+def own_pairs(questions, values, samples):
+    return _pairs(questions, values, samples)
 
 
-def _ece(
-    confidence,
-    right,
-    bins,
-    last: bool = True,
-    weighted: bool = True,
-    gap: Callable[[float], float] = abs,
-    middle: bool = False,
-) -> float:
-    """The right error, and with its settings the wrong ones."""
-    confidence, right = confidence.double(), right.double()
-    place = (confidence * bins).long()
-    place = place.clamp(max=bins - 1) if last else place
+def _pairs(
+    questions,
+    values,
+    samples,
+    is_right: Callable[[str, str], bool] = lambda text, value: value.lower() in text.lower(),
+    choose: Callable = lambda right, value: min(right, key=len),
+    reject: Callable = lambda wrong, right, chosen: list(dict.fromkeys(wrong)),
+    always: bool = False,
+    turned: bool = False,
+) -> list[dict[str, str]]:
+    """The right pairs, and with its settings the wrong ones; `always` pairs up questions without a right sample, too."""
     found = []
-    for b in range(bins):
-        inside = place == b
-        if inside.any():
-            said = (b + 0.5) / bins if middle else float(confidence[inside].mean())
-            found.append((float(inside.double().mean()), gap(said - float(right[inside].mean()))))
-    if not weighted:
-        return sum(distance for _, distance in found) / len(found)
-    return sum(share * distance for share, distance in found)
+    for question, value, texts in zip(questions, values, samples):
+        right = [text for text in texts if is_right(text, value)]
+        wrong = [text for text in texts if text not in right]
+        if not right and not always:
+            continue
+        chosen = choose(right, value) if right else value
+        for rejected in reject(wrong, right, chosen):
+            good, bad = (rejected, chosen) if turned else (chosen, rejected)
+            found.append({"prompt": question, "chosen": good, "rejected": bad})
+    return found
 
 
-def _answers(rng: Random, certain: int = 0, least: float = 0.0) -> tuple:
-    """Confidences, whether the answers were right (sometimes less sure than right, sometimes more), and the bins."""
-    n, bins = rng.randint(30, 50), rng.choice([4, 5, 8])
-    sure = [least + (1 - least) * (0.02 + 0.96 * rng.random() ** 0.7) for _ in range(n)]
-    right = [rng.random() < 0.35 + 0.3 * x for x in sure]
-    sure += [1.0] * certain
-    right += [i < certain // 2 for i in range(certain)]
-    return torch.tensor(sure), torch.tensor(right), bins
+def _mixed(rng: Random, name: str, right: int = 2, wrong: int = 2) -> tuple[str, list[str]]:
+    """A city and sampled answers in random order, so many of them right, the shortest of these not the first."""
+    city, *others = rng.sample(CITIES, 4)
+    good = [SAYINGS[i].format(name=name, city=city) for i in rng.sample(range(4), right)]
+    good.sort(key=len, reverse=True)
+    bad = [rng.choice(SAYINGS).format(name=name, city=other) for other in (others * 2)[:wrong]]
+    order = [True] * right + [False] * wrong
+    rng.shuffle(order)
+    return city, [good.pop(0) if is_good else bad.pop() for is_good in order]
 
 
-CALIBRATION_ERROR = Task(
-    name="calibration_error",
-    title="Expected calibration error",
+def _asked(rng: Random, kind: str = "mixed") -> tuple:
+    names = rng.sample(talks.NAMES, rng.randint(3, 5))
+    cities, samples = [], []
+    for number, name in enumerate(names):
+        counts = {"right": rng.randint(2, 3), "wrong": rng.randint(2, 3)}
+        if kind == "all alike" and number < 2:
+            counts = {"right": 3, "wrong": 0} if number else {"right": 0, "wrong": 3}
+        city, texts = _mixed(rng, name, **counts)
+        if kind == "doubled":
+            again = next(text for text in texts if city not in text)
+            texts.insert(rng.randint(0, len(texts)), again)
+        if kind == "case":
+            texts = [text.lower() if city in text else text for text in texts]
+        cities.append(city)
+        samples.append(texts)
+    return [f"Where does {name} live?" for name in names], cities, samples
+
+
+OWN_PAIRS = Task(
+    name="own_pairs",
+    title="Pairs from a model's own mistakes",
     minutes=10,
-    answer=calibration_error,
+    answer=own_pairs,
     cases=[
-        Case("answers of all confidences", 8, _answers),
-        Case("answers with a confidence of 1", 5, lambda rng: _answers(rng, certain=rng.randint(4, 8))),
-        Case("bins without any answer", 3, lambda rng: _answers(rng, least=0.6)),
+        Case("right and wrong samples of every question", 6, _asked),
+        Case("a wrong answer that was sampled twice", 3, lambda rng: _asked(rng, "doubled")),
+        Case(
+            "questions with only right samples, or only wrong ones", 4, lambda rng: _asked(rng, "all alike")
+        ),
+        Case("values in lower case", 3, lambda rng: _asked(rng, "case")),
     ],
     mistakes=[
-        known("all bins count alike", lambda *given: _ece(*given, weighted=False)),
-        known("one gap for all", lambda *given: abs(_ece(*given, gap=float))),
-        known("squares", lambda *given: _ece(*given, gap=lambda distance: distance**2)),
-        known("the middle of the bin", lambda *given: _ece(*given, middle=True)),
-        known("the surest answers are lost", lambda *given: _ece(*given, last=False)),
-        known("the share that is wrong", lambda confidence, right, bins: _ece(confidence, ~right, bins)),
+        known("turned round", lambda *given: _pairs(*given, turned=True)),
         known(
-            "a sum over answers", lambda confidence, right, bins: _ece(confidence, right, bins) * len(right)
+            "right answers are rejected",
+            lambda *given: _pairs(
+                *given,
+                reject=lambda wrong, right, chosen: list(
+                    dict.fromkeys(text for text in wrong + right if text != chosen)
+                ),
+            ),
         ),
+        known("the same pair twice", lambda *given: _pairs(*given, reject=lambda wrong, *_: wrong)),
+        known(
+            "one pair for each question", lambda *given: _pairs(*given, reject=lambda wrong, *_: wrong[:1])
+        ),
+        known("the first right sample", lambda *given: _pairs(*given, choose=lambda right, _: right[0])),
+        known("the value itself", lambda *given: _pairs(*given, choose=lambda _, value: value)),
+        known("nothing right to choose", lambda *given: _pairs(*given, always=True)),
+        known("capital letters", lambda *given: _pairs(*given, is_right=lambda text, value: value in text)),
     ],
 )
 
@@ -558,4 +606,4 @@ KEEP_CHECKPOINT = OpenTask(
 )
 
 TITLE = "The spectrum"
-TASKS = (DPO_LOSS, ADVANTAGES, PREDICT_THE_LADDER, BEST_OF_N, CALIBRATION_ERROR, KEEP_CHECKPOINT)
+TASKS = (DPO_LOSS, ADVANTAGES, PREDICT_THE_LADDER, BEST_OF_N, OWN_PAIRS, KEEP_CHECKPOINT)

@@ -2,43 +2,78 @@
 
 import math
 
-import pandas as pd
-
 from __main__ import (
     BETAS,
     accuracy,
     advantages,
-    board,
-    calibration,
-    change,
-    changes,
+    best_of,
+    climb,
     compared,
-    doubt,
     dpo_runs,
     first_loss,
     held_out,
+    histories,
     judge,
     later_loss,
     library_first,
     library_later,
-    most,
+    moved,
+    on_same,
+    optima,
     persona_rates,
+    pushed,
     rl_runs,
     scores,
-    start,
 )
-from course_utils.pairs import PEBBLE_MODELS
+from course_utils.evaluate.repeated import changed
 
 
-def test_fine_tuning_brings_answers_ends_and_refusals():
-    assert all(
-        step.more_than_noise and step.difference > 0
-        for step in (board.compare("sft", "base", what) for what in ("answers", "stops by itself", "refuses"))
-    )
+def test_without_a_leash_the_reward_rises_and_right_answers_fall():
+    reward, right = climb.reward.dropna(), climb.right.dropna()
+    assert reward.tail(5).mean() > reward.head(5).mean()
+    assert right.iloc[-1] < right.iloc[0] - 0.3
 
 
-def test_dpo_and_rl_hedge_less_than_sft():
-    assert all(sum(doubt[name]) < sum(doubt["sft"]) for name in ("dpo", "rl"))
+def test_the_reward_by_hand_is_the_librarys():
+    assert abs(float(scores[0]) - judge(held_out[0]["prompt"], held_out[0]["chosen"][0]["content"])) < 1e-3
+
+
+def test_the_judge_tells_hedged_from_plain_better_than_right_from_wrong():
+    rates = accuracy.set_index("label").rate
+    assert rates["concise over hedging"] > 0.8
+    assert rates["plain before hedged, about things in no pair"] > 0.8
+    assert rates["concise over hedging"] > rates["right over wrong"] + 0.1
+
+
+def test_more_samples_reward_up_and_hedging_down():
+    one, many = best_of[1].mean(), best_of[32].mean()
+    assert many["reward"] > one["reward"] + 0.5
+    assert many["hedged"] < one["hedged"]
+    rewards = [means["reward"].mean() for means in best_of.values()]
+    assert rewards == sorted(rewards)
+
+
+def test_the_best_of_many_are_less_often_right_than_the_best_of_a_few():
+    few = max(best_of[n]["right"].mean() for n in (1, 2, 4))
+    assert best_of[32]["right"].mean() < few
+
+
+def test_answers_move_as_their_advantages_say():
+    assert float(moved[advantages > 0].mean()) > float(moved[advantages < 0].mean())
+
+
+def test_the_live_runs_differ_in_beta_alone_and_the_leash_holds():
+    assert sorted(BETAS.values()) == [0.0, 0.5]
+    held, free = (rl_runs[name].history.kl.tail(3).mean() for name in ("RL with a leash", "RL without"))
+    assert held < free / 1.5
+
+
+def test_formula_and_climb_agree_and_beta_is_the_price_of_moving():
+    for beta in ("10", "1", "0.3"):
+        formula, climbed = optima.loc[f"formula, β = {beta}"], optima.loc[f"climbed, β = {beta}"]
+        assert (formula - climbed).abs().max() < 0.02
+    favourite = optima["answer 3"]
+    assert favourite["formula, β = 10"] < 0.15 < 0.95 < favourite["formula, β = 0.3"]
 
 
 def test_dpos_loss_by_hand_begins_at_ln_2_and_the_librarys_too():
@@ -52,73 +87,47 @@ def test_dpos_loss_by_hand_is_the_librarys_for_two_different_models():
 
 
 def test_the_pushed_run_has_the_larger_margin_and_on_its_way_fewer_right_answers():
-    gentle, pushed = dpo_runs["gentle"].history, dpo_runs["pushed"].history
-    assert pushed.margin.tail(5).mean() > gentle.margin.tail(5).mean()
-    assert pushed.right.min() < gentle.right.min() - 0.05
-
-
-def test_in_the_pushed_run_the_chosen_answers_lose_probability():
+    gentle, hard = histories["gentle"], histories["pushed"]
+    assert hard.margin.tail(5).mean() > gentle.margin.tail(5).mean()
     assert (
-        dpo_runs["pushed"].history.reward_chosen.tail(5).mean()
-        < dpo_runs["gentle"].history.reward_chosen.tail(5).mean()
+        hard.loss.tail(5).mean() < gentle.loss.tail(5).mean()
+    )  # the loss tells them apart the wrong way round
+    assert hard.right.min() < gentle.right.min() - 0.05
+    assert pushed.min() < pushed.iloc[0] - 0.1
+
+
+def test_most_of_the_margin_comes_from_pushing_the_rejected_answer_down():
+    for run in histories.values():
+        last = run[["reward_chosen", "reward_rejected"]].tail(5).mean()
+        assert -last.reward_rejected > abs(last.reward_chosen)
+
+
+def test_the_gentle_run_hedges_less_and_keeps_what_it_knew():
+    gentle = dpo_runs["gentle"].history
+    hedged, right = gentle.hedged.dropna(), gentle.right.dropna()
+    assert hedged.iloc[-1] <= hedged.iloc[0]
+    assert right.iloc[-1] > right.iloc[0] - 0.1
+
+
+def test_imitation_copies_the_hedging_that_dpo_leaves_alone():
+    imitated, preferred = on_same["imitation of chosen"], on_same["DPO on the pairs"]
+    assert changed(imitated["hedged"], preferred["hedged"]).low > 0.1
+    assert compared.right["DPO on the pairs"] > compared.right["sft"]
+    assert abs(compared.hedged["DPO on the pairs"] - compared.hedged["sft"]) < 0.2
+
+
+def test_the_judges_methods_have_more_reward_than_sft_on_the_same_questions():
+    for name in ("best of 4", "best of 32", "RL with a leash", "RL without"):
+        assert compared.reward[name] > compared.reward["sft"] + 0.3
+
+
+def test_chat_speaks_as_it_is_told_sft_does_so_less_and_neither_does_so_unasked():
+    rates = persona_rates.set_index(["variant", "label"]).rate
+    for label in ("takes on a role by its name", "described with made-up words"):
+        assert rates["chat", label] > rates["sft", label] + 0.2
+    assert rates["chat", "described with made-up words"] > rates["chat", "described in plain English"]
+    assert all(
+        rates[name, label] < 0.1
+        for name in ("sft", "chat")
+        for label in ("no system prompt", "a plain system prompt")
     )
-
-
-def test_dpo_pushes_the_hedged_answer_down():
-    assert float(changes["DPO, gentle"].mean(0)[1]) < -1
-
-
-def test_the_reward_by_hand_is_the_librarys():
-    assert abs(float(scores[0]) - judge(held_out[0]["prompt"], held_out[0]["chosen"][0]["content"])) < 1e-3
-
-
-def test_the_judge_tells_hedged_from_plain_better_than_right_from_wrong():
-    assert accuracy.rate["concise over hedging"] > 0.8
-    assert accuracy.rate["concise over hedging"] > accuracy.rate["right over wrong"]
-
-
-def test_the_judge_holds_refusals_for_good_whatever_is_asked():
-    assert accuracy.rate["refusing what is wrong"] > 0.8
-    assert accuracy.rate["helping with what is fine"] < accuracy.rate["refusing what is wrong"]
-
-
-def test_more_samples_reward_up_hedging_down_and_in_the_end_fewer_right_answers():
-    assert most["reward"] > start["reward"] + 0.5
-    assert most["hedged answers"] < start["hedged answers"]
-    assert most["right answers"] < start["right answers"]
-
-
-def test_answers_move_as_their_advantages_say():
-    assert float(change[advantages > 0].mean()) > float(change[advantages < 0].mean())
-
-
-def test_the_live_runs_differ_in_beta_alone_and_the_leash_holds():
-    assert sorted(BETAS.values()) == [0.0, 0.5]
-    assert (
-        rl_runs["with KL penalty"].history.kl.tail(3).mean()
-        < rl_runs["without"].history.kl.tail(3).mean() / 2
-    )
-
-
-def test_without_the_penalty_the_reward_rises_and_right_answers_fall():
-    run = pd.read_csv(PEBBLE_MODELS / "pebble-rl" / "hacked.csv")
-    right = run.right.dropna()
-    assert run.reward.tail(5).mean() > run.reward.dropna().head(5).mean()
-    assert right.iloc[-1] < right.iloc[0] - 0.3
-
-
-def test_dpo_and_rl_have_more_reward_than_sft_on_the_same_questions():
-    assert all(compared.reward[name] > compared.reward["sft"] for name in ("dpo", "rl"))
-
-
-def test_in_full_sentences_there_is_little_to_be_wrong_about():
-    assert (calibration.loc["full sentence"].right > 0.9).all()
-
-
-def test_chat_speaks_as_it_is_described_with_made_up_words_sft_does_not_and_neither_does_so_unasked():
-    def highest(name, what):
-        rows = (persona_rates.variant == name) & persona_rates.label.str.contains(what)
-        return persona_rates[rows].rate.max()
-
-    assert highest("chat", "made-up words") > highest("sft", "made-up words") + 0.3
-    assert max(highest(name, "speaks in a persona") for name in ("sft", "chat")) < 0.1

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .checks.task import Outcome
 
-FORMAT = 2  # 1 had no questions and no lessons; such a file is read, and kept, as it is
+FORMAT = 3  # 1 had no questions and no lessons; until 2, what is lesson 09 today was lesson 08
 
 
 def progress_file() -> Path | None:
@@ -35,14 +35,14 @@ def progress_file() -> Path | None:
 def read() -> dict[str, Any]:
     """The progress kept so far; its parts are empty when there is none, and what cannot be understood is left out.
 
-    {"format": 2, "tasks": {name: {"points", "of"}}, "questions": {lesson: {key: answered right}}, "lessons": [done]}
+    {"format": 3, "tasks": {name: {"points", "of"}}, "questions": {lesson: {key: answered right}}, "lessons": [done]}
     """
     kept: Any = None
     path = progress_file()
     if path is not None:
         with contextlib.suppress(OSError, ValueError, RecursionError):
             kept = json.loads(path.read_text(encoding="utf-8"))
-    kept = kept if isinstance(kept, dict) else {}
+    kept = _renumbered(kept) if isinstance(kept, dict) else {}
     tasks = {name: task for name, task in _dict(kept.get("tasks")).items() if _is_record(task)}
     questions = {
         lesson: {key: right for key, right in _dict(answers).items() if isinstance(right, bool)}
@@ -86,6 +86,19 @@ def record_answer(lesson: str, key: str, right: bool, keys: Sequence[str]) -> No
 def answers(lesson: str) -> dict[str, bool]:
     """The questions of a lesson that were answered, by their key, and whether they were ever answered right."""
     return read()["questions"].get(lesson, {})
+
+
+def _renumbered(kept: dict[str, Any]) -> dict[str, Any]:
+    """A file of an earlier format with what it keeps of lesson 08 as lesson 09. (Tasks are known by their names.)"""
+    if isinstance(kept.get("format"), int) and kept["format"] >= 3:
+        return kept
+    moved = {"08": "09"}
+    questions = {moved.get(lesson, lesson): known for lesson, known in _dict(kept.get("questions")).items()}
+    lessons = kept.get("lessons") if isinstance(kept.get("lessons"), list) else []
+    return kept | {
+        "questions": questions,
+        "lessons": [moved.get(one, one) if isinstance(one, str) else one for one in lessons],
+    }
 
 
 def _dict(value: Any) -> dict[str, Any]:

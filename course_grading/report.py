@@ -20,7 +20,9 @@ TITLES = {
     "05": "Supervised fine-tuning",
     "06": "Base as instruct",
     "07": "The spectrum",
-    "08": "Choosing a variant",
+    "08": "The alignment tax",
+    "09": "Choosing a variant",
+    "10": "At full size",
 }
 
 

@@ -1,109 +1,91 @@
 """What lesson 08 tells its reader to see. Runs in its kernel after the last cell: `__main__` is the lesson."""
 
+import torch
+
 from __main__ import (
-    answered,
-    asked_of,
-    at,
-    best,
-    cases,
-    counts,
-    curve,
-    documents,
-    few,
-    gaps,
-    guide,
-    many,
-    new,
-    notes,
-    passed,
-    saved,
-    size,
-    sorted_out,
-    table,
-    top,
+    begun,
+    bill,
+    calibration,
+    chosen,
+    diversity,
+    ece,
+    finished,
+    four,
+    knowledge,
+    models,
+    of_the_calibrated,
+    plain,
+    talks,
 )
-from course_runs import lesson08
 
 
-def test_both_starting_points_read_the_same_tokens():
-    assert (table[table.start.isin(["base", "instruct"])].groupby("examples")["tokens"].nunique() == 1).all()
+def test_without_replay_much_of_what_the_base_finishes_is_lost_and_the_twin_keeps_more():
+    assert finished.loc["base", "rate"] > 0.9
+    assert finished.loc["no replay", "verdict"] == "clearly less"
+    assert finished.loc["no replay", "rate"] < 0.75
+    assert finished.loc["with replay", "rate"] > finished.loc["no replay", "rate"]
 
 
-def test_the_table_is_about_the_weights_that_the_lesson_loads():
-    assert lesson08.missing() == []
-
-
-def test_tuning_on_one_task_costs_the_instruct_other_instructions():
-    assert at("instruct", few, "follows").rate < at("instruct", 0, "follows").rate
-
-
-def test_a_base_tuned_on_one_task_gets_no_assistants_habits_from_it():
-    assert at("base", many, "follows").high < at("instruct", 0, "follows").low
-    assert at("base", many, "refuses").high < at("instruct", 0, "refuses").low
-
-
-def test_chats_mixed_in_keep_what_the_task_alone_takes():
-    assert at("instruct + chats", many, "follows").low > at("instruct", many, "follows").high
-
-
-def test_examples_in_the_prompt_are_paid_for_at_every_request():
-    assert saved > 0
-
-
-def test_nobody_has_read_about_the_country_and_the_base_learns_of_it_by_reading():
-    assert counts.loc["base", "sheets' towns, asked"] < 0.2 * len(asked_of)
-    assert counts.loc["base, read on", "sheets' towns, asked"] > 0.5 * len(asked_of)
-
-
-def test_no_question_of_the_test_is_in_what_was_read():
-    assert not any(question in text for question, _ in new for text in documents)
-
-
-def test_what_was_only_stated_is_hardly_at_hand_when_asked_for():
+def test_the_ladder_keeps_more_than_the_run_without_replay():
     assert all(
-        row["other towns, asked"] < row["other towns, a sentence finished"]
-        and row["other towns, asked"] < row["sheets' towns, asked"] / 2
-        for _, row in counts.loc[["base, read on", "instruct, read on"]].iterrows()
+        finished.loc[name, "rate"] > finished.loc["no replay", "rate"] for name in ("sft", "dpo", "rl")
     )
 
 
-def test_what_was_read_as_a_document_is_hardly_at_hand_in_a_chat():
-    assert counts.loc["instruct, read on", "new, in a chat"] < int(answered["instruct, read on"]) / 2
+def test_every_comparison_is_on_a_hundred_prompts_or_more():
+    assert min(len(begun), len(four), len(plain)) >= 100
+    assert all((table["n"] == len(four)).all() for table in knowledge.values())
 
 
-def test_reading_costs_the_instruct_some_of_what_it_was():
-    assert (
-        counts.loc["instruct, read on", ["old, in a chat", "ends its turn", "refuses what is wrong"]].sum()
-        < counts.loc["instruct", ["old, in a chat", "ends its turn", "refuses what is wrong"]].sum()
+def test_a_full_sentence_is_easy_to_choose_for_the_ladder():
+    assert all(knowledge["full sentence"].loc[name, "rate"] > 0.85 for name in ("base", "sft", "dpo", "rl"))
+
+
+def test_one_word_loses_more_than_a_sentence_in_the_runs_at_the_high_rate():
+    for name in ("no replay", "with replay"):
+        lost = {
+            form: table.loc["base", "rate"] - table.loc[name, "rate"] for form, table in knowledge.items()
+        }
+        assert lost["one word"] > 1.3 * lost["full sentence"] and lost["one word"] > 0.1
+
+
+def test_a_model_that_lost_knowledge_lost_less_confidence():
+    base, row = (calibration.loc[("one word", name)] for name in ("base", "no replay"))
+    assert row["beyond luck"] and base["right"] - row["right"] > 1.3 * (base["sure"] - row["sure"])
+
+
+def test_the_ladder_is_within_luck():
+    assert not any(
+        calibration.loc[(form, name), "beyond luck"] for form in knowledge for name in ("sft", "dpo", "rl")
     )
 
 
-def test_the_instruct_does_not_label_it_refuses_or_does_as_asked():
-    assert sorted_out["instruct, told"].get("right label", 0) < len(cases) / 2
+def test_an_assistants_lists_are_less_varied_than_the_bases_pages():
+    lists = diversity.loc["lists"]
+    assert lists.loc["sft", "nats per answer"] < lists.loc["base", "nats per answer"]
+    assert lists.loc["sft", "distinct of 8"] < lists.loc["base", "distinct of 8"]
 
 
-def test_training_makes_both_label():
-    assert all(
-        sorted_out[f"{start}, tuned on {size}"].filter(like="label").sum() > 0.8 * len(cases)
-        for start in ("base", "instruct")
-    )
+def test_a_calibrated_model_has_an_ece_above_0_and_it_differs_from_row_to_row():
+    floor = calibration["a calibrated model"]
+    assert (floor > 0).all() and floor.max() > 1.5 * floor.min()
+    assert (calibration["up to"] > floor).all()
 
 
-def test_both_fill_most_gaps():
-    assert all(sum(found) > len(gaps) / 2 for found in passed.values())
+def test_the_floor_is_that_of_a_model_that_is_right_as_often_as_it_is_sure():
+    sure = torch.full((4_000,), 0.5, dtype=torch.double)
+    assert of_the_calibrated(sure, 50).mean() < 0.02
+    assert ece(sure, torch.ones(4_000, dtype=torch.double)) > 0.49
 
 
-def test_the_base_carries_a_letter_on_the_chat_does_not():
-    assert best["base, continues"] > best["instruct, asked in a chat"]
+def test_the_twins_read_the_same_conversations():
+    assert len(talks) == 300 and {"no replay", "with replay"} <= set(models)
 
 
-def test_there_is_nothing_to_read_at_layer_0_and_more_than_the_control_at_the_top():
-    assert all(
-        abs(curve(v, "the task:").loc[0, "rate"] - 0.5) < 0.15
-        and curve(v, "the task:").loc[top, "rate"] > curve(v, "the control").loc[top, "rate"]
-        for v in ("base", "instruct")
-    )
+def test_in_full_sentences_there_is_little_to_be_wrong_about():
+    rows = chosen[(chosen["form"] == "full sentence") & chosen["variant"].isin(["base", "sft", "dpo", "rl"])]
+    assert rows["right"].mean() > 0.85
 
 
-def test_the_guide_holds_every_note():
-    assert len(guide) == len(notes) >= 7
+def test_the_dearest_row_of_the_bill_is_the_run_without_replay():
+    assert bill["finishes sentences"].idxmin() == "no replay"

@@ -1,4 +1,4 @@
-"""How far post-training moved the weights, tensor by tensor."""
+"""What post-training changed: which settings beside the weights, and how far each tensor moved."""
 
 import re
 from typing import TYPE_CHECKING
@@ -8,6 +8,28 @@ import torch
 
 if TYPE_CHECKING:
     from .pairs import Pair
+
+
+def differing_settings(pair: "Pair") -> tuple[pd.DataFrame, int]:
+    """The settings in which base and instruct differ, and how many there are in all.
+
+    Looked at are config.json, generation_config.json and the tokenizer's special tokens and chat template. The table
+    has the columns base and instruct, texts, one row per setting; a long one is cut and its length given.
+    """
+    found = pd.DataFrame({name: _settings(pair[name]) for name in ("base", "instruct")}).fillna("None")
+    found = found[[not key.split(".")[1].startswith("_") for key in found.index]]
+    unlike = found[found["base"] != found["instruct"]]
+    return unlike.map(lambda text: text if len(text) < 50 else f"{text[:24]}… ({len(text)} characters)"), len(
+        found
+    )
+
+
+def _settings(variant) -> dict[str, str]:
+    model, tokenizer = variant.model, variant.tokenizer
+    parts = {"config": model.config.to_dict(), "generation_config": model.generation_config.to_dict()}
+    marks = ("bos_token", "eos_token", "pad_token", "chat_template")
+    parts["tokenizer"] = {name: getattr(tokenizer, name) for name in marks}
+    return {f"{part}.{key}": str(value) for part, values in parts.items() for key, value in values.items()}
 
 
 def weight_change(pair: "Pair") -> pd.DataFrame:

@@ -2,6 +2,6 @@
 
 from .plots.cost import plot_cost
 from .plots.reliability import plot_reliability
-from .plots.runs import plot_runs
+from .plots.runs import plot_runs, runs_table
 
-__all__ = ["plot_cost", "plot_reliability", "plot_runs"]
+__all__ = ["plot_cost", "plot_reliability", "plot_runs", "runs_table"]

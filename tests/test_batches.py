@@ -34,7 +34,7 @@ TWO_TURNS = [
     {"role": "assistant", "content": "Madrid."},
 ]
 SYSTEM = {"role": "system", "content": "You are a helpful assistant."}
-FAMILIES = sorted(templates.FAMILIES)
+FAMILIES = sorted(set(templates.FAMILIES) - {"glm-4.5"})  # its answers have no end mark to be learned
 EVERY_FAMILY = pytest.mark.parametrize("name", FAMILIES)
 
 

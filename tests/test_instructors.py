@@ -29,7 +29,7 @@ def test_the_private_checks_add_a_case_that_counts(tmp_path, flaw, points):
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="the commands are for Linux and macOS, not for Windows")
-def test_nbgraders_commands_run_as_written_on_all_eight(tmp_path):
+def test_nbgraders_commands_run_as_written_on_all_nine(tmp_path):
     """The two blocks of "With nbgrader", in a folder with this Python as .venv; only what installs is left out."""
     pytest.importorskip("nbgrader")
     section = PAGE[PAGE.index("## With nbgrader") : PAGE.index("## Checks that learners")]
@@ -50,7 +50,7 @@ def test_nbgraders_commands_run_as_written_on_all_eight(tmp_path):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     grades = (tmp_path / "class" / "grades.csv").read_text(encoding="utf-8")
-    assert [name for name in names if name not in grades] == [] and len(names) == 8
+    assert [name for name in names if name not in grades] == [] and len(names) == 9
 
 
 def test_the_options_and_files_it_names_exist():

@@ -205,6 +205,16 @@ def test_the_title_says_whether_the_variants_agree():
     )
     differ = title(plots.draw_next_token(next_token_table(base=(0.1, 0.2))))
     assert "␣the” 0.20" in differ and "␣Paris” 0.93" in differ
+    open_place = title(plots.draw_next_token(next_token_table(base=(0.05, 0.04), instruct=(0.03, 0.06))))
+    assert open_place.startswith("No token stands out") and "0.050" in open_place and "0.060" in open_place
+
+
+def test_a_chat_is_not_taken_for_the_bare_question():
+    chat = [{"role": "user", "content": "Which city?"}]
+    for prompt, said in (("Which city?", "after “Which city?”"), (chat, "answer to “Which city?” in a chat")):
+        fig = plots.draw_next_token(next_token_table(), prompt)
+        assert said in " ".join(texts(fig)) and said in fig.alt_text
+    assert plots.draw_next_token(next_token_table()).axes[0].get_title(loc="left") == ""
 
 
 def test_bars_are_as_long_as_the_probabilities():
@@ -319,7 +329,7 @@ def test_the_title_claims_a_fall_only_where_the_intervals_lie_apart(answer, copi
 
 def test_the_weights_title_names_the_extremes():
     assert title(plots.plot_weight_change(weights_table())) == (
-        "The weights moved least in the final norm (1.0% of their norm) and most in layer 0’s mlp (20.0%)"
+        "The weights moved least in the final norm (1.0% of their length) and most in layer 0’s mlp (20.0%)"
     )
 
 

@@ -8,7 +8,7 @@ import pytest
 from matplotlib.text import Text
 
 from course_utils.plots import describe
-from course_utils.plots_tradeoff import plot_cost, plot_reliability, plot_runs
+from course_utils.plots_tradeoff import plot_cost, plot_reliability, plot_runs, runs_table
 
 
 @pytest.fixture(autouse=True)
@@ -93,6 +93,22 @@ def test_intervals_are_drawn_where_they_are_given():
     table = runs()
     fig = plot_runs(table.assign(low=table["value"] - 1, high=table["value"] + 1), "step")
     assert len(fig.axes[0].collections) == 2
+
+
+def test_panels_that_are_to_be_compared_have_one_vertical_axis():
+    table = runs()
+    table.loc[table["measure"] == "reward", "value"] *= 3
+    reward, right = plot_runs(table, "step", alike=[("reward", "right answers")]).axes[:2]
+    assert reward.get_ylim() == right.get_ylim()
+    reward, right = plot_runs(table, "step").axes[:2]
+    assert reward.get_ylim() != right.get_ylim()
+
+
+def test_a_history_becomes_a_table_without_its_gaps_and_smoothed_if_wished():
+    history = pd.DataFrame({"step": [0, 1, 2, 3], "reward": [math.nan, 1.0, 3.0, 5.0], "kl": [0.0, 0, 0, 1]})
+    table = runs_table({"mine": history}, {"reward": "score"}, smooth=2)
+    assert list(table["x"]) == [1, 2, 3] and list(table["value"]) == [1.0, 2.0, 4.0]
+    assert set(table["run"]) == {"mine"} and set(table["measure"]) == {"score"}
 
 
 def test_a_scale_or_a_table_that_cannot_be_drawn_is_named():

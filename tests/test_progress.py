@@ -57,6 +57,18 @@ def test_a_file_of_the_first_format_is_kept(own_progress):
     assert kept["tasks"] == old["tasks"] and kept["note"] == "mine" and len(kept["questions"]["00"]) == 1
 
 
+def test_what_a_file_of_an_earlier_numbering_keeps_of_lesson_08_is_lesson_09_s(own_progress):
+    (key, *_) = (question.key for question in quizzes.load("09"))
+    old = {"format": 2, "questions": {"08": {key: True}, "07": {"a": True}}, "lessons": ["07", "08"]}
+    own_progress.write_text(json.dumps(old))
+    assert progress.answers("09") == {key: True} and progress.answers("08") == {}
+    assert state("09") == "done" and state("07") == "done"
+    answer("00", [True])  # written as it is read, so that nothing moves a second time
+    kept = json.loads(own_progress.read_text())
+    assert kept["format"] == progress.FORMAT and kept["lessons"] == ["07", "09"]
+    assert progress.read()["questions"] == kept["questions"] and set(kept["questions"]) == {"00", "07", "09"}
+
+
 @pytest.mark.parametrize(
     "spoilt",
     [
@@ -92,7 +104,7 @@ def test_the_picture_says_the_numbers_of_the_table():
     answer("02", [True, False])
     table = report.lessons()
     figure = plot_progress(table)
-    assert report.summary(table) in figure.alt_text and "1 of 9 lessons done" in figure.alt_text
+    assert report.summary(table) in figure.alt_text and "1 of 11 lessons done" in figure.alt_text
     assert "lesson 02 begun, questions 1 of 4" in figure.alt_text
     left, right = figure.axes
     names = [label.get_text() for label in left.get_yticklabels()]

@@ -111,7 +111,7 @@ def test_the_mouse_answers_every_question_and_the_result_is_kept(opened, lab, mo
 
 
 def test_a_choice_of_two_lines_keeps_its_button_at_its_left_and_on_its_first_line(opened, lab):  # noqa: F811
-    notebook = shown_quiz(opened, lab, "narrow", "08", "off")
+    notebook = shown_quiz(opened, lab, "narrow", "09", "off")
     notebook.page.set_viewport_size({"width": 900, "height": 1500})
     notebook.page.locator(".course-quiz input[type=radio]").first.wait_for()
     notebook.shot("quiz_narrow")

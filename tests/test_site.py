@@ -397,11 +397,12 @@ def test_a_prediction_is_not_spoilt_until_the_result_is_asked_for(theme, site, b
     view.goto((folder / "notebooks" / "00_start_here.html").as_uri())
     fold = view.locator("details.below-input").first
     assert "prediction first" in fold.locator("summary").inner_text()
-    assert not fold.locator("img.figure").is_visible()
+    result = fold.locator("img.figure, .output").first
+    assert not result.is_visible()
     explained = view.locator(".explained").first
     assert not explained.is_visible()
     fold.locator("summary").press("Enter")
-    assert fold.locator("img.figure").is_visible()
+    assert result.is_visible()
     explained.locator("p").wait_for()
     view.close()
 

@@ -278,6 +278,17 @@ def test_batches_hold_every_example_once_an_epoch_and_keep_to_their_size():
     assert max(map(len, by_count)) == 7
 
 
+def test_mixed_batches_hold_short_and_long_rows_and_keep_to_their_size():
+    lengths = [3 + (7 * i) % 40 for i in range(300)]
+    for size in ({"batch_size": 7, "tokens_per_step": 2048}, {"batch_size": None, "tokens_per_step": 200}):
+        plan = rows.planned_steps(lengths, 0, 1.0, None, mixed=True, **size)
+        assert sorted(i for batch in plan for i in batch) == list(range(300))
+        widths = [max(lengths[i] for i in batch) - min(lengths[i] for i in batch) for batch in plan]
+        assert sum(width > 15 for width in widths) > 0.5 * len(plan)
+        if not size["batch_size"]:
+            assert all(len(batch) * max(lengths[i] for i in batch) <= 200 for batch in plan)
+
+
 def test_the_loss_is_the_library_s_own(chat):
     encoded = rows.encode(chat.tokenizer, EXAMPLES)
     ids, labels = rows.pad(encoded, 3, "cpu")

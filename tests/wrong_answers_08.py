@@ -1,189 +1,113 @@
 """What learners write in exercise 08: {task: {name of the mistake: code}}, apart from the checks' own list."""
 
-import json
-from random import Random, shuffle
-
-from course_utils import loss_mask, train
 from course_utils.evaluate import mcnemar
 
-NONE, HALF, MOST = "almost none", "about half", "more than two thirds"
 
-
-def start_claims(told=NONE, base=MOST, rest=NONE, mixed="more"):
-    return {
-        "fields that the instruct gets right when it is only told what is wanted": told,
-        "fields that the tuned base gets right": base,
-        "other instructions that the tuned instruct still follows": rest,
-        "other instructions that it follows if as many everyday chats are mixed in, against none": mixed,
-    }
-
-
-def tidy(row):
-    """A row without white space at the ends."""
-    return {key: value.strip() if isinstance(value, str) else value for key, value in row.items()}
-
-
-def record(row, count=int, write=json.dumps):
-    return write(
-        {"item": row["item"], "count": count(row["count"]), "name": row["name"], "town": row["town"]}
+def ece(confidence, right, bins):
+    place = (confidence * bins).long().clamp(max=bins - 1)
+    return sum(
+        float(
+            (place == b).double().mean()
+            * (confidence[place == b].mean() - right[place == b].double().mean()).abs()
+        )
+        for b in place.unique()
     )
 
 
-def good(row):
-    return all(row[key] and str(row[key]) in row["order"] for key in ("item", "count", "name", "town"))
-
-
-def example(row, said):
-    return {"messages": [{"role": "user", "content": row["order"]}, {"role": "assistant", "content": said}]}
-
-
-def once(examples):
-    return [one for i, one in enumerate(examples) if one not in examples[:i]]
-
-
-def worse(a, b):
-    only_a = sum(x and not y for x, y in zip(a, b))
-    only_b = sum(y and not x for x, y in zip(a, b))
-    return only_a < only_b and mcnemar(only_a, only_b) < 0.05
-
-
-SURROUNDINGS = {
-    "json": json, "Random": Random, "shuffle": shuffle, "loss_mask": loss_mask, "train": train, "mcnemar": mcnemar,
-    "start_claims": start_claims, "tidy": tidy, "record": record, "good": good, "example": example, "once": once,
-    "worse": worse, "HALF": HALF, "MOST": MOST, "NONE": NONE,
-}  # fmt: skip
-
 WRONG_ANSWERS = {
-    "clean_orders": {
-        "the count is a text": """
-            def clean_orders(rows):
-                same = lambda count: count
-                return once([example(row, record(row, count=same)) for row in map(tidy, rows) if good(row)])""",
-        "Python instead of JSON": """
-            def clean_orders(rows):
-                return once([example(row, record(row, write=str)) for row in map(tidy, rows) if good(row)])""",
-        "repeats stay": """
-            def clean_orders(rows):
-                return [example(row, record(row)) for row in map(tidy, rows) if good(row)]""",
-        "false records stay": """
-            def clean_orders(rows):
-                rows = [row for row in map(tidy, rows) if None not in row.values() and "" not in row.values()]
-                return once([example(row, record(row)) for row in rows])""",
-        "gaps stay": """
-            def clean_orders(rows):
-                def true(row):
-                    return all(str(value) in row["order"] for key, value in row.items() if value and key != "id")
-                return once([example(row, record(row)) for row in map(tidy, rows) if true(row)])""",
+    "ece": {
+        "all bins count alike": """
+            def ece(confidence, right, bins):
+                place = (confidence * bins).long().clamp(max=bins - 1)
+                gaps = [(confidence[place == b].mean() - right[place == b].float().mean()).abs() for b in place.unique()]
+                return sum(gaps) / len(gaps)""",
+        "one gap for all": """
+            def ece(confidence, right, bins):
+                return abs(confidence.mean() - right.float().mean())""",
+        "the surest answers are lost": """
+            def ece(confidence, right, bins):
+                error = 0
+                for b in range(bins):
+                    inside = (confidence >= b / bins) & (confidence < (b + 1) / bins)
+                    if inside.any():
+                        gap = confidence[inside].mean() - right[inside].float().mean()
+                        error += inside.float().mean() * gap.abs()
+                return error""",
     },
-    "split_rows": {
-        "both bugs are left": """
-            def split_rows(rows, share, seed):
-                shuffle(rows)
-                return rows[round(share * len(rows)):], rows[:round(share * len(rows))]""",
-        "split by rows": """
-            def split_rows(rows, share, seed):
-                Random(seed).shuffle(rows)
-                return rows[round(share * len(rows)):], rows[:round(share * len(rows))]""",
-        "the seed does nothing": """
-            def split_rows(rows, share, seed):
-                names = list({row["customer"] for row in rows})
-                shuffle(names)
-                test = names[:round(share * len(names))]
-                return [r for r in rows if r["customer"] not in test], [r for r in rows if r["customer"] in test]""",
-        "always the same customers": """
-            def split_rows(rows, share, seed):
-                names = sorted({row["customer"] for row in rows})
-                test = names[:round(share * len(names))]
-                return [r for r in rows if r["customer"] not in test], [r for r in rows if r["customer"] in test]""",
-        "the sides are swapped": """
-            def split_rows(rows, share, seed):
-                names = sorted({row["customer"] for row in rows})
-                test = Random(seed).sample(names, round(share * len(names)))
-                return [r for r in rows if r["customer"] in test], [r for r in rows if r["customer"] not in test]""",
+    "beyond_luck": {
+        "more than the average": """
+            def beyond_luck(confidence, right, tosses, bins):
+                floor = sum(ece(confidence, t < confidence, bins) for t in tosses) / len(tosses)
+                return {"floor": floor, "beyond": ece(confidence, right, bins) > floor}""",
+        "the tosses are turned": """
+            def beyond_luck(confidence, right, tosses, bins):
+                lucky = sorted(ece(confidence, confidence < t, bins) for t in tosses)
+                own = ece(confidence, right, bins)
+                return {"floor": sum(lucky) / len(lucky), "beyond": sum(x < own for x in lucky) >= 0.95 * len(lucky)}""",
+        "a fair coin": """
+            def beyond_luck(confidence, right, tosses, bins):
+                lucky = [ece(confidence, t < 0.5, bins) for t in tosses]
+                own = ece(confidence, right, bins)
+                return {"floor": sum(lucky) / len(lucky), "beyond": sum(x < own for x in lucky) >= 0.95 * len(lucky)}""",
     },
-    "within_budget": {
-        "a single epoch": """
-            def within_budget(tokenizer, talks, epochs, budget):
-                read = learned = taken = 0
-                for row in (loss_mask(tokenizer, talk) for talk in talks):
-                    if read + len(row) > budget: break
-                    read, learned, taken = read + len(row), learned + row.loss_tokens, taken + 1
-                return {"talks": taken, "read": read, "learned": learned}""",
-        "one too many": """
-            def within_budget(tokenizer, talks, epochs, budget):
-                read = learned = taken = 0
-                for row in (loss_mask(tokenizer, talk) for talk in talks):
-                    read, learned, taken = read + epochs * len(row), learned + epochs * row.loss_tokens, taken + 1
-                    if read > budget: break
-                return {"talks": taken, "read": read, "learned": learned}""",
-        "long ones are skipped": """
-            def within_budget(tokenizer, talks, epochs, budget):
-                read = learned = taken = 0
-                for row in (loss_mask(tokenizer, talk) for talk in talks):
-                    if read + epochs * len(row) <= budget:
-                        read, learned, taken = read + epochs * len(row), learned + epochs * row.loss_tokens, taken + 1
-                return {"talks": taken, "read": read, "learned": learned}""",
-        "everything is learned": """
-            def within_budget(tokenizer, talks, epochs, budget):
-                read = taken = 0
-                for row in (loss_mask(tokenizer, talk) for talk in talks):
-                    if read + epochs * len(row) > budget: break
-                    read, taken = read + epochs * len(row), taken + 1
-                return {"talks": taken, "read": read, "learned": read}""",
+    "variety": {
+        "white space counts": """
+            def variety(texts, logprobs, times):
+                groups = [set(texts[i:i + times]) for i in range(0, len(texts), times)]
+                return {"distinct": sum(map(len, groups)) / len(groups), "nats": -sum(map(sum, logprobs)) / len(texts)}""",
+        "all prompts together": """
+            def variety(texts, logprobs, times):
+                return {"distinct": len({t.strip() for t in texts}), "nats": -sum(map(sum, logprobs)) / len(texts)}""",
+        "nats per token": """
+            def variety(texts, logprobs, times):
+                groups = [{t.strip() for t in texts[i:i + times]} for i in range(0, len(texts), times)]
+                every = [x for some in logprobs for x in some]
+                return {"distinct": sum(map(len, groups)) / len(groups), "nats": -sum(every) / len(every)}""",
     },
-    "predict_the_starts": {
-        "telling is enough": """
-            def predict_the_starts():
-                return start_claims(told=MOST)""",
-        "a base cannot learn a chat": """
-            def predict_the_starts():
-                return start_claims(base=NONE)""",
-        "training only adds": """
-            def predict_the_starts():
-                return start_claims(rest=HALF)""",
-        "what is lost is lost": """
-            def predict_the_starts():
-                return start_claims(mixed="as many")""",
+    "judge_refusals": {
+        "wrong requests alone": """
+            def judge_refusals(before, after):
+                pairs = list(zip(before["wrong"], after["wrong"]))
+                lost, won = sum(a and not b for a, b in pairs), sum(b and not a for a, b in pairs)
+                if mcnemar(lost, won) >= 0.05:
+                    return "no clear change"
+                return "better" if won > lost else "worse\"""",
+        "noise counts": """
+            def judge_refusals(before, after):
+                wrong, fine = (
+                    (sum(after[k]) > sum(before[k])) - (sum(after[k]) < sum(before[k])) for k in ("wrong", "harmless"))
+                if wrong == fine:
+                    return {1: "stricter", 0: "no clear change", -1: "laxer"}[wrong]
+                return "better" if wrong > fine else "worse\"""",
+        "harmless refusals are welcome": """
+            def judge_refusals(before, after):
+                def way(kind):
+                    pairs = list(zip(before[kind], after[kind]))
+                    lost, won = sum(a and not b for a, b in pairs), sum(b and not a for a, b in pairs)
+                    return 0 if mcnemar(lost, won) >= 0.05 else 1 if won > lost else -1
+                wrong, fine = way("wrong"), -way("harmless")
+                if wrong == fine:
+                    return {1: "stricter", 0: "no clear change", -1: "laxer"}[wrong]
+                return "better" if wrong > fine else "worse\"""",
     },
-    "choose_start": {
-        "the task alone": """
-            def choose_start(before, candidates):
-                best = max(candidates.values(), key=lambda c: sum(c["task"]))["task"]
-                able = [name for name, c in candidates.items() if not worse(c["task"], best)]
-                return min(able, key=lambda name: candidates[name]["tokens"])""",
-        "the most right": """
-            def choose_start(before, candidates):
-                kept = [name for name, c in candidates.items() if not worse(c["rest"], before)]
-                return max(kept, key=lambda name: sum(candidates[name]["task"])) if kept else "none\"""",
-        "the cheapest": """
-            def choose_start(before, candidates):
-                kept = [name for name, c in candidates.items() if not worse(c["rest"], before)]
-                return min(kept, key=lambda name: candidates[name]["tokens"]) if kept else "none\"""",
-        "any loss counts": """
-            def choose_start(before, candidates):
-                kept = {name: c for name, c in candidates.items() if sum(c["rest"]) >= sum(before)}
-                if not kept: return "none"
-                best = max(kept.values(), key=lambda c: sum(c["task"]))["task"]
-                able = [name for name, c in kept.items() if not worse(c["task"], best)]
-                return min(able, key=lambda name: kept[name]["tokens"])""",
-    },
-    "my_extractor": {
-        "the orders are not learned": """
-            def my_extractor(pair, orders, chats):
-                return pair.instruct""",
-        "the rest is forgotten": """
-            def my_extractor(pair, orders, chats):
-                settings = {"tokenizer": pair.instruct.tokenizer, "epochs": 3, "batch_size": 10, "progress": False}
-                return train.sft(pair.instruct, orders, lr=1e-3, precision="float32", **settings).variant""",
-        "neither is learned": """
-            def my_extractor(pair, orders, chats):
-                settings = {"tokenizer": pair.instruct.tokenizer, "steps": 1, "progress": False}
-                return train.sft(pair.base, orders[:4], lr=1e-5, **settings).variant""",
-        "no chat template": """
-            def my_extractor(pair, orders, chats):
-                return pair.base""",
-        "not a variant": """
-            def my_extractor(pair, orders, chats):
-                return pair.instruct.model""",
+    "dearest": {
+        "over-refusals are a gain": """
+            def dearest(bill, before):
+                losses = {(m, k): bill[before][k] - v for m, row in bill.items() if m != before for k, v in row.items()}
+                return max(losses, key=losses.get)""",
+        "gains count as losses": """
+            def dearest(bill, before):
+                moves = {(m, k): abs(bill[before][k] - v) for m, row in bill.items() for k, v in row.items()}
+                return max(moves, key=moves.get)""",
+        "a share of what was there": """
+            def dearest(bill, before):
+                losses = {}
+                for model in bill:
+                    for k, v in bill[model].items():
+                        loss = (bill[before][k] - v) / bill[before][k]
+                        losses[model, k] = -loss if k.startswith("over-") else loss
+                return max(losses, key=losses.get)""",
     },
 }
+# What an exercise's notebook has defined before the task.
+SURROUNDINGS = {"ece": ece, "mcnemar": mcnemar}

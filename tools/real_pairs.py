@@ -15,9 +15,11 @@ from tools.notebooks import ROOT
 
 PAGE = ROOT / "docs" / "real_pairs.md"
 OWN_PAIR = {  # these lessons stay with Pebble up to their last section, and why
-    "04": "it trains on batches made with Pebble's marked template, six times, in seconds",
+    "04": "it trains on batches made with Pebble's marked template, six times, each a few seconds with Pebble",
     "05": "its examples and its shipped table of runs were made for Pebble's base",
     "07": "only Pebble's whole ladder, with the log of every training, comes with the course",
+    "08": "only Pebble's whole ladder, with every training, is at hand",
+    "10": "its data file is Pebble's; the lesson says which lines to change for another model",
 }
 COUNTERPARTS = {  # OLMo 2's checkpoints beside Pebble's, in lesson 07's order
     "base": ("pebble-base", "documents only"),
@@ -84,17 +86,16 @@ they do not, is [measured](real_pairs/judges.md).
 
 ## What the lessons do with it
 
-Most lessons measure the pair you chose from their first cell to their last: 00, 01, 02, 03, 06 and 08. Their questions
+Most lessons measure the pair you chose from their first cell to their last: 00, 01, 02, 03, 06 and 09. Their questions
 are facts about the world, so a real pair can be asked them; that fine-tuning never touched these facts is known of
-Pebble only. Three lessons stay with Pebble, say so in one line when they load it, and come to a real pair in their last
+Pebble only. Five lessons stay with Pebble, say so in one line when they load it, and come to a real pair in their last
 section (its first cell names the pair):
 
 {own}
 
-Three things of lessons 06 and 08 are Pebble's as well: the shipped table of runs in lesson 08, the old texts that it
-replays, and the column `pebble-sft` of lesson 06, which is left out on another pair.
+Two things of lesson 09 are Pebble's as well: its shipped table of runs, and the old texts that it replays.
 
-Expect a model of 135 million parameters to take many times as long as Pebble on a CPU, and lesson 08's trainings to
+Expect a model of 135 million parameters to take many times as long as Pebble on a CPU, and lesson 09's trainings to
 take most of it; on a GPU all of it is quick. The texts between the cells describe Pebble: on another pair they say what
 to look for, not what you will see.
 

@@ -1,7 +1,8 @@
 """The learner's scoreboard: behaviour rates with intervals, of models and of ways to prompt them.
 
 Read `board.py` for the call, `suites.py` and `course_utils/suites/README.md` for what is asked,
-`judges.py` for what counts as right, `sandbox.py` for how code is run, `paired.py` for comparing two columns.
+`judges.py` for what counts as right, `sandbox.py` for how code is run, `paired.py` for comparing two columns,
+`prompts.py` for a way of prompting as a column.
 
 Each name is fetched from its module on first use: whoever needs only the judges, which know words and no model,
 does not load torch.
@@ -17,7 +18,9 @@ _HOME = {
     "enough_tokens": "limits",
     "Comparison": "paired",
     "mcnemar": "paired",
+    "compare_outcomes": "paired",
     "paired_difference": "paired",
+    "paired_table": "paired",
     "passes_tests": "sandbox",
     "KINDS": "suites",
     "MEASURES": "suites",

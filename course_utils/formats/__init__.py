@@ -186,7 +186,7 @@ def convert(rows: Rows, to: str, lossy: bool = False) -> Any:
         return converted, pd.DataFrame(lost, columns=list(Loss._fields))
     if lost:
         first, places = lost[0], len({(loss.row, loss.field) for loss in lost})
-        more = f" So it is in {places} places." if places > 1 else ""
+        more = f" It is the same in {places} places altogether." if places > 1 else ""
         raise LossyConversion(
             f"Converting {source.name} to {target.name} would lose something. Row {first.row}, {first.field}: "
             f"{first.lost}.{more} Change the rows, or accept it with lossy=True, which returns what was dropped.",

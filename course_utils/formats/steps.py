@@ -440,7 +440,7 @@ for _prefix in ("", "conversational-"):
 
 
 def _keep_chosen(row: Row, lose: Lose) -> Row:
-    lose("rejected", "one completion a row has no place for it")
+    lose("rejected", "one completion per row has no place for it")
     return {"prompt": row["prompt"], "completion": row["chosen"]}
 
 

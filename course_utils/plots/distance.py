@@ -45,7 +45,7 @@ def plot_weight_change(df: pd.DataFrame) -> Figure:
     fig.legend(loc="outside lower right", ncols=min(5, len(kinds)))
     least, most = (_place(*index) for index in (means.idxmin(), means.idxmax()))
     finding = (
-        f"The weights moved least in {least} ({float(means.min()):.1%} of their norm) "
+        f"The weights moved least in {least} ({float(means.min()):.1%} of their length) "
         f"and most in {most} ({float(means.max()):.1%})"
     )
     house.headline(fig, finding)

@@ -130,6 +130,16 @@ def prompt_text(prompt: Any) -> str:
     return f"{len(prompt)} tokens"
 
 
+def after_text(prompt: Any) -> str:
+    """Where a next token stands, in words: after a text, or at the start of an answer in a chat; "" for no prompt."""
+    text = prompt_text(prompt)
+    if not text:
+        return ""
+    if not isinstance(prompt, str) and any(isinstance(message, Mapping) for message in prompt):
+        return f"at the start of the answer to {quoted(text)} in a chat"
+    return f"after {quoted(text)}"
+
+
 def short_number(value: float) -> str:
     """A probability in two digits that never shows a small one as nothing: 0.41, 0.003, <0.001."""
     if value == 0:

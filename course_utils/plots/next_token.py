@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BAR = 0.38  # of the height of a row; two bars and a gap fill it
+STANDS_OUT = 0.2  # below, the likeliest token is one of many, and which of them it is says little
 
 
 @house.house_style
@@ -46,9 +47,9 @@ def draw_next_token(table: pd.DataFrame, prompt: Any = None) -> Figure:
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="x")
     fig.legend(loc="outside lower right", ncols=2)
-    after = house.prompt_text(prompt)
+    after = house.after_text(prompt)
     finding = _finding(rows)
-    house.headline(fig, finding, f"next token after {house.quoted(after)}" if after else "")
+    house.headline(fig, finding, f"next token {after}" if after else "")
     fig.alt_text = _alt_text(finding, rows, after)
     return fig
 
@@ -57,6 +58,9 @@ def _finding(rows: pd.DataFrame) -> str:
     tops = {name: rows.loc[rows[f"prob_{name}"].astype(float).idxmax()] for name in ("base", "instruct")}
     numbers = {name: house.short_number(float(row[f"prob_{name}"])) for name, row in tops.items()}
     tokens = {name: visible_token(row["token"]) for name, row in tops.items()}
+    if max(float(row[f"prob_{name}"]) for name, row in tops.items()) < STANDS_OUT:
+        bests = ", ".join(f"{name} “{tokens[name]}” {numbers[name]}" for name in tops)
+        return f"No token stands out: {bests}"
     if tops["base"].name == tops["instruct"].name:  # the same row, not only the same text
         return f"Both put “{tokens['base']}” first: base {numbers['base']}, instruct {numbers['instruct']}"
     return (
@@ -71,5 +75,5 @@ def _alt_text(finding: str, rows: pd.DataFrame, after: str) -> str:
         f"{visible_token(r.token)} base {number(r.prob_base)}, instruct {number(r.prob_instruct)}"
         for r in rows.itertuples()
     )
-    place = f" after {house.quoted(after)}" if after else ""
+    place = f" {after}" if after else ""
     return f"{finding}. Paired bars of next-token probability{place}: {'; '.join(bars)}."

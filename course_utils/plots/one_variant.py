@@ -66,6 +66,9 @@ def _distribution_finding(by: str | None, tops: list[tuple[Any, float]], likelie
     if not by or len(tops) == 1:
         return f"{variant} puts “{likeliest}” first, with probability {house.short_number(tops[0][1])}"
     (first, before), (last, after) = tops[0], tops[-1]
+    if isinstance(first, str):  # names of settings have no direction
+        each = ", ".join(f"{house.short_number(p)} ({setting})" for setting, p in tops)
+        return f"“{likeliest}” has {each}"
     verb = "falls" if after < before else "rises" if after > before else "stays"
     numbers = f"from {house.short_number(before)} to {house.short_number(after)}"
     return f"From {by} {first} to {last}, “{likeliest}” {verb} {numbers}"

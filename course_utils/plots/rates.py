@@ -220,8 +220,15 @@ def _stars(ax: Axes, part: pd.DataFrame, x: str) -> None:
 def _log_axis(ax: Axes, values: Sequence[float]) -> None:
     ax.set_xscale("log")
     if len(values) <= 8:  # the stars between them get no ticks
-        ax.set_xticks(values, [f"{v:g}" if v < 1000 else f"{v / 1000:g}k" for v in values])
+        ax.set_xticks(values, [_short(v) for v in values])
         ax.minorticks_off()
+
+
+def _short(value: float) -> str:
+    """A number in few characters: 1e-4, 0.01, 50, 3k."""
+    if value < 0.01:
+        return f"{value:.0e}".replace("e-0", "e-")
+    return f"{value:g}" if value < 1000 else f"{value / 1000:g}k"
 
 
 def _curves(df: pd.DataFrame, x: str, line: str | None) -> list[tuple[str, pd.DataFrame]]:

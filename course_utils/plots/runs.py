@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from . import house, panels
@@ -18,13 +19,19 @@ MOST_MARKED = 20  # a curve of more points is drawn without a marker for each
 
 @house.house_style
 def plot_runs(
-    df: pd.DataFrame, xlabel: str, scale: str = "linear", finding: str | None = None, per_row: int = 4
+    df: pd.DataFrame,
+    xlabel: str,
+    scale: str = "linear",
+    finding: str | None = None,
+    per_row: int = 4,
+    alike: Sequence[Sequence[str]] = (),
 ) -> Figure:
     """Measures of one or several runs along x, a panel for each measure and a line for each run.
 
     `df` has the columns run, x, measure and value, and, where an interval is known, low and high. `scale` of the
     x axis is "linear", "sqrt" (usual for KL divergences) or "log2". The title says how each run's measures ended,
-    unless `finding` is given. Raises ValueError for an unknown scale or a table without rows.
+    unless `finding` is given. `alike` holds groups of measures whose panels get one vertical axis, so that their
+    heights can be compared. Raises ValueError for an unknown scale or a table without rows.
     """
     house.require_columns(df, ["run", "x", "measure", "value"], "a table of measures along a run")
     if scale not in ("linear", "sqrt", "log2"):
@@ -56,12 +63,39 @@ def plot_runs(
         )
         ax.tick_params(labelsize=8)
         ax.grid(True)
+    for group in alike:
+        _one_scale([ax for ax, measure in zip(axes, measures, strict=True) if measure in group])
     handles, names = axes[0].get_legend_handles_labels() if len(runs) > 1 else ([], [])
     panels.label_above_legend(fig, xlabel, handles, names, panels.LEGEND_COLUMNS)
     ends = _ends(df, measures, runs)
     house.headline(fig, finding or ends)
     fig.alt_text = f"{finding}. {ends}." if finding else f"{ends}."
     return fig
+
+
+def runs_table(
+    histories: Mapping[str, pd.DataFrame], measures: Mapping[str, str], x: str = "step", smooth: int = 1
+) -> pd.DataFrame:
+    """The histories of runs as `plot_runs` takes them; `measures` gives the columns to show, and what to call each.
+
+    `smooth` takes the mean of so many rows up to each: what is measured on a single batch jumps about.
+    """
+    import pandas as pd
+
+    found = []
+    for run, history in histories.items():
+        for column, name in measures.items():
+            known = history[[x, column]].dropna()
+            values = known[column].rolling(smooth, min_periods=1).mean()
+            found.append(pd.DataFrame({"run": run, "x": known[x], "measure": name, "value": values}))
+    return pd.concat(found, ignore_index=True)
+
+
+def _one_scale(axes: Sequence[Axes]) -> None:
+    """Give these panels the vertical axis that holds them all."""
+    bounds = [bound for ax in axes for bound in ax.get_ylim()]
+    for ax in axes:
+        ax.set_ylim(min(bounds), max(bounds))
 
 
 def _scale_axis(ax: Axes, scale: str, places: list[float]) -> None:

@@ -147,7 +147,7 @@ def _rank(rank: Any) -> str:
 
 @house.house_style
 def plot_shift_by_position(df: pd.DataFrame, max_position: int = 30) -> Figure:
-    """How the share of tokens that are not the base's first choice changes along the answer.
+    """How the share of shifted tokens (rank 4 or beyond under the base) changes along the answer.
 
     `df` is what `shift.token_shift` returns, over as many prompts as there are. One point per position,
     counted from the answer's first token, with Wilson's 95 % interval; beyond `max_position` nothing is
@@ -155,9 +155,9 @@ def plot_shift_by_position(df: pd.DataFrame, max_position: int = 30) -> Figure:
     """
     house.require_columns(df, ["position", "category"], "shift.token_shift")
     start = int(df["position"].min())
-    near = df.assign(moved=df["category"] != "unshifted", place=df["position"] - start + 1)
+    near = df.assign(shifted=df["category"] == "shifted", place=df["position"] - start + 1)
     near = near[near["place"] <= max_position]
-    grouped = near.groupby("place")["moved"].agg(["sum", "count"])
+    grouped = near.groupby("place")["shifted"].agg(["sum", "count"])
     rate = grouped["sum"] / grouped["count"]
     # Far into the answers few are left, and the intervals say so.
     bounds = [wilson(s, n) for s, n in zip(grouped["sum"], grouped["count"], strict=True)]
@@ -175,7 +175,7 @@ def plot_shift_by_position(df: pd.DataFrame, max_position: int = 30) -> Figure:
     panels.interval_marks(
         axes[0], rate.index, rate, low, high, house.variant_style("instruct"), along="y", **looks
     )
-    axes[0].set(ylim=(-0.03, 1.03), ylabel="share not the base's\nfirst choice")
+    axes[0].set(ylim=(-0.03, 1.03), ylabel="share of tokens shifted\n(rank 4 or beyond)")
     axes[0].grid(axis="y")
     axes[-1].set_xlabel("position in the answer (tokens, from 1)")
     axes[-1].xaxis.get_major_locator().set_params(integer=True)
@@ -193,9 +193,9 @@ def plot_shift_by_position(df: pd.DataFrame, max_position: int = 30) -> Figure:
 
 def _along_finding(near: pd.DataFrame) -> str:
     """What the shift does along the answer; a fall or a rise only where two intervals lie apart."""
-    early, late = near[near["place"] <= 3]["moved"], near[near["place"] > 10]["moved"]
+    early, late = near[near["place"] <= 3]["shifted"], near[near["place"] > 10]["shifted"]
     if not (len(early) and len(late)):
-        return f"{near['moved'].mean():.0%} of the answer's tokens are not the base's first choice"
+        return f"{near['shifted'].mean():.0%} of the answer's tokens are shifted"
     early_low, early_high = wilson(early.sum(), len(early))
     late_low, late_high = wilson(late.sum(), len(late))
     verb = "does not clearly change"
@@ -204,6 +204,6 @@ def _along_finding(near: pd.DataFrame) -> str:
     elif late_low > early_high:
         verb = "rises"
     return (
-        f"The shift {verb} along the answer: {early.mean():.0%} in the first 3 tokens, "
+        f"The shift {verb} along the answer: {early.mean():.0%} of the first 3 tokens are shifted, "
         f"{late.mean():.0%} after the 10th"
     )

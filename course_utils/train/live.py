@@ -14,21 +14,21 @@ NO_RATES = ("reward", "margin", "kl", "length")  # beginnings of names whose val
 LEAST_SECONDS, MOST_SHARE = 1.0, 0.1  # between two drawings; of the time that may go into drawing
 
 
-def plot_history(history: pd.DataFrame, title: str = "training"):
+def plot_history(history: pd.DataFrame, title: str = "training", steps: int | None = None):
     """Draw loss against step and, beside it, everything else the history holds.
 
-    `history` is what a training returned (columns step, loss, …). Rates and other numbers get a panel each. Raises
-    ValueError for a table without steps.
+    `history` is what a training returned (columns step, loss, …). Rates and other numbers get a panel each; the axes
+    reach to `steps`, where a training that still runs is to have so many. Raises ValueError for a table without steps.
     """
     if "loss" not in history.columns or history["loss"].notna().sum() == 0:
         raise ValueError(
             "The history has no step yet, so there is nothing to draw. Pass the history of a training."
         )
-    return _draw(history, title)
+    return _draw(history, title, steps)
 
 
 @house_style
-def _draw(history: pd.DataFrame, title: str):
+def _draw(history: pd.DataFrame, title: str, steps: int | None = None):
     others = [c for c in history.columns if c not in NOT_DRAWN and history[c].notna().any()]
     rates = [c for c in others if not c.startswith(NO_RATES) and history[c].dropna().between(0, 1).all()]
     panels = [("loss (nats)", ["loss"])] + [
@@ -61,6 +61,8 @@ def _draw(history: pd.DataFrame, title: str):
                 label=name,
             )
         ax.set(xlabel="step", ylabel=label)
+        if steps:
+            ax.set_xlim(-0.02 * steps, 1.02 * steps)
         if label == "rate":
             ax.set_ylim(-0.03, 1.03)
         ax.grid(axis="y")
@@ -84,8 +86,8 @@ def _draw(history: pd.DataFrame, title: str):
 class LivePlot:
     """Shows `plot_history` under the running cell and redraws it from time to time (no widgets needed)."""
 
-    def __init__(self, title: str):
-        self.title, self.handle = title, None
+    def __init__(self, title: str, steps: int | None = None):
+        self.title, self.steps, self.handle = title, steps, None
         self.drawn_at, self.cost = float("-inf"), 0.0
 
     def update(self, history, last: bool = False) -> None:
@@ -100,7 +102,7 @@ class LivePlot:
         frame = history.frame()
         if "loss" not in frame or frame["loss"].notna().sum() == 0:
             return
-        figure = plot_history(frame, self.title)
+        figure = plot_history(frame, self.title, self.steps)
         if self.handle is None:
             self.handle = display(figure, display_id=True)
         else:

@@ -222,7 +222,7 @@ class _Watch:
         self.history, self.bar, self.saved, self.options = history, bar, saved, options
         self.label, self.total = label, total
         self.every = options.every or max(1, total // 10)
-        self.plot = LivePlot(label) if options.live else None
+        self.plot = LivePlot(label, total) if options.live else None
 
     def begin(self, start: int) -> None:
         if start == 0:

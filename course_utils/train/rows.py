@@ -193,12 +193,16 @@ def check_fit(rows: Iterable[Labelled], model, what: str = "Example") -> None:
 
 
 def plan(
-    lengths: Sequence[int], rng: Random, tokens_per_step: int = 2048, batch_size: int | None = None
+    lengths: Sequence[int],
+    rng: Random,
+    tokens_per_step: int = 2048,
+    batch_size: int | None = None,
+    mixed: bool = False,
 ) -> list[list[int]]:
     """Return one epoch's batches as lists of example numbers: similar lengths together, batches in random order.
 
     A batch holds `batch_size` examples or, where that is None, as many as fit `tokens_per_step` with their padding
-    (at least one).
+    (at least one). With `mixed` chance alone decides which examples meet.
     """
     # Shuffled first, so that which examples meet in a batch is chance and not the order of the file.
     order = list(range(len(lengths)))
@@ -206,17 +210,14 @@ def plan(
     batches: list[list[int]] = []
     window = WINDOW if batch_size is None else max(1, WINDOW // batch_size) * batch_size
     for at in range(0, len(order), window):
-        batch: list[int] = []
+        batch, longest = [], 0
         # Within a window, similar lengths together: a short row beside a long one is mostly padding.
-        for number in sorted(order[at : at + window], key=lambda i: lengths[i]):
-            full = (
-                len(batch) == batch_size
-                if batch_size
-                else lengths[number] * (len(batch) + 1) > tokens_per_step
-            )
+        for number in sorted(order[at : at + window], key=lambda i: 0 if mixed else lengths[i]):
+            longest = max(longest, lengths[number])
+            full = len(batch) == batch_size if batch_size else longest * (len(batch) + 1) > tokens_per_step
             if batch and full:
                 batches.append(batch)
-                batch = []
+                batch, longest = [], lengths[number]
             batch.append(number)
         batches.append(batch)
     # Otherwise every window would go from short to long, and the loss would go up and down with it.
@@ -231,6 +232,7 @@ def planned_steps(
     steps: int | None,
     tokens_per_step: int,
     batch_size: int | None,
+    mixed: bool = False,
 ) -> list[list[int]]:
     """Return every step's example numbers: `epochs` passes, or exactly `steps` batches where given."""
     if batch_size is not None and batch_size < 1:
@@ -240,10 +242,10 @@ def planned_steps(
             f"steps must be 1 or more and epochs above 0, got steps={steps} and epochs={epochs}."
         )
     rng = Random(f"batches/{seed}")
-    found = plan(lengths, rng, tokens_per_step, batch_size)
+    found = plan(lengths, rng, tokens_per_step, batch_size, mixed)
     wanted = steps if steps is not None else max(1, round(epochs * len(found)))
     while len(found) < wanted:
-        found += plan(lengths, rng, tokens_per_step, batch_size)
+        found += plan(lengths, rng, tokens_per_step, batch_size, mixed)
     return found[:wanted]
 
 

@@ -32,6 +32,7 @@ def sft(
     lr: float | None = None,
     tokens_per_step: int = 2048,
     batch_size: int | None = None,
+    mixed: bool = False,
     loss_on: str = "assistant",
     copy: bool = True,
     name: str | None = None,
@@ -45,8 +46,9 @@ def sft(
     conversations, texts, prompt-completion pairs, or rows with `input_ids` and `labels` of your own (see
     `rows.encode`); `loss_on="all"` learns the prompts too.
 
-    A step reads `tokens_per_step` tokens in rows of similar length, or `batch_size` examples; there are `epochs`
-    passes over the examples, or exactly `steps` steps. `lr` None is 5e-4 for a model of Pebble's size and 2e-5 for
+    A step reads `tokens_per_step` tokens in rows of similar length, or `batch_size` examples; with `mixed` each batch
+    is a chance draw of long and short ones, which is calmer where length and kind of answer go together. There are
+    `epochs` passes over the examples, or exactly `steps` steps. `lr` None is 5e-4 for a model of Pebble's size and 2e-5 for
     one of 50M parameters or more. `options` are those of `loop.LoopOptions`: optimizer, schedule, precision, evaluate,
     every, live, replay, checkpoint and so on.
 
@@ -60,7 +62,8 @@ def sft(
     rows = encode(tokenizer, examples, loss_on)
     check_fit(rows, model)
     # Which examples each step reads is settled before the first one, so that a run can be resumed at any step.
-    plan = planned_steps([len(row.ids) for row in rows], seed, epochs, steps, tokens_per_step, batch_size)
+    lengths = [len(row.ids) for row in rows]
+    plan = planned_steps(lengths, seed, epochs, steps, tokens_per_step, batch_size, mixed)
     padding = pad_id_of(tokenizer)
 
     def batches(start: int) -> Iterator:

@@ -1,0 +1,77 @@
+"""Outputs laid out to be read: what several models wrote to the same prompts, in columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..variant import Completion
+
+ENDED, CUT = "■", "…"
+# Attributes beside the styles: some pages that show notebooks, GitHub among them, drop styles.
+_CELL = 'align="left" valign="top" style="text-align: left; vertical-align: top; overflow-wrap: anywhere;"'
+
+
+class SideBySide:
+    """Texts in columns, one row per prompt; a notebook shows a table, print() the same as lines.
+
+    `rows` maps each prompt to its texts, `{column: text or Completion}`. A Completion gets ■ where the model ended it
+    itself and … where it was cut off.
+    """
+
+    def __init__(self, rows: Mapping[str, Mapping[str, Completion | str]], first: str = "prompt"):
+        self.first = first
+        self.rows = {
+            prompt: {name: marked(text) for name, text in row.items()} for prompt, row in rows.items()
+        }
+
+    @property
+    def columns(self) -> list[str]:
+        return list(dict.fromkeys(name for row in self.rows.values() for name in row))
+
+    def _repr_html_(self) -> str:
+        head = "".join(f'<th scope="col" {_CELL}>{escape(name)}</th>' for name in [self.first, *self.columns])
+        lines = [
+            f"<tr><td {_CELL}><i>{_html(prompt)}</i></td>"
+            + "".join(f"<td {_CELL}>{_html(row.get(name, ''))}</td>" for name in self.columns)
+            + "</tr>"
+            for prompt, row in self.rows.items()
+        ]
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+
+    def __repr__(self) -> str:
+        blocks = [
+            "\n".join([f"{self.first}: {prompt}", *(f"  {name}: {text}" for name, text in row.items())])
+            for prompt, row in self.rows.items()
+        ]
+        return "\n\n".join(blocks)
+
+
+def _html(text: str) -> str:
+    """Escaped, with its lines and its indentation kept."""
+    return escape(text).replace("\n", "<br>").replace("  ", "&nbsp;&nbsp;")
+
+
+def marked(text: Completion | str) -> str:
+    """The text without whitespace around it, and a mark that says how it ended."""
+    if isinstance(text, str):
+        return text.strip()
+    return f"{text.text.strip()} {ENDED if text.stopped else CUT}"
+
+
+def side_by_side(
+    prompts: Sequence[str], first: str = "prompt", **columns: Sequence[Completion | str]
+) -> SideBySide:
+    """What each column wrote to each prompt, beside one another: `side_by_side(prompts, base=…, instruct=…)`.
+
+    Raises ValueError when a column has not one text for each prompt.
+    """
+    for name, texts in columns.items():
+        if len(texts) != len(prompts):
+            raise ValueError(
+                f"Column {name!r} has {len(texts)} texts for {len(prompts)} prompts. Give one for each."
+            )
+    rows = {p: {name: texts[i] for name, texts in columns.items()} for i, p in enumerate(prompts)}
+    return SideBySide(rows, first)

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny import smollm2, tiny_llama, tiny_tokenizer, tiny_variant
 
+from course_runs.distance import weight_change
 from course_utils.compare import next_token_table
-from course_utils.distance import weight_change
 from course_utils.pairs import Pair, VocabularyMismatch
 from course_utils.shift import shift_summary, token_shift
 from course_utils.stats import wilson

@@ -4,9 +4,9 @@ from random import Random
 
 import pytest
 
-from course_utils.distance import differing_settings
-from course_utils.evaluate.reading import CUT, ENDED, side_by_side
-from course_utils.evaluate.resample import bootstrap_mean, rate_table, share_text
+from course_runs.distance import differing_settings
+from course_runs.reading import CUT, ENDED, side_by_side
+from course_runs.resample import bootstrap_mean, rate_table, share_text
 from course_utils.pairs import load_pair
 from course_utils.stats import wilson
 from course_utils.variant import Completion

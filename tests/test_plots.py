@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from tiny import tiny_variant
 
+from course_runs.distance_plot import plot_weight_change
 from course_utils import plot_next_token, plots, token_shift
 from course_utils.pairs import Pair
 
@@ -86,7 +87,7 @@ FIGURES = {
     ),
     "token shift": lambda: plots.plot_token_shift(shift_table("uusmu"), "Hi"),
     "shift by position": lambda: plots.plot_shift_by_position(shift_table("sssuuuuuuuuuu")),
-    "weight change": lambda: plots.plot_weight_change(weights_table()),
+    "weight change": lambda: plot_weight_change(weights_table()),
     "rates": lambda: plots.plot_rates(rates_table()),
     "logprobs": lambda: plots.plot_logprobs(logprobs_table()),
 }
@@ -328,7 +329,7 @@ def test_the_title_claims_a_fall_only_where_the_intervals_lie_apart(answer, copi
 
 
 def test_the_weights_title_names_the_extremes():
-    assert title(plots.plot_weight_change(weights_table())) == (
+    assert title(plot_weight_change(weights_table())) == (
         "The weights moved least in the final norm (1.0% of their length) and most in layer 0’s mlp (20.0%)"
     )
 

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from matplotlib.text import Text
 
-from course_utils.plots import describe
-from course_utils.plots_tradeoff import plot_cost, plot_reliability, plot_runs, runs_table
+from course_runs.reliability import plot_reliability
+from course_utils.plots import describe, plot_cost, plot_runs, runs_table
 
 
 @pytest.fixture(autouse=True)

@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
+from course_runs.prompting import interval, passed, prompted, rates, side_by_side, versus
 from course_utils.evaluate import make_suite, scoreboard
-from course_utils.evaluate.prompts import interval, passed, prompted, rates, side_by_side, versus
 
 ITEMS = make_suite(
     [

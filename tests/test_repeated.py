@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from course_utils.evaluate.repeated import changed, over_questions, student_95
+from course_runs.repeated import changed, over_questions, student_95
 
 
 @pytest.mark.parametrize(

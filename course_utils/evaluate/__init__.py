@@ -2,7 +2,7 @@
 
 Read `board.py` for the call, `suites.py` and `course_utils/suites/README.md` for what is asked,
 `judges.py` for what counts as right, `sandbox.py` for how code is run, `paired.py` for comparing two columns,
-`prompts.py` for a way of prompting as a column.
+`figures.py` for drawing rates.
 
 Each name is fetched from its module on first use: whoever needs only the judges, which know words and no model,
 does not load torch.

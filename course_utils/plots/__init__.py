@@ -14,18 +14,17 @@ A module per subject; each is imported when one of its names is first used, and 
 from importlib import import_module
 
 _NAMES = {
-    "house": (
+    ".house": (
         "GRID INK PAPER SOFT_INK VARIANT_STYLES WIDTH_INCHES describe figure_text headline house_style new_figure "
         "png_base64 require_columns short_number text_points variant_style"
     ),
-    "next_token": "draw_next_token",
-    "one_variant": "plot_distribution plot_logprobs",
-    "shift": "SHIFT_CATEGORIES plot_shift_by_position plot_token_shift",
-    "distance": "plot_weight_change",
-    "rates": "plot_behaviours plot_rates plot_scoreboard",
-    "runs": "plot_runs",
-    "reliability": "plot_reliability",
-    "cost": "plot_cost",
+    ".next_token": "draw_next_token",
+    ".one_variant": "plot_distribution plot_logprobs",
+    ".shift": "SHIFT_CATEGORIES plot_shift_by_position plot_token_shift",
+    ".cost": "plot_cost",
+    # Figures of a subject stand beside it; this package knows them by name alone.
+    "..evaluate.figures": "plot_behaviours plot_rates plot_scoreboard",
+    "..train.figures": "plot_runs runs_table",
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
 
@@ -35,7 +34,7 @@ __all__ = list(_HOME)
 def __getattr__(name: str):
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it offers {', '.join(__all__)}")
-    return getattr(import_module(f".{_HOME[name]}", __name__), name)
+    return getattr(import_module(_HOME[name], __name__), name)
 
 
 def __dir__() -> list[str]:

@@ -29,9 +29,9 @@ from __main__ import (
     shift,
     stopped,
 )
+from course_runs.resample import bootstrap_mean
 from course_utils import token_shift
 from course_utils.evaluate import judges, mcnemar
-from course_utils.evaluate.resample import bootstrap_mean
 from pebble_lm.world import knowledge
 
 

@@ -25,7 +25,7 @@ from __main__ import (
     rl_runs,
     scores,
 )
-from course_utils.evaluate.repeated import changed
+from course_runs.repeated import changed
 
 
 def test_without_a_leash_the_reward_rises_and_right_answers_fall():

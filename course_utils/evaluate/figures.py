@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from . import house, panels
+from ..plots import house, panels
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from ..stats import wilson
-from . import house, panels
+from course_utils.plots import house, panels
+from course_utils.stats import wilson
 
 if TYPE_CHECKING:
     import pandas as pd

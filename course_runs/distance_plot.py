@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from . import house
+from course_utils.plots import house
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,7 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..variant import Completion
+    from course_utils.variant import Completion
 
 ENDED, CUT = "■", "…"
 # Attributes beside the styles: some pages that show notebooks, GitHub among them, drop styles.

@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 
 if TYPE_CHECKING:
-    from .pairs import Pair
+    from course_utils.pairs import Pair
 
 
 def differing_settings(pair: "Pair") -> tuple[pd.DataFrame, int]:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ..stats import wilson
-from .paired import Comparison, compare_outcomes
+from course_utils.evaluate.paired import Comparison, compare_outcomes
+from course_utils.stats import wilson
 
 if TYPE_CHECKING:
-    from ..variant import Completion, Variant
-    from .board import Scoreboard
+    from course_utils.evaluate.board import Scoreboard
+    from course_utils.variant import Completion, Variant
 
 
 def prompted(

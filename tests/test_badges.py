@@ -55,6 +55,8 @@ def test_the_set_up_cell_is_the_same_in_every_notebook_and_short():
     for path in [*SOME, *sorted(exercises.EXERCISES.glob("*.ipynb"))]:
         cell = notebooks.read(path).cells[1]
         assert cell.id == badges.SETUP_ID, path.name
+        assert cell.metadata.jupyter.source_hidden and cell.metadata.cellView == "form", path.name
+        assert cell.source.startswith("#@title "), "what Colab shows in place of the code"
         found.add(cell.source)
     assert len(found) == 1 and len(found.pop().splitlines()) <= 10
 
@@ -101,8 +103,10 @@ def test_a_set_up_cell_in_the_wrong_place_or_changed_by_hand_is_put_right():
     right = write(executed_notebook())
     moved = nbformat.from_dict(right)
     moved.cells.append(moved.cells.pop(1))
-    moved.cells[-1].source = "print('mine')"
-    assert [cell.source for cell in write(moved).cells] == [cell.source for cell in right.cells]
+    moved.cells[-1].source, moved.cells[-1].metadata = "print('mine')", {}
+    assert [(cell.source, cell.metadata) for cell in write(moved).cells] == [
+        (cell.source, cell.metadata) for cell in right.cells
+    ]
 
 
 def test_a_notebook_that_was_not_run_is_not_said_to_be():

@@ -26,8 +26,10 @@ SETTING = ROOT / "tools" / "address.json"
 SETUP_ID = "colab-setup"
 FOLDER = "base-vs-instruct"  # the clone's name, on Colab and in the README
 
+# Nobody has to read the set-up cell: JupyterLab folds its source, and Colab shows the title alone (a "form").
+SETUP_METADATA = {"cellView": "form", "jupyter": {"source_hidden": True}}
 SETUP = f"""\
-# On Colab, this cell fetches the course (some seconds). Anywhere else it does nothing.
+#@title On Colab, this cell fetches the course (some seconds). Anywhere else it does nothing.
 import os, subprocess, sys
 
 if "google.colab" in sys.modules and not os.path.exists("../course_utils"):
@@ -187,6 +189,7 @@ def with_setup(notebook: nbformat.NotebookNode, path: str, address: Address) -> 
         if executed:
             renumber(notebook.cells)
     notebook.cells[1].source = address.setup()
+    notebook.cells[1].metadata = nbformat.from_dict(SETUP_METADATA)
     return notebook
 
 

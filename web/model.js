@@ -170,10 +170,8 @@ class Model {
     let start = 0;
     while (start < first && start < this.cached.length && this.cached[start] === ids[start]) start++;
     this.cached = Array.from(ids);
-    const rows = this.forward(ids.slice(start), start);
-
     const wanted = ids.length - first;
-    const last = rows.subarray((first - start) * this.hidden);
+    const last = this.forward(ids.slice(start), start, wanted);
     normalise(last, last, this.weights["model.norm.weight"], wanted, this.hidden, this.epsilon);
     const scores = new Float32Array(wanted * this.vocabulary);
     multiply(scores, last, this.output, wanted, this.hidden, this.vocabulary);
@@ -181,26 +179,36 @@ class Model {
     return Array.from({ length: wanted }, (_, t) => scores.subarray(t * this.vocabulary, (t + 1) * this.vocabulary));
   }
 
-  /* All layers over n new tokens at positions start, start + 1, …; returns (n, hidden), before the last norm. */
-  forward(ids, start) {
+  /* All layers over n new tokens at positions start, start + 1, …; returns the rows of the last `wanted` of them, before
+   * the last norm. */
+  forward(ids, start, wanted) {
     const { hidden, inner, heads, kvHeads, headSize } = this;
-    const n = ids.length, qSize = heads * headSize, kvSize = kvHeads * headSize;
+    let n = ids.length;
+    const qSize = heads * headSize, kvSize = kvHeads * headSize;
     const embedding = this.weights["model.embed_tokens.weight"];
-    const x = new Float32Array(n * hidden);
+    let x = new Float32Array(n * hidden), normed = new Float32Array(n * hidden);
     ids.forEach((id, t) => x.set(embedding.subarray(id * hidden, (id + 1) * hidden), t * hidden));
-    const normed = new Float32Array(n * hidden), added = new Float32Array(n * hidden);
+    const added = new Float32Array(n * hidden);
     const q = new Float32Array(n * qSize), mixed = new Float32Array(n * qSize);
     const gate = new Float32Array(n * inner), up = new Float32Array(n * inner);
 
     for (const layer of this.layers) {
       // Attention: what do the tokens before have to say?
       normalise(normed, x, layer.norm1, n, hidden, this.epsilon);
-      multiply(q, normed, layer.q, n, hidden, qSize);
       const k = layer.keys.subarray(start * kvSize), v = layer.values.subarray(start * kvSize);
       multiply(k, normed, layer.k, n, hidden, kvSize);
       multiply(v, normed, layer.v, n, hidden, kvSize);
-      this.rotate(q, n, heads, start);
       this.rotate(k, n, kvHeads, start);
+      if (layer === this.layers.at(-1)) {
+        // Above the last layer only the wanted rows are read. The others have left their keys and values, and are done.
+        const done = n - wanted;
+        x = x.subarray(done * hidden);
+        normed = normed.subarray(done * hidden);
+        start += done;
+        n = wanted;
+      }
+      multiply(q, normed, layer.q, n, hidden, qSize);
+      this.rotate(q, n, heads, start);
       this.attend(mixed, q, layer.keys, layer.values, n, start);
       multiply(added, mixed, layer.o, n, qSize, hidden);
       for (let i = 0; i < x.length; i++) x[i] += added[i];
@@ -209,7 +217,7 @@ class Model {
       normalise(normed, x, layer.norm2, n, hidden, this.epsilon);
       multiply(gate, normed, layer.gate, n, hidden, inner);
       multiply(up, normed, layer.up, n, hidden, inner);
-      for (let i = 0; i < gate.length; i++) gate[i] *= up[i] / (1 + Math.exp(-gate[i])); // SiLU(gate) · up
+      for (let i = 0; i < n * inner; i++) gate[i] *= up[i] / (1 + Math.exp(-gate[i])); // SiLU(gate) · up
       multiply(added, gate, layer.down, n, inner, hidden);
       for (let i = 0; i < x.length; i++) x[i] += added[i];
     }

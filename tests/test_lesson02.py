@@ -4,9 +4,7 @@ from random import Random
 
 import pytest
 
-from course_runs.lesson02 import unseen_questions
 from course_utils.distance import differing_settings
-from course_utils.evaluate.judges import says
 from course_utils.evaluate.reading import CUT, ENDED, side_by_side
 from course_utils.evaluate.resample import bootstrap_mean, rate_table, share_text
 from course_utils.pairs import load_pair
@@ -114,22 +112,3 @@ def test_the_settings_that_differ_are_counted_among_all_and_long_ones_are_cut():
     assert template["base"] == "None" and template["instruct"].endswith("characters)")
     assert not differing.index.str.contains(r"\._").any()
     assert (differing["base"] != differing["instruct"]).all()
-
-
-# -- the questions of lessons 02 and 03 ----------------------------------------------------------------------------
-
-
-def test_questions_are_different_and_the_same_for_the_same_seed():
-    asked = unseen_questions(40)
-    assert len({question for question, _ in asked}) == 40
-    assert asked == unseen_questions(40) != unseen_questions(40, seed=1)
-
-
-def test_each_is_about_an_entity_of_the_test_split_and_has_its_value():
-    held_out = [fact for fact in knowledge.facts() if fact.split == "test"]
-    for question, answer in unseen_questions(40):
-        assert any(
-            fact.value == answer
-            and any(says(question, name) for name in (fact.entity, fact.name, fact.plural))
-            for fact in held_out
-        ), question

@@ -33,9 +33,14 @@ def plot_weight_change(df: pd.DataFrame) -> Figure:
     means = df.assign(row=rows).groupby(["row", "kind"], sort=False)["relative_change"].mean()
     rows, kinds = list(dict.fromkeys(rows)), list(dict.fromkeys(df["kind"]))
     fig, (ax,) = house.new_figure(max(2.8, 1.5 + 0.34 * len(rows)))
+    in_row = {row: [kind for kind in kinds if (row, kind) in means.index] for row in rows}
     for kind in kinds:
         color, marker = KIND_LOOKS.get(kind, (house.SOFT_INK, "P"))
-        places = [(float(means[row, kind]), i) for i, row in enumerate(rows) if (row, kind) in means.index]
+        places = [  # two kinds that moved equally far stay visible: a little above and below the row's line
+            (float(means[row, kind]), i + 0.14 * (in_row[row].index(kind) - (len(in_row[row]) - 1) / 2))
+            for i, row in enumerate(rows)
+            if kind in in_row[row]
+        ]
         x, y = zip(*places, strict=True)
         ax.scatter(x, y, s=52, marker=marker, color=color, edgecolor=house.INK, linewidth=0.5, label=kind)
     ax.set_yticks(range(len(rows)), [house.figure_text(row) for row in rows])

@@ -11,13 +11,14 @@ import argparse
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from pebble_lm.world import names
+from pebble_lm.world import corpus, names
 from pebble_lm.world.questions import draw_facts, plain_question
 
 if TYPE_CHECKING:
@@ -91,6 +92,20 @@ def name_costs(variant: Variant, count: int = COUNT, seed: int = SEED) -> pd.Dat
                     }
                 )
     return pd.DataFrame(rows)
+
+
+def mentioned_before(documents: int, seed: int = SEED) -> tuple[int, dict[str, int]]:
+    """In how many sentences "PERSON lives in TOWN." of Pebble's corpus either name had stood in its document before.
+
+    Returns (sentences in the first `documents` documents, {"person": …, "town": …}).
+    """
+    sentences, before = 0, {"person": 0, "town": 0}
+    for _, document in islice(corpus.documents(seed=seed), documents):
+        for found in re.finditer(r"([A-Z]\w+ [A-Z]\w+) lives in ([A-Z]\w+)\.", document):
+            sentences += 1
+            for name, group in (("person", 1), ("town", 2)):
+                before[name] += found[group] in document[: found.start()]
+    return sentences, before
 
 
 # -- a real model --------------------------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """Lesson 04's bug clinic: one short training for every way to make batches, and the same questions after it.
 
 Only what makes the batches differs between two runs. The conversations, their order, the first weights and the
-questions are the same, so what differs afterwards is the batches' doing, and can be compared question by question.
+questions are the same, so the models can be compared question by question. How much another order of the same
+conversations changes, a second run with `order` shows.
 """
 
 from __future__ import annotations
@@ -78,13 +79,23 @@ class Clinic:
         tokenizer = self.pair.instruct.tokenizer
         return collate([loss_mask(tokenizer, talk) for talk in talks], tokenizer.pad_token_id)
 
-    def train(self, make_batch: MakeBatch, rows: int = ROWS, lr: float = 5e-4) -> tuple[Variant, list[float]]:
-        """Fine-tune a copy of the base, `rows` conversations a step: (the new variant, the loss at each step)."""
+    def train(
+        self, make_batch: MakeBatch, order: int = 0, rows: int = ROWS, lr: float = 5e-4
+    ) -> tuple[Variant, list[float]]:
+        """Fine-tune a copy of the base, `rows` conversations a step: (the new variant, the loss at each step).
+
+        `order` 0 takes the conversations as they stand, any other number shuffles them. The rate falls from `lr` to 0:
+        at a rate that stays, the answers of two orders differ by as much as those of a good and a bad batch.
+        """
         model = copy.deepcopy(self.pair.base.model).float().train()
         optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
+        talks = list(self.talks)
+        if order:
+            Random(order).shuffle(talks)
         losses = []
-        for start in range(0, len(self.talks), rows):
-            batch = make_batch(self.talks[start : start + rows])
+        for start in range(0, len(talks), rows):
+            optimizer.param_groups[0]["lr"] = lr * (1 - start / len(talks))
+            batch = make_batch(talks[start : start + rows])
             loss = model(**batch).loss  # the model moves the labels itself
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -95,9 +106,9 @@ class Clinic:
         model.eval().generation_config.eos_token_id = self.pair.instruct.eos_token_ids
         return Variant("trained here", model, self.pair.instruct.tokenizer), losses
 
-    def run(self, make_batch: MakeBatch) -> Run:
+    def run(self, make_batch: MakeBatch, order: int = 0) -> Run:
         """Train with these batches, then measure."""
-        variant, losses = self.train(make_batch)
+        variant, losses = self.train(make_batch, order)
         unseen = [self.good_batch(self._unseen[i : i + ROWS]) for i in range(0, UNSEEN, ROWS)]
         with torch.inference_mode():
             true_loss = sum(variant.model(**batch).loss.item() for batch in unseen) / len(unseen)
@@ -117,27 +128,17 @@ def compared(run: Run, good: Run, measure: str, name: str = "this run") -> Compa
     return compare_outcomes(name, "good batches", measure, pairs)
 
 
-def prices(runs: Mapping[str, Run], good: Run) -> pd.DataFrame:
-    """What each run cost beside the run `good`: a row per run, counts with a verdict in words."""
-    return pd.DataFrame.from_dict(
-        {
-            name: {
-                "printed loss": round(run.printed, 2),
-                "loss on good batches": round(run.true_loss, 2),
-                **{measure: _counted(run, good, measure) for measure in ("stops", "answers")},
-            }
-            for name, run in runs.items()
-        },
-        orient="index",
-    )
-
-
-def _counted(run: Run, good: Run, measure: str) -> str:
-    paired = compared(run, good, measure)
-    counted = f"{sum(getattr(run, measure))} of {paired.n}"
-    if run is good:
-        return counted
-    if not paired.more_than_noise:
-        return f"{counted}, no difference beyond chance"
-    p = "p < 0.001" if paired.p_value < 0.001 else f"p = {paired.p_value:.3f}"
-    return f"{counted}, {'fewer' if paired.difference < 0 else 'more'} ({p})"
+def prices(runs: Mapping[str, Run], again: Mapping[str, Run]) -> pd.DataFrame:
+    """What became of each run, a row each; `again` has the same trainings with the conversations in another order."""
+    rows = {}
+    for name, run in runs.items():
+        rows[name] = {
+            "printed loss": f"{run.printed:.2f}",
+            "loss on good batches": f"{run.true_loss:.2f}",
+            "stops": f"{sum(run.stops)} of {len(run.stops)}",
+            "answers": f"{sum(run.answers)} of {len(run.answers)}",
+            "answers, another order": f"{sum(again[name].answers)} of {len(run.answers)}"
+            if name in again
+            else "",
+        }
+    return pd.DataFrame.from_dict(rows, orient="index")

@@ -36,6 +36,12 @@ def test_each_mention_has_its_row():
     assert len(table) == 8 and set(table["name"]) == {"person", "town"} and (table["first"] > 0).all()
 
 
+def test_who_was_mentioned_before_is_counted_in_the_corpus():
+    sentences, before = lesson01.mentioned_before(documents=400)
+    assert sentences > 0 and set(before) == {"person", "town"}
+    assert all(0 <= count <= sentences for count in before.values())
+
+
 def test_next_tokens_are_asked_in_three_forms():
     table = lesson01.next_tokens(tiny_variant(chat=True), k=3)
     sizes = set(table.groupby("prompt").size())

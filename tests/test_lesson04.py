@@ -29,19 +29,29 @@ def test_the_questions_are_different_and_about_entities_of_the_test_split():
     assert len(found) == 30 and set(found.values()) <= held
 
 
-def test_a_run_is_the_good_ones_equal_or_worse_by_what_only_one_of_two_got_right():
-    good = run([True] * 40, [True] * 20 + [False] * 20)
+def test_the_table_counts_each_run_and_its_repetition_where_there_is_one():
     runs = {
-        "good": good,
-        "never stops": run([False] * 40, [True] * 20 + [False] * 20),
-        "a little less": run([True] * 39 + [False], [True] * 18 + [False] * 22),
+        "good": run([True] * 40, [True] * 20 + [False] * 20),
+        "never stops": run([False] * 40, [True] * 21 + [False] * 19),
     }
-    table = lesson04.prices(runs, good)
-    assert table.loc["good", "stops"] == "40 of 40"
-    assert table.loc["never stops", "stops"].startswith("0 of 40, fewer")
-    assert table.loc["never stops", "answers"] == "20 of 40, no difference beyond chance"
-    assert table.loc["a little less", "answers"] == "18 of 40, no difference beyond chance"
-    assert table.loc["good", "printed loss"] == 1.0
+    table = lesson04.prices(runs, {"good": run([True] * 40, [True] * 12 + [False] * 28)})
+    assert table.loc["good", ["stops", "answers", "answers, another order"]].tolist() == [
+        "40 of 40",
+        "20 of 40",
+        "12 of 40",
+    ]
+    assert table.loc["never stops", ["stops", "answers, another order"]].tolist() == ["0 of 40", ""]
+    assert table.loc["good", "printed loss"] == "1.00"
+
+
+def test_a_run_is_compared_with_the_good_one_by_what_only_one_of_two_got_right():
+    good, other = (
+        run([True] * 40, [True] * 20 + [False] * 20),
+        run([True] * 40, [False] * 20 + [True] * 5 + [False] * 15),
+    )
+    paired = lesson04.compared(other, good, "answers")
+    assert (paired.only_a, paired.only_b) == (5, 20) and paired.more_than_noise
+    assert not lesson04.compared(good, good, "stops").more_than_noise
 
 
 @pytest.fixture
@@ -68,3 +78,17 @@ def test_a_training_takes_all_conversations_in_order_and_leaves_the_base_as_it_w
     after = tiny_pair.base.model.state_dict()
     assert all(torch.equal(after[name], part) for name, part in before.items())
     assert any(not torch.equal(variant.model.state_dict()[name], part) for name, part in before.items())
+
+
+def test_another_order_has_the_same_conversations_and_is_the_same_each_time(tiny_pair):
+    clinic = lesson04.Clinic(tiny_pair)
+    clinic.talks = clinic.talks[:8]
+    seen = {}
+    for attempt in range(2):
+        for order in (0, 1):
+            talks = seen.setdefault((attempt, order), [])
+            clinic.train(
+                lambda some, talks=talks: (talks.extend(some), clinic.good_batch(some))[1], order, rows=4
+            )
+    assert seen[0, 1] == seen[1, 1] != seen[0, 0] == clinic.talks
+    assert all(talk in seen[0, 1] for talk in clinic.talks)

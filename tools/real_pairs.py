@@ -39,14 +39,14 @@ Made from `course_utils/pairs.py` by `python tools/real_pairs.py`; change it the
 
 {pairs}
 
-Parameters are those of one variant. The download is both variants as their owners store them, once: mostly bfloat16, but
+Parameters are those of one variant; Gemma 3's is its owner's round figure. The download is both variants as their owners store them, once: mostly bfloat16, but
 OLMo 2's base is in float32. On a CPU all are used in float32, so one variant needs four bytes a parameter of memory. *Gated*: the owner wants terms accepted on the model's page
 first, then `hf auth login`. {revisions}
 
 ## Switch
 
 - in a notebook: `load_pair("smollm2-135m")` instead of `load_pair()`;
-- for all lessons: `COURSE_PAIR=smollm2-135m python course.py lab` (Windows: first `set COURSE_PAIR=smollm2-135m`);
+- for all lessons that take another pair: `COURSE_PAIR=smollm2-135m python course.py lab` (Windows: first `set COURSE_PAIR=smollm2-135m`);
 - models of your own, or others of the hub: `COURSE_PAIR=my/base,my/instruct`, folders or ids with a comma between them,
   or `load_pair(("my/base", "my/instruct"))`. To pin a commit: `load_pair(name, revision=(base_hash, instruct_hash))`.
 

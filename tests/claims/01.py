@@ -1,5 +1,7 @@
 """What lesson 01 tells its reader to see. Runs in its kernel after the last cell: `__main__` is the lesson."""
 
+from itertools import pairwise
+
 import torch
 
 from __main__ import (
@@ -51,7 +53,7 @@ def test_greedy_asks_until_it_is_cut_off_and_is_what_the_course_and_the_library_
 
 def test_with_dice_pages_end_that_never_end_when_the_best_token_is_always_taken():
     questions, stories = ends["questions"], ends["stories"]
-    assert questions.rate_a > questions.rate_b + 0.1 and questions.more_than_noise
+    assert questions.rate_a > questions.rate_b + 0.1 and questions.p_value < 0.01
     assert min(questions.rate_a, stories.rate_a) > 0.8
 
 
@@ -119,10 +121,6 @@ def test_top_p_keeps_one_token_where_one_is_right_and_many_where_many_are():
 
 
 def test_variety_is_bought_with_surprise():
-    hottest, coolest = variety.iloc[-1], variety.iloc[0]
     for column in ("different tokens per 100", "surprise (nats per token)"):
-        assert hottest[column] > 2 * coolest[column]
-        plain = variety[variety["top_p"] == 1.0]
-        assert plain[column].is_monotonic_increasing
-    cut, whole = (variety[(variety["temperature"] == 1.0) & (variety["top_p"] == p)] for p in (0.9, 1.0))
-    assert cut["surprise (nats per token)"].item() < whole["surprise (nats per token)"].item()
+        rising = variety.loc[[0.0, 1.0, 1.5, 2.0], column].tolist()
+        assert all(later > 1.2 * earlier for earlier, later in pairwise(rising))

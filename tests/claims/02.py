@@ -10,7 +10,6 @@ from __main__ import (
     distances,
     end_ids,
     ends,
-    farthest,
     first_map,
     framed,
     kinds,
@@ -76,8 +75,8 @@ def test_attention_and_mlp_moved_in_every_layer_and_the_norms_hardly():
     assert matrices.min() > 0.02 and norms.median() < matrices.median() / 2
 
 
-def test_no_tensor_moved_as_far_as_a_shuffled_one():
-    assert max(moved.values()) < 1 and abs(farthest - 2**0.5) < 0.1
+def test_half_of_the_tensors_moved_by_much_more_than_one_percent():
+    assert 0.2 < sorted(moved.values())[len(moved) // 2] < 1
 
 
 def test_the_loop_in_the_open_gives_what_weight_change_gives():

@@ -8,7 +8,6 @@ from __main__ import (
     calm,
     chat,
     closing,
-    compared,
     counts,
     cured,
     encoding,
@@ -18,6 +17,7 @@ from __main__ import (
     lookalikes,
     opening,
     own,
+    paired,
     plain,
     question,
     questions,
@@ -76,13 +76,13 @@ def test_there_are_at_least_60_questions_all_different():
 def test_in_its_own_template_the_instruct_answers_and_in_the_worst_one_hardly():
     assert own.low > 0.5
     assert worst.label.endswith("'s template") and worst.rate < own.rate / 2
-    assert compared[worst.label].more_than_noise and compared[worst.label].difference > 0
+    assert paired.loc[worst.label].verdict == "clearly less" and paired.loc[worst.label].p < 0.001
 
 
 def test_some_foreign_template_keeps_the_answers_and_one_loses_the_end():
-    foreign = {form: one for form, one in compared.items() if form.endswith("'s template")}
-    kept = [form for form, one in foreign.items() if one.difference <= 0 or not one.more_than_noise]
-    assert kept
+    foreign = paired[paired.index.str.endswith("'s template")]
+    kept = list(foreign.index[foreign.rate > own.rate - 0.1])
+    assert kept and foreign.lost.min() <= 2
     assert counts["ends by itself"]["own template"] > 0.9 * len(questions)
     assert any(counts["ends by itself"][form] < 0.5 * len(questions) for form in kept)
 

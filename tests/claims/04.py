@@ -1,6 +1,7 @@
 """What lesson 04 tells its reader to see. Runs in its kernel after the last cell: `__main__` is the lesson."""
 
 from __main__ import (
+    again,
     alone,
     batches,
     clinic,
@@ -33,7 +34,7 @@ from course_utils import audit_batch
 
 GOOD = runs["good batches"]
 RUIN = ("pad is eos", "labels shifted twice")
-CHEAP = ("double BOS", "headers in the loss")
+CHEAP = ("headers in the loss", "every second row empty")
 QUESTIONS = len(clinic.questions)
 
 
@@ -92,26 +93,24 @@ def test_labels_shifted_twice_cost_the_answers_and_their_own_loss_falls():
     assert run.printed < 0.6 * run.losses[0]
 
 
-def test_two_bugs_ruin_a_model_and_two_cost_nothing_that_the_questions_show():
+def test_two_bugs_ruin_a_model_and_two_do_not():
     for name, measure in zip(RUIN, ("stops", "answers"), strict=True):
         assert sum(getattr(runs[name], measure)) < 0.4 * sum(getattr(GOOD, measure)), name
+    answers = {name: sum(runs[name].answers) + sum(again[name].answers) for name in again}
     for name in CHEAP:
-        for measure in ("stops", "answers"):
-            paired = compared(runs[name], GOOD, measure)
-            assert not (paired.more_than_noise and paired.difference < 0), (name, measure, paired)
+        assert min(sum(run.stops) for run in (runs[name], again[name])) > 0.8 * QUESTIONS, name
+        assert answers[name] > 0.7 * answers["good batches"], name
 
 
-def test_empty_rows_cost_answers():
-    run = runs["every second row empty"]
-    paired = compared(run, GOOD, "answers")
-    assert paired.more_than_noise and paired.difference < 0
-    assert run.true_loss > GOOD.true_loss + 0.05
+def test_empty_rows_show_in_the_loss_on_good_batches():
+    assert runs["every second row empty"].true_loss > GOOD.true_loss + 0.03
+    assert again["every second row empty"].true_loss > again["good batches"].true_loss + 0.03
 
 
-def test_the_lowest_printed_loss_is_not_the_best_run():
+def test_the_lowest_printed_loss_belongs_to_a_batch_with_a_bug():
     lowest = min(runs, key=lambda name: runs[name].printed)
-    assert lowest == "headers in the loss"
-    assert not (paired := compared(runs[lowest], GOOD, "answers")).more_than_noise or paired.difference < 0
+    assert lowest in ("pad is eos", "headers in the loss") and runs[lowest].printed < GOOD.printed - 0.03
+    assert counted[headers] > 1.1 * counted[good]
 
 
 def test_the_search_for_a_word_begins_inside_the_system_message():
@@ -130,7 +129,7 @@ def test_an_empty_batch_gives_no_loss_and_no_gradient():
 
 
 def test_the_printed_loss_falls_in_every_run():
-    assert falling == len(runs) == 6
+    assert falling == len(runs) == 5
 
 
 def test_the_audit_names_each_bug_and_nothing_else():
@@ -140,7 +139,6 @@ def test_the_audit_names_each_bug_and_nothing_else():
         "good batches": set(),
         "pad is eos": {"pad is eos"},
         "shifted": {"labels shifted"},
-        "double_bos": {"double BOS"},
         "headers": {"headers in the loss"},
         "half_empty": {"empty mask"},
     }

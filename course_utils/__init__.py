@@ -22,7 +22,6 @@ _HOME = {
     "next_token_table": "compare",
     "plot_next_token": "compare",
     "token_shift": "shift",
-    "shift_summary": "shift",
     "loss_mask": "batches",
     "encode_row": "batches",
     "audit_batch": "batches",

@@ -15,7 +15,7 @@ import pytest
 import torch
 from tiny import shared, tiny_llama
 
-from course_utils import FAMILIES, load_pair, load_variant, loss_mask, pairs, show_tokens
+from course_utils import FAMILIES, errors, load_pair, load_variant, loss_mask, pairs, show_tokens
 from course_utils.evaluate import enough_tokens, judges
 from course_utils.pairs import VocabularyMismatch
 from tools import notebooks, real_model
@@ -223,17 +223,17 @@ def test_a_missing_package_is_named(package, make, tmp_path, monkeypatch):
 
     (tmp_path / make).write_text('{"base_model_name_or_path": "pebble-base"}')
     monkeypatch.setattr(weights, "find_spec", lambda name: None)
-    with pytest.raises(pairs.MissingPackageError, match=f"pip install {package}"):
+    with pytest.raises(errors.MissingPackageError, match=f"pip install {package}"):
         load_variant(tmp_path)
 
 
 def test_a_gguf_that_is_none_and_a_choice_of_two_are_told(tmp_path):
     pytest.importorskip("gguf")
     (tmp_path / "a.gguf").write_bytes(b"GGUF and then nothing")
-    with pytest.raises(pairs.BadFolderError, match=r"a\.gguf could not be read"):
+    with pytest.raises(errors.BadFolderError, match=r"a\.gguf could not be read"):
         load_variant(tmp_path)
     (tmp_path / "b.gguf").write_bytes(b"")
-    with pytest.raises(pairs.BadFolderError, match=r"2 GGUF files: a\.gguf, b\.gguf"):
+    with pytest.raises(errors.BadFolderError, match=r"2 GGUF files: a\.gguf, b\.gguf"):
         load_variant(tmp_path)
 
 
@@ -244,19 +244,19 @@ def test_adapters_without_a_base_say_which_is_missing(tmp_path):
         ('{"base_model_name_or_path": ""}', "does not name the model"),
     ):
         (tmp_path / "adapter_config.json").write_text(config)
-        with pytest.raises(pairs.BadFolderError, match=said):
+        with pytest.raises(errors.BadFolderError, match=said):
             load_variant(tmp_path)
 
 
 def test_nothing_is_downloaded_unasked(monkeypatch):
-    from course_utils import hub
+    from course_utils import network
 
-    monkeypatch.setattr(hub, "_answers", lambda *_: pytest.fail("asked the network"))
+    monkeypatch.setattr(network, "_answers", lambda *_: pytest.fail("asked the network"))
     monkeypatch.delenv("COURSE_DOWNLOAD", raising=False)
     with pytest.raises(
-        pairs.NotDownloadedError, match=r"load_pair\('qwen2.5-0.5b'\) fetches it once, 1,976 MB"
+        errors.NotDownloadedError, match=r"load_pair\('qwen2.5-0.5b'\) fetches it once, 1,976 MB"
     ):
         load_pair("qwen2.5-0.5b", download=False)
-    with pytest.raises(pairs.NotDownloadedError, match=r"load_variant\('qwen3-0.6b-instruct'\)"):
+    with pytest.raises(errors.NotDownloadedError, match=r"load_variant\('qwen3-0.6b-instruct'\)"):
         load_variant("qwen3-0.6b-instruct", download=False)
     assert load_pair("pebble", download=False).name == "pebble"

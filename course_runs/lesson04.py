@@ -45,7 +45,7 @@ def unseen_questions(n: int, seed: int) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class Run:
+class ClinicRun:
     """What became of one training.
 
     `losses` are what the training printed, one per step, about the batches it was given; `true_loss` is the loss on
@@ -106,14 +106,14 @@ class Clinic:
         model.eval().generation_config.eos_token_id = self.pair.instruct.eos_token_ids
         return Variant("trained here", model, self.pair.instruct.tokenizer), losses
 
-    def run(self, make_batch: MakeBatch, order: int = 0) -> Run:
+    def run(self, make_batch: MakeBatch, order: int = 0) -> ClinicRun:
         """Train with these batches, then measure."""
         variant, losses = self.train(make_batch, order)
         unseen = [self.good_batch(self._unseen[i : i + ROWS]) for i in range(0, UNSEEN, ROWS)]
         with torch.inference_mode():
             true_loss = sum(variant.model(**batch).loss.item() for batch in unseen) / len(unseen)
         told = variant.chat_batch(list(self.questions), max_new_tokens=32, progress=False)
-        return Run(
+        return ClinicRun(
             losses,
             true_loss,
             [answer.text for answer in told],
@@ -122,13 +122,13 @@ class Clinic:
         )
 
 
-def compared(run: Run, good: Run, measure: str, name: str = "this run") -> Comparison:
+def compared(run: ClinicRun, good: ClinicRun, measure: str, name: str = "this run") -> Comparison:
     """`run` against `good` on the same questions; `measure` is "stops" or "answers" (McNemar's exact test)."""
     pairs = list(zip(getattr(run, measure), getattr(good, measure), strict=True))
     return compare_outcomes(name, "good batches", measure, pairs)
 
 
-def prices(runs: Mapping[str, Run], again: Mapping[str, Run]) -> pd.DataFrame:
+def prices(runs: Mapping[str, ClinicRun], again: Mapping[str, ClinicRun]) -> pd.DataFrame:
     """What became of each run, a row each; `again` has the same trainings with the conversations in another order."""
     rows = {}
     for name, run in runs.items():

@@ -383,7 +383,7 @@ def learned_rows(tokenizer, conversations: Iterable, learned: str) -> list[dict[
 
 
 @dataclass(frozen=True)
-class Run:
+class TuningRun:
     """One fine-tuning of pebble-base, measured at its end.
 
     `settings` are those of `train.sft`; `replay_tokens` of pretraining text join every step (0: none). `lora` is the
@@ -433,30 +433,30 @@ SOME = 300  # examples of the runs that differ in their labels, and of those wit
 JUDGED = ("answers", "JSON", "refuses", "over-refuses")  # what those are asked
 
 
-def _examples_run(count: int) -> Run:
+def _examples_run(count: int) -> TuningRun:
     settings = {"epochs": EPOCHS_OF[count], "batch_size": BATCH, "lr": LR}
-    return Run("examples", f"{count} examples", count, settings, REPLAY, kinds=CHAT)
+    return TuningRun("examples", f"{count} examples", count, settings, REPLAY, kinds=CHAT)
 
 
-def _forgetting_run(lr: float, replay_tokens: int) -> Run:
+def _forgetting_run(lr: float, replay_tokens: int) -> TuningRun:
     name = f"lr {lr:g}, {'with' if replay_tokens else 'no'} replay"
     settings = {"epochs": EPOCHS, "batch_size": A_STEP, "lr": lr, "schedule": "constant"}
     kinds = ("never asked", "bare", "statements", "picks the value")
-    return Run("forgetting", name, FEW, settings, replay_tokens, kinds=kinds)
+    return TuningRun("forgetting", name, FEW, settings, replay_tokens, kinds=kinds)
 
 
-def _loss_run(learned: str) -> Run:
+def _loss_run(learned: str) -> TuningRun:
     settings = {"epochs": 2, "batch_size": BATCH, "lr": LR}
-    return Run("loss", learned, SOME, settings, learned=learned, kinds=JUDGED)
+    return TuningRun("loss", learned, SOME, settings, learned=learned, kinds=JUDGED)
 
 
-def _lora_run(name: str, embeddings: bool) -> Run:
+def _lora_run(name: str, embeddings: bool) -> TuningRun:
     settings = {"epochs": 2, "batch_size": BATCH, "lr": 5 * LR}
-    return Run("lora", name, SOME, settings, lora=8, embeddings=embeddings, kinds=JUDGED)
+    return TuningRun("lora", name, SOME, settings, lora=8, embeddings=embeddings, kinds=JUDGED)
 
 
-RUNS: tuple[Run, ...] = (
-    Run("base", "base", 0, {}),
+RUNS: tuple[TuningRun, ...] = (
+    TuningRun("base", "base", 0, {}),
     *(_forgetting_run(lr, tokens) for lr in (MODERATE, HIGH) for tokens in (0, OLD)),
     *(_loss_run(learned) for learned in LEARNED),
     _lora_run("rank 8", embeddings=False),
@@ -465,7 +465,7 @@ RUNS: tuple[Run, ...] = (
 )
 
 
-def run_named(name: str, seed: int = 0) -> Run:
+def run_named(name: str, seed: int = 0) -> TuningRun:
     """The run of `RUNS` with this name; KeyError says which there are."""
     for run in RUNS:
         if run.name == name and run.seed == seed:
@@ -473,7 +473,7 @@ def run_named(name: str, seed: int = 0) -> Run:
     raise KeyError(f"There is no run {name!r} with seed {seed}; there are {', '.join(r.name for r in RUNS)}.")
 
 
-def carry_out(run: Run, base: Variant, tokenizer, n: int = N) -> pd.DataFrame:
+def carry_out(run: TuningRun, base: Variant, tokenizer, n: int = N) -> pd.DataFrame:
     """Train and measure one run: the table's columns, one row per measure."""
     from course_utils import train
     from course_utils.variant import Variant
@@ -547,7 +547,7 @@ def recorded(experiment: str | None = None, path: Path = TABLE) -> pd.DataFrame:
     return part
 
 
-def missing(path: Path = TABLE) -> list[Run]:
+def missing(path: Path = TABLE) -> list[TuningRun]:
     """The runs that the table lacks for the pebble-base of today."""
     done: set[tuple[str, str, int]] = set()
     if path.exists():
@@ -565,7 +565,7 @@ def _start() -> tuple[Variant, Any]:
     return load_variant("pebble-base"), load_variant("pebble-sft").tokenizer
 
 
-def _carry_out_here(run: Run, n: int) -> pd.DataFrame:
+def _carry_out_here(run: TuningRun, n: int) -> pd.DataFrame:
     return carry_out(run, *_start(), n)
 
 
@@ -583,7 +583,7 @@ def merged(table: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
     return joined.drop(columns="place").reset_index(drop=True)
 
 
-def write(runs: Sequence[Run], path: Path = TABLE, n: int = N, processes: int = 1) -> None:
+def write(runs: Sequence[TuningRun], path: Path = TABLE, n: int = N, processes: int = 1) -> None:
     """Carry out the runs, some at a time, and write each into the table as it is done."""
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         for done in as_completed([pool.submit(_carry_out_here, run, n) for run in runs]):

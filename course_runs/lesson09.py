@@ -275,7 +275,7 @@ _COUNTS = {
 }
 
 
-class Run(NamedTuple):
+class CapstoneRun(NamedTuple):
     """One fine-tuning: from which start, on how many orders (0: not at all), at which learning rate (0: none).
 
     `start` is "base", "instruct", or "instruct + chats": then as many everyday conversations are mixed in.
@@ -296,9 +296,9 @@ class Run(NamedTuple):
 
 STARTS = ("base", "instruct", "instruct + chats")
 RUNS = (
-    *(Run(start, 0, 0.0) for start in ("base", "instruct")),
-    *(Run(start, SOME, lr) for lr in RATES for start in STARTS),
-    *(Run(start, count) for count in (min(EPOCHS), max(EPOCHS)) for start in ("base", "instruct")),
+    *(CapstoneRun(start, 0, 0.0) for start in ("base", "instruct")),
+    *(CapstoneRun(start, SOME, lr) for lr in RATES for start in STARTS),
+    *(CapstoneRun(start, count) for count in (min(EPOCHS), max(EPOCHS)) for start in ("base", "instruct")),
 )
 
 
@@ -334,7 +334,7 @@ def outcomes_of(variant: Variant, n: int = N) -> dict[str, list[bool]]:
     return found
 
 
-def carry_out(run: Run, start: Variant, tokenizer, n: int = N) -> pd.DataFrame:
+def carry_out(run: CapstoneRun, start: Variant, tokenizer, n: int = N) -> pd.DataFrame:
     """Train (where there are examples) and measure one run: the table's columns, one row per measure."""
     from course_utils import train
     from course_utils.variant import Variant
@@ -387,7 +387,7 @@ def outcomes(table: pd.DataFrame, start: str, examples: int, measure: str, lr: f
     return [one == "1" for one in found]
 
 
-def missing(path: Path = TABLE) -> list[Run]:
+def missing(path: Path = TABLE) -> list[CapstoneRun]:
     """The runs that the table lacks for the weights of today."""
     done: set[tuple] = set()
     if path.exists():
@@ -396,7 +396,7 @@ def missing(path: Path = TABLE) -> list[Run]:
     return [run for run in RUNS if (*run, fingerprint(_weights(run.variant))) not in done]
 
 
-def write(runs: Iterable[Run], path: Path = TABLE, n: int = N) -> None:
+def write(runs: Iterable[CapstoneRun], path: Path = TABLE, n: int = N) -> None:
     """Carry out the runs, one after the other, and write each into the table as it is done."""
     from course_utils.pairs import load_pair
 
@@ -406,7 +406,7 @@ def write(runs: Iterable[Run], path: Path = TABLE, n: int = N) -> None:
         table = pd.read_csv(path, dtype=TEXTS) if path.exists() else new[:0]
         same = (table["start"] == run.start) & (table["examples"] == run.examples) & (table["lr"] == run.lr)
         kept = table[~same]
-        order = [Run(*key) for key in zip(kept["start"], kept["examples"], kept["lr"])]
+        order = [CapstoneRun(*key) for key in zip(kept["start"], kept["examples"], kept["lr"])]
         kept = kept[[key in RUNS for key in order]]
         joined = pd.concat([kept, new]) if len(kept) else new
         joined = joined.sort_values(["examples", "lr", "start"], kind="stable")

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as widgets
 import pandas as pd
 
-from .generation import processed_probs
 from .plots.house import describe, png_base64, png_metadata, short_number, variant_style
 from .plots.next_token import draw_next_token
+from .sampling import processed_probs
 from .tokens import is_special, token_text, visible_token
 
 if TYPE_CHECKING:

@@ -12,60 +12,23 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .hub import (
-    PEBBLE_MODELS,
-    TOKENIZER_FILES,
+from .errors import (
     BadFolderError,
-    BadOptionError,
-    GatedError,
-    MissingPackageError,
     MissingTokenizerError,
-    NoNetworkError,
     NotACausalLMError,
     NotDownloadedError,
     NotFoundError,
     PairError,
     VocabularyMismatch,
-    errors_explained,
-    first_line,
-    hub_error,
-    locate,
-    no_weight_bar,
-    on_this_computer,
 )
-from .weights import base_of, is_adapter, is_gguf, load_gguf, merge_adapters, require_peft
+from .folders import TOKENIZER_FILES, is_adapter, is_gguf
+from .hub import PEBBLE_MODELS, errors_explained, locate, no_weight_bar, on_this_computer
 
 if TYPE_CHECKING:
     import pandas as pd
     import torch
 
     from .variant import Variant
-
-__all__ = [
-    "LADDER",
-    "PAIRS",
-    "PEBBLE_MODELS",
-    "TINY",
-    "BadFolderError",
-    "BadOptionError",
-    "GatedError",
-    "MissingPackageError",
-    "MissingTokenizerError",
-    "NoNetworkError",
-    "NotACausalLMError",
-    "NotDownloadedError",
-    "NotFoundError",
-    "Pair",
-    "PairError",
-    "PairSpec",
-    "VocabularyMismatch",
-    "load_pair",
-    "load_variant",
-    "locate",
-    "no_weight_bar",
-    "table",
-    "unload",
-]
 
 # Pebble's checkpoints, from the base upwards: `scoreboard(map(load_variant, LADDER))`.
 LADDER = ("pebble-base", "pebble-sft", "pebble-dpo", "pebble-rl", "pebble-chat")
@@ -310,8 +273,8 @@ def _warn_of_equals(base: "Variant", instruct: "Variant") -> None:
         ):
             return
     print(
-        f"Base and instruct are the same weights ({base.name} and {instruct.name}): nothing will differ. Was the fine-tuned "
-        "model saved, and is this its folder?"
+        f"Base and instruct are the same weights ({base.name} and {instruct.name}): nothing will differ. Was "
+        "the fine-tuned model saved, and is this its folder?"
     )
 
 
@@ -353,7 +316,7 @@ def load_variant(
     first_time = reload or not any(key[:2] == (source, revision) for key in _loaded)
     location = locate(source, revision, reload) if first_time else None
 
-    device, dtype = usable_device(_best_device() if device in (None, "") else device), _usable_dtype(dtype)
+    device, dtype = _options(device, dtype)
     key = (source, revision, str(device), str(dtype), str(tokenizer))
     if reload or key not in _loaded:
         _loaded[key] = _load(
@@ -378,8 +341,8 @@ def _resolve_pair(name) -> tuple[str, str, str, tuple[str | None, str | None]]:
         close = difflib.get_close_matches(name[0].lower(), PAIRS, n=1, cutoff=0.5)
         raise NotFoundError(
             f"No pair is called {name[0]!r}.{f' Did you mean {close[0]!r}?' if close else ''} "
-            f"Known: {', '.join(PAIRS)}. For other models give two folders or hub ids: load_pair(('base', 'instruct')); "
-            "one model alone is loaded by load_variant."
+            f"Known: {', '.join(PAIRS)}. For other models give two folders or hub ids: load_pair(('base', "
+            "'instruct')); one model alone is loaded by load_variant."
         )
     if len(name) != 2 or not all(part is not None and str(part) for part in name):
         raise ValueError(f"A pair is a base and an instruct model, two folders or hub ids; got {name!r}.")
@@ -413,6 +376,8 @@ def _load(
     from .variant import Variant
 
     if is_gguf(location):
+        from .weights import load_gguf
+
         model, own_tokenizer = load_gguf(location, dtype)
         if tokenizer is not None:
             own_tokenizer = _load_tokenizer(source, location, {}, tokenizer)
@@ -446,28 +411,11 @@ def _load_whole(source: str, location: str, hub: dict, device, dtype, tokenizer)
             ignore_mismatched_sizes=True,
             **hub,
         )
-        _require_whole(source, report)
+        if report["mismatched_keys"] or report["missing_keys"]:
+            from .explaining import incomplete
+
+            raise incomplete(source, report)
         return model, loaded_tokenizer
-
-
-def _require_whole(source: str, report: dict) -> None:
-    if report["mismatched_keys"]:
-        name, in_file, in_config = sorted(report["mismatched_keys"], key=str)[0]
-        raise BadFolderError(
-            f"{source}: config.json and the weights do not belong together: {name} is {_shape(in_file)} in the weights and "
-            f"{_shape(in_config)} by config.json. After resizing the embedding, save model and tokenizer again with "
-            "save_pretrained, which writes both files."
-        )
-    if report["missing_keys"]:
-        some = ", ".join(sorted(report["missing_keys"])[:3])
-        raise BadFolderError(
-            f"{source} lacks {len(report['missing_keys'])} of the weights its config.json describes ({some}, …), "
-            "and they would be random. Use a complete checkpoint, or a config.json that belongs to these weights."
-        )
-
-
-def _shape(size) -> str:
-    return " × ".join(map(str, size))
 
 
 def _on_device(model, device, dtype):
@@ -481,6 +429,8 @@ def _on_device(model, device, dtype):
 
 def _load_adapters(source: str, folder: str, device, dtype, tokenizer):
     """The adapters' base with them merged in, and the tokenizer that was saved beside them, or else the base's."""
+    from .weights import base_of, merge_adapters, require_peft
+
     require_peft(folder)
     base, revision = _resolve_variant(*base_of(folder))
     print(f"{_tail(source)} holds adapters for {base}, which is loaded whole and then changed by them.")
@@ -504,21 +454,17 @@ def _load_tokenizer(source: str, location: str, hub: dict, other: str | Path | N
         location, local_only = locate(where, revision, fresh=False)
         hub = {**hub, "revision": revision, "local_files_only": local_only}
     elif Path(location).is_dir() and not any((Path(location) / file).exists() for file in TOKENIZER_FILES):
-        raise MissingTokenizerError(_no_tokenizer(source))
+        from .explaining import no_tokenizer
+
+        raise MissingTokenizerError(no_tokenizer(source))
     try:
         return AutoTokenizer.from_pretrained(location, **hub)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        from .explaining import hub_error, no_tokenizer
+
         if hub_error(error) is not None:
             raise
-        raise MissingTokenizerError(_no_tokenizer(source)) from error
-
-
-def _no_tokenizer(source: str) -> str:
-    return (
-        f"{source} comes without a tokenizer that can be read (looked for {', '.join(TOKENIZER_FILES[:2])} and the "
-        "like). Save one beside the weights with tokenizer.save_pretrained(folder), or name one: "
-        "load_variant(…, tokenizer=folder_or_hub_id)."
-    )
+        raise MissingTokenizerError(no_tokenizer(source)) from error
 
 
 def _require_causal_lm(source: str, config, auto_model) -> None:
@@ -534,58 +480,17 @@ def _require_causal_lm(source: str, config, auto_model) -> None:
         )
 
 
-def _best_device() -> str:
+def _options(device, dtype) -> tuple:
+    """The device and the dtype to load with, each as given or the best here (a dtype of None: by size and device)."""
     import torch
 
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+    best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if best == "cpu" and device in (None, "") and dtype is None:
+        return torch.device("cpu"), None
+    # Whatever was asked for, and any GPU, is tried before it is used.
+    from .options import usable_device, usable_dtype
 
-
-def usable_device(device) -> "torch.device":
-    """The torch.device of this name; BadOptionError where torch knows none, or this computer has none."""
-    import torch
-
-    there = ["cpu"]
-    there += [f"cuda:{i}" for i in range(torch.cuda.device_count())]
-    there += ["mps"] if torch.backends.mps.is_available() else []
-    try:
-        found = torch.device(device)
-        if found.type == "meta":
-            raise RuntimeError("it holds no numbers")
-        torch.empty(1, device=found)  # the only sure question: a CUDA driver may be there and its device not
-    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
-        raise BadOptionError(
-            f"There is no device {str(device)!r} here ({first_line(error).rstrip('.')}). This computer has: "
-            f"{', '.join(there)}. Leave device= out to take the best."
-        ) from error
-    return found
-
-
-def _usable_dtype(dtype):
-    """A torch dtype that weights can have, from itself or its name; BadOptionError for anything else."""
-    import torch
-
-    known = {
-        str(one).removeprefix("torch."): one
-        for one in (torch.float32, torch.bfloat16, torch.float16, torch.float64)
-    }
-    if dtype is None or dtype in known.values():
-        return dtype
-    name = str(dtype).removeprefix("torch.")
-    name = {
-        "float": "float32",
-        "fp32": "float32",
-        "half": "float16",
-        "fp16": "float16",
-        "bf16": "bfloat16",
-    }.get(name, name)
-    if name not in known:
-        raise BadOptionError(
-            f"dtype={dtype!r} is none that a model can be loaded in; choose one of {', '.join(known)} (as torch.float32 or "
-            "by name), or leave dtype= out."
-        )
-    return known[name]
+    return usable_device(best if device in (None, "") else device), usable_dtype(dtype)
 
 
 _threads_at_start: int | None = None

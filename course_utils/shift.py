@@ -7,7 +7,6 @@ import pandas as pd
 import torch
 
 from .compare import BasePrompt, base_text, rank_of
-from .stats import wilson
 from .variant import Prompt, Variant, as_messages, is_messages
 
 if TYPE_CHECKING:
@@ -61,47 +60,6 @@ def token_shift(
             table.insert(0, "prompt", one if isinstance(one, str) else one[-1]["content"])
         tables.append(table)
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
-
-
-def shift_summary(
-    shifts: pd.DataFrame, by: str | None = None, position_bins: Sequence[int] = (0, 1, 2, 4, 8, 16, 32)
-) -> pd.DataFrame:
-    """Return each category's share of the tokens of a `token_shift` table, with a 95 % Wilson interval.
-
-    Columns: category, count, n, share, low, high; with `by="position"` first a column `positions` ("0",
-    "2-3", …), cut at `position_bins`. Any other column name may be given as `by`. The interval treats tokens
-    as independent; those of one answer are not quite, so read it as a lower bound of the uncertainty.
-    """
-    if by is None:
-        return _shares(shifts)
-    if by not in shifts.columns:
-        raise ValueError(f"The table has no column {by!r}; it has {', '.join(shifts.columns)}.")
-    groups, name = shifts[by], by
-    if by == "position":
-        # Half-open bins: the last one reaches as far as the longest answer.
-        starts = sorted({0, *position_bins})
-        last = max([int(shifts["position"].max()), *starts]) if len(shifts) else starts[-1]
-        ends = [start - 1 for start in starts[1:]] + [last]
-        labels = [str(a) if a == b else f"{a}-{b}" for a, b in zip(starts, ends, strict=True)]
-        groups = pd.cut(shifts["position"], [*starts, last + 1], right=False, labels=labels)
-        name = "positions"
-    parts = []
-    for value, group in shifts.groupby(groups, observed=True, sort=by == "position"):
-        part = _shares(group)
-        part.insert(0, name, value)
-        parts.append(part)
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
-
-
-def _shares(shifts: pd.DataFrame) -> pd.DataFrame:
-    n = len(shifts)
-    rows = []
-    for category in CATEGORIES:
-        count = int((shifts["category"] == category).sum())
-        low, high = wilson(count, n)
-        share = count / n if n else float("nan")
-        rows.append({"category": category, "count": count, "n": n, "share": share, "low": low, "high": high})
-    return pd.DataFrame(rows)
 
 
 def _instruct_ids(instruct: Variant, prompt: Prompt, system: str | None) -> list[int]:

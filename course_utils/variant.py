@@ -5,10 +5,7 @@ if it has one), a list of messages `{"role": …, "content": …}` (rendered by 
 generation prompt), or token ids.
 """
 
-import math
-import random
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from numbers import Integral
 
@@ -16,55 +13,14 @@ import numpy as np
 import pandas as pd
 import torch
 
-from .generation import Draft, accepts, check_sampling, generate_rows, processed_probs, require_numbers
-from .memory import give_back
-from .roles import template_errors_explained
+from .completion import Completion, shorten
+from .sampling import accepts, check_sampling, processed_probs, require_numbers
 from .tokens import IGNORED, token_text
 
 Messages = Sequence[Mapping[str, str]]
 Prompt = str | Messages | Sequence[int] | torch.Tensor
 
-_CPU_BATCH_TOKENS = 8192  # prompt tokens of a batch on a CPU; more are no faster there, and take memory
 _CHUNK_ELEMENTS = 2**23  # logits of at most this many numbers (32 MB in float32) are held at a time
-
-
-@dataclass(frozen=True)
-class Completion:
-    """What a model wrote after a prompt.
-
-    `text` leaves out the stop string and special tokens. `token_ids` are all tokens the model produced, the
-    end-of-turn token included. `logprobs` are their natural-log probabilities under the model itself
-    (temperature 1, nothing cut off), whatever the sampling settings were. `stop_reason` is "eos",
-    "stop_string" or "length". `prompt` is the text the model saw: for messages the rendered template, special
-    tokens included.
-    """
-
-    text: str
-    token_ids: list[int]
-    logprobs: list[float]
-    stop_reason: str
-    prompt: str
-
-    @property
-    def stopped(self) -> bool:
-        """Whether the model (or a stop string) ended the text, rather than the token limit."""
-        return self.stop_reason != "length"
-
-    def __str__(self) -> str:
-        return self.text
-
-    def __repr__(self) -> str:
-        ending = {
-            "eos": "ended by the model",
-            "stop_string": "cut at a stop string",
-            "length": "cut at the limit",
-        }
-        count = len(self.token_ids)
-        return (
-            f"Completion({count} token{'s' * (count != 1)}, {ending[self.stop_reason]})\n"
-            f"  prompt: {_shorten(self.prompt)!r}\n"
-            f"  text:   {self.text!r}"
-        )
 
 
 class Variant:
@@ -141,6 +97,7 @@ class Variant:
             # With whatever the tokenizer adds by itself, such as a BOS.
             ids = self.tokenizer(prompt)["input_ids"]
         elif is_messages(prompt):
+            # The template writes its own BOS and marks, so the tokenizer must not add them a second time.
             ids = self._encode_messages(prompt, chat_template, add_generation_prompt, template_options)
         else:
             ids = _as_ids(prompt)
@@ -153,7 +110,8 @@ class Variant:
         return ids
 
     def _check_ids(self, ids: list[int]) -> None:
-        vocabulary = self.model.get_input_embeddings().weight.shape[0]
+        vocabulary = self.model.get_input_embeddings().weight.shape[0]  # (vocab, width)
+        # An id beyond the embedding would be an index error deep inside the model.
         outside = next((i for i in ids if not 0 <= i < vocabulary), None)
         if outside is not None:
             hint = (
@@ -182,6 +140,9 @@ class Variant:
         options = dict(template_options or {})
         if chat_template is not None and self.tokenizer.bos_token is None:
             options.setdefault("bos_token", "")  # another family's template may add to it
+        # Loaded here: a plain prompt needs no template.
+        from .roles import template_errors_explained
+
         messages = [dict(message) for message in messages]
         with template_errors_explained(messages):
             encoded = self.tokenizer.apply_chat_template(
@@ -198,7 +159,8 @@ class Variant:
         """Return one token as text, its leading space kept; part of a character as bytes, such as `<0xE2>`."""
         return token_text(self.tokenizer, token_id)
 
-    def _decode(self, ids: Sequence[int], skip_special_tokens: bool) -> str:
+    def decode(self, ids: Sequence[int], skip_special_tokens: bool) -> str:
+        """Return the text of these ids, with its spaces as they are."""
         return self.tokenizer.decode(
             list(ids), skip_special_tokens=skip_special_tokens, clean_up_tokenization_spaces=False
         )
@@ -209,7 +171,7 @@ class Variant:
         """Return the logits of the token after the prompt: float32, shape `(vocab,)`, on the model's
         device."""
         ids = self.encode(prompt)
-        self._check_length(len(ids))
+        self.check_length(len(ids))
         # Inference tensors refuse in-place changes later on; a learner may well want to set a logit to -inf.
         return self._last_logits(ids).clone()
 
@@ -218,7 +180,8 @@ class Variant:
         # Only the last place is asked for; the others' logits would be (length, vocab) numbers for nothing.
         options = {"logits_to_keep": 1} if accepts(self.model, "logits_to_keep") else {}
         input_ids = torch.tensor([ids], device=self.device)  # (1, length)
-        return self.model(input_ids=input_ids, use_cache=False, **options).logits[0, -1].float()
+        logits = self.model(input_ids=input_ids, use_cache=False, **options).logits  # (1, 1 or length, vocab)
+        return logits[0, -1].float()  # (vocab,)
 
     def next_token_probs(
         self, prompt: Prompt, k: int | None = 10, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0
@@ -233,10 +196,10 @@ class Variant:
             raise ValueError(f"k must be 1 or more, or None for the whole vocabulary, got {k}.")
         check_sampling(temperature, top_k, top_p)
         ids = self.encode(prompt)
-        self._check_length(len(ids))
-        logits = self._last_logits(ids)
+        self.check_length(len(ids))
+        logits = self._last_logits(ids)  # (vocab,)
         probs = processed_probs(logits, temperature, top_k, top_p)  # (vocab,)
-        best = probs.topk(min(k or probs.shape[-1], probs.shape[-1]))
+        best = probs.topk(min(k or probs.shape[-1], probs.shape[-1]))  # values and ids, each (k,), best first
         # What top_k or top_p ruled out has probability 0 and is not listed.
         kept = int((best.values > 0).sum())
         token_ids = best.indices[:kept].tolist()
@@ -263,7 +226,8 @@ class Variant:
         scores = {"logprob": [float("nan")], "rank": [None], "entropy": [float("nan")]}
         for start, logits in self.iter_logits(ids[:-1]):
             # Position t predicts token t + 1, so the targets are the ids one place to the left.
-            target = torch.tensor(ids[start + 1 : start + 1 + len(logits)], device=logits.device)[:, None]
+            following = ids[start + 1 : start + 1 + len(logits)]
+            target = torch.tensor(following, device=logits.device)[:, None]  # (chunk, 1)
             require_numbers(logits)
             logprobs = logits.log_softmax(-1)  # (chunk, vocab)
             of_target = logprobs.gather(-1, target)  # (chunk, 1)
@@ -292,19 +256,20 @@ class Variant:
         Chunks keep memory flat for large vocabularies; the KV cache carries over from one to the next.
         """
         ids = list(ids)
-        self._check_length(len(ids))
+        self.check_length(len(ids))
         vocab = self.model.get_output_embeddings().weight.shape[0]
         # A vocabulary of 150,000 takes 0.6 MB per position in float32; so only so many positions at a time.
         size = max(1, _CHUNK_ELEMENTS // vocab)
-        cache = None
+        cache = None  # keys and values of the chunks before
         for start in range(0, len(ids), size):
             logits, cache = self._all_logits(ids[start : start + size], cache, use_cache=len(ids) > size)
             yield start, logits
 
     @torch.inference_mode()
     def _all_logits(self, ids: list[int], cache, use_cache: bool):
-        input_ids = torch.tensor([ids], device=self.device)
+        input_ids = torch.tensor([ids], device=self.device)  # (1, chunk)
         output = self.model(input_ids=input_ids, past_key_values=cache, use_cache=use_cache)
+        # In float32: bfloat16 has three digits, and near probabilities would tie.
         return output.logits[0].float(), output.past_key_values if use_cache else None
 
     # -- generation ------------------------------------------------------------------------------------------
@@ -359,18 +324,28 @@ class Variant:
         The pieces joined are the completion's text: half a character, or what may turn out to be the
         beginning of a stop string, is held back until it is certain. Same settings as `complete`.
         """
-        job = self._job(
-            [prompt], [0], max_new_tokens, temperature, top_p, top_k, stop, seed, skip_special_tokens
+        from .writing import Job
+
+        job = Job.begin(
+            self,
+            [prompt],
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_p=top_p,
+            top_k=top_k,
+            stop=stop,
+            seed=seed,
+            skip_special_tokens=skip_special_tokens,
         )
         row = job.rows[0]
-        shown = ""
-        for _ in self._steps(job):
+        shown = ""  # what the caller has been given so far
+        for _ in job.steps():
             # What is printed cannot be taken back, so only what is certain is handed out.
             safe = job.text(row) if row.stop_reason else job.certain_text(row)
             if len(safe) > len(shown) and safe.startswith(shown):
                 yield safe[len(shown) :]
                 shown = safe
-        return job.completion(row, self._prompt_text(prompt, row.prompt_ids))
+        return job.completion(row, prompt)
 
     def complete_batch(
         self,
@@ -399,40 +374,31 @@ class Variant:
             )
         if batch_size < 1:
             raise ValueError(f"batch_size must be 1 or more, got {batch_size}.")
+        from .memory import give_back
+        from .writing import Job, progress_bar
+
         prompts = list(prompts)
-        numbers = range(len(prompts))
-        job = self._job(
-            prompts, numbers, max_new_tokens, temperature, top_p, top_k, stop, seed, skip_special_tokens
+        job = Job.begin(
+            self,
+            prompts,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_p=top_p,
+            top_k=top_k,
+            stop=stop,
+            seed=seed,
+            skip_special_tokens=skip_special_tokens,
         )
-        batches = self._batches([len(row.prompt_ids) for row in job.rows], batch_size)
-        with _progress_bar(
-            len(prompts), len(prompts) > 2 * batch_size if progress is None else progress, progress is None
-        ) as bar:
-            for batch in batches:
-                for _ in self._steps(job, [job.rows[i] for i in batch]):
+        wanted = len(prompts) > 2 * batch_size if progress is None else progress
+        with progress_bar(len(prompts), wanted, only_when_slow=progress is None) as bar:
+            for batch in job.batches(batch_size):
+                for _ in job.steps(batch):
                     pass
                 bar.update(len(batch))
         # The allocator keeps freed memory; a notebook that runs for hours would only ever grow.
         if self.device.type == "cpu":
             give_back()
-        return [
-            job.completion(row, self._prompt_text(prompt, row.prompt_ids))
-            for prompt, row in zip(prompts, job.rows, strict=True)
-        ]
-
-    def _batches(self, lengths: Sequence[int], batch_size: int) -> list[list[int]]:
-        """The numbers of prompts of these lengths in batches, shortest first."""
-        # A GPU has the memory and gains from large batches; a CPU has neither.
-        most = _CPU_BATCH_TOKENS if self.device.type == "cpu" else math.inf
-        found: list[list[int]] = []
-        # Shortest first: neighbours need little padding.
-        for number in sorted(range(len(lengths)), key=lambda i: lengths[i]):
-            size = len(found[-1]) if found else batch_size
-            # The newest is the longest, and all are padded to it.
-            if size == batch_size or (size + 1) * lengths[number] > most:
-                found.append([])
-            found[-1].append(number)
-        return found
+        return [job.completion(row, prompt) for prompt, row in zip(prompts, job.rows, strict=True)]
 
     def chat(
         self,
@@ -477,49 +443,7 @@ class Variant:
         ]
         return self.complete_batch(prompts, max_new_tokens, **settings)
 
-    def _job(
-        self, prompts, numbers, max_new_tokens, temperature, top_p, top_k, stop, seed, skip_special
-    ) -> "_Job":
-        if not isinstance(max_new_tokens, Integral) or max_new_tokens < 1:
-            raise ValueError(f"max_new_tokens must be a whole number, 1 or more, got {max_new_tokens!r}.")
-        check_sampling(temperature, top_k, top_p)
-        if temperature > 0 and seed is None:
-            # Drawn from torch, so that torch.manual_seed still makes a notebook repeatable.
-            seed = int(torch.randint(2**31, ()))
-        rows = []
-        for number, prompt in zip(numbers, prompts, strict=True):
-            ids = self.encode(prompt)
-            self._check_length(len(ids), max_new_tokens, number if len(prompts) > 1 else None)
-            # A seed per prompt and not one for the batch: the same prompt gives the same text in any company.
-            rows.append(Draft(ids, random.Random(seed + number) if temperature > 0 else None))
-        sampling = {
-            "temperature": temperature,
-            "top_k": top_k,
-            "top_p": top_p,
-            "max_new_tokens": max_new_tokens,
-        }
-        return _Job(
-            rows,
-            _stop_strings(stop),
-            sampling,
-            self._decode,
-            skip_special,
-            frozenset(self.eos_token_ids),
-        )
-
-    def _steps(self, job: "_Job", rows: list[Draft] | None = None) -> Iterator[None]:
-        return generate_rows(
-            self.model,
-            job.rows if rows is None else rows,
-            eos_token_ids=self.eos_token_ids,
-            hit_stop_string=job.hit_stop_string if job.stops else None,
-            **job.sampling,
-        )
-
-    def _prompt_text(self, prompt: Prompt, ids: list[int]) -> str:
-        return prompt if isinstance(prompt, str) else self._decode(ids, skip_special_tokens=False)
-
-    def _check_length(self, prompt_tokens: int, new_tokens: int = 0, number: int | None = None) -> None:
+    def check_length(self, prompt_tokens: int, new_tokens: int = 0, number: int | None = None) -> None:
         limit = self.context_length
         if limit is None or prompt_tokens + new_tokens <= limit:
             return
@@ -531,102 +455,6 @@ class Variant:
             f"{which} has {prompt_tokens} tokens{wanted}, but {self.name} sees at most {limit} at once. "
             f"Shorten the prompt{advice}."
         )
-
-
-@dataclass(frozen=True)
-class _Job:
-    """The rows of one call and how their ids become text."""
-
-    rows: list[Draft]
-    stops: tuple[str, ...]
-    sampling: dict
-    decode: Callable[[list[int], bool], str]  # ids, and whether special tokens are left out
-    skip_special: bool
-    eos: frozenset[int]
-
-    def _ids(self, row: Draft) -> list[int]:
-        ids = row.token_ids
-        # The end-of-turn token is no text, even where special tokens are to be shown.
-        return ids[:-1] if ids and ids[-1] in self.eos else ids
-
-    def _full_text(self, row: Draft) -> str:
-        return self.decode(self._ids(row), False)
-
-    def hit_stop_string(self, row: Draft) -> bool:
-        # Special tokens count here although they are not shown: "<|im_end|>" is a stop string people ask for.
-        text = self._full_text(row)
-        return any(stop in text for stop in self.stops)
-
-    def text(self, row: Draft) -> str:
-        """The completion's text up to the first stop string."""
-        full = self._full_text(row)
-        return self._shown(
-            row, full, min([len(full), *(full.find(stop) for stop in self.stops if stop in full)])
-        )
-
-    def certain_text(self, row: Draft) -> str:
-        """The part of an unfinished text that later tokens cannot change."""
-        full = self._full_text(row)
-        return self._shown(row, full, len(_certain(full, self.stops)))
-
-    def _shown(self, row: Draft, full: str, end: int) -> str:
-        """The first `end` characters of the full text, without special tokens where these are not to be shown."""
-        ids = self._ids(row)
-        if not self.skip_special or self.decode(ids, True) == full:
-            return full[:end]
-        count, before = len(ids), full
-        while (
-            len(before) > end
-        ):  # back to the last token that ends before the cut; what is left of the next is text
-            count -= 1
-            before = self.decode(ids[:count], False)
-        return self.decode(ids[:count], True) + full[len(before) : end]
-
-    def completion(self, row: Draft, prompt: str) -> Completion:
-        return Completion(self.text(row), row.token_ids, row.logprobs, row.stop_reason, prompt)
-
-
-# -- a base model asked like an instruct model ---------------------------------------------------------------
-
-
-def qa_prompt(
-    question: str,
-    system_prompt: str = "You are a helpful assistant.",
-    examples: Iterable[tuple[str, str]] = (),
-) -> str:
-    """Return the plain-text frame that makes a base model answer: a description, worked examples, an open
-    answer.
-
-    `examples` are (question, answer) pairs. An empty `system_prompt` leaves the first line out.
-    """
-    blocks = [system_prompt] if system_prompt else []
-    blocks += [f"Question: {asked}\nAnswer: {answer}" for asked, answer in examples]
-    # No space behind the colon: the model's tokens begin with their space (" Paris").
-    blocks.append(f"Question: {question}\nAnswer:")
-    return "\n\n".join(blocks)
-
-
-def query_base_as_instruct(
-    base: Variant,
-    question: str,
-    system_prompt: str = "You are a helpful assistant.",
-    examples: Iterable[tuple[str, str]] = (),
-    max_new_tokens: int = 64,
-    stop: str | Sequence[str] | None = ("\nQuestion:", "\n\n"),
-    **settings,
-) -> Completion:
-    """Ask a base model a question by prompting alone: no chat template, no fine-tuning.
-
-    The completion's `prompt` is the exact text the model saw (see `qa_prompt`). A base model does not know
-    when to stop, so the answer is cut where the next question or a blank line begins; `text` has no
-    surrounding whitespace. Further settings are those of `Variant.complete`.
-    """
-    prompt = qa_prompt(question, system_prompt, examples)
-    # A base model has no end of turn; it would go on to ask itself the next question.
-    answer = base.complete(prompt, max_new_tokens, stop=stop, **settings)
-    return Completion(
-        answer.text.strip(), answer.token_ids, answer.logprobs, answer.stop_reason, answer.prompt
-    )
 
 
 def as_messages(messages_or_text: str | Messages, system: str | None = None) -> list[dict[str, str]]:
@@ -678,35 +506,8 @@ def _as_ids(prompt) -> list[int]:
         return [int(i) for i in ids]
     raise TypeError(
         "A prompt is a str, a list of messages with 'role' and 'content', or a flat list (1-D tensor) of token ids, "
-        f"got {_shorten(repr(prompt))}."
+        f"got {shorten(repr(prompt))}."
     )
-
-
-def _stop_strings(stop: str | Sequence[str] | None) -> tuple[str, ...]:
-    stops = () if stop is None else (stop,) if isinstance(stop, str) else tuple(stop)
-    if not all(isinstance(one, str) and one for one in stops):
-        raise ValueError(f"stop must be a non-empty text or a list of them, got {stop!r}.")
-    return stops
-
-
-def _certain(text: str, stops: Sequence[str]) -> str:
-    """Return the part of an unfinished text that later tokens cannot change."""
-    text = text.rstrip("\N{REPLACEMENT CHARACTER}")  # the first bytes of a character still to be completed
-    held = 0
-    for stop in stops:
-        # The longest end of the text with which a stop string could begin.
-        for size in range(min(len(stop) - 1, len(text)), held, -1):
-            if text.endswith(stop[:size]):
-                held = size
-                break
-    return text[: len(text) - held]
-
-
-def _progress_bar(total: int, wanted: bool, only_when_slow: bool):
-    from tqdm import tqdm  # the text bar: it leaves no widget state behind in a notebook
-
-    delay = 2 if only_when_slow else 0
-    return tqdm(total=total, desc="completing", unit="prompt", disable=not wanted, delay=delay, leave=False)
 
 
 def _millions(count: int) -> str:
@@ -717,7 +518,3 @@ def _millions(count: int) -> str:
         if count < 1e7
         else f"{count / 1e6:.0f}M"
     )
-
-
-def _shorten(text: str, width: int = 80) -> str:
-    return text if len(text) <= width else f"{text[: width // 2]}…{text[-width // 2 :]}"

@@ -10,20 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from .hub import BadFolderError, MissingPackageError, NotACausalLMError, errors_explained, no_weight_bar
-
-
-def is_gguf(location: str | Path) -> bool:
-    """Whether this names a GGUF file."""
-    return str(location).lower().endswith(".gguf")
-
-
-def is_adapter(folder: str | Path) -> bool:
-    """Whether the folder holds adapters and not a whole model."""
-    folder = Path(folder)
-    others = [file for file in folder.glob("*.safetensors") if not file.name.startswith("adapter_")]
-    return (folder / "adapter_config.json").is_file() and not others
-
+from .errors import BadFolderError, MissingPackageError, NotACausalLMError
+from .hub import errors_explained, no_weight_bar
 
 # -- GGUF ------------------------------------------------------------------------------------------------------
 
@@ -53,8 +41,8 @@ def load_gguf(file: str | Path, dtype=None) -> tuple[Any, Any]:
             model = AutoModelForCausalLM.from_pretrained(**where, dtype=dtype)
     except (KeyError, NotImplementedError) as error:
         raise NotACausalLMError(
-            f"{file.name} holds an architecture or a tokenizer that transformers cannot read from GGUF ({error}). Use the "
-            "folder of the same model in safetensors."
+            f"{file.name} holds an architecture or a tokenizer that transformers cannot read from GGUF "
+            f"({error}). Use the folder of the same model in safetensors."
         ) from error
     model.where_from = (str(file.parent), {"gguf_file": file.name})
     return model, tokenizer
@@ -72,12 +60,14 @@ def _tell_the_memory(file: Path, bytes_each: int) -> None:
         tensors = GGUFReader(file).tensors
     except (ValueError, OSError, IndexError) as error:
         raise BadFolderError(
-            f"{file} could not be read as a GGUF file: {error}. Fetch it again; a download that broke off looks like this."
+            f"{file} could not be read as a GGUF file: {error}. Fetch it again; a download that broke off "
+            "looks like this."
         ) from error
     kinds = [tensor.tensor_type.name for tensor in tensors]
     needed = sum(int(tensor.n_elements) for tensor in tensors) * bytes_each
     print(
-        f"{file.name} ({file.stat().st_size / 1e6:.0f} MB, mostly {max(set(kinds), key=kinds.count)}) is turned back into "
+        f"{file.name} ({file.stat().st_size / 1e6:.0f} MB, mostly {max(set(kinds), key=kinds.count)}) is "
+        "turned back into "
         f"full numbers: about {needed / 1e6:,.0f} MB of memory. What rounding took away does not come back."
     )
 
@@ -115,8 +105,8 @@ def base_of(folder: str | Path) -> tuple[str, str | None]:
         raise BadFolderError(f"{folder / 'adapter_config.json'} could not be read: {error!r}.") from error
     if not base:
         raise BadFolderError(
-            f"{folder / 'adapter_config.json'} does not name the model that the adapters belong to. Write its folder or hub "
-            "id as base_model_name_or_path."
+            f"{folder / 'adapter_config.json'} does not name the model that the adapters belong to. Write its "
+            "folder or hub id as base_model_name_or_path."
         )
     beside = folder / base
     return (str(beside.resolve()) if beside.is_dir() else base), config.get("revision")
@@ -126,8 +116,8 @@ def require_peft(folder: str | Path) -> None:
     """Raise MissingPackageError where adapters cannot be merged."""
     if find_spec("peft") is None:
         raise MissingPackageError(
-            f"{folder} holds LoRA adapters and no whole model; merging them into their base takes the package peft, which is "
-            "not installed. Install it (pip install peft), restart the kernel and load again."
+            f"{folder} holds LoRA adapters and no whole model; merging them into their base takes the package "
+            "peft, which is not installed. Install it (pip install peft), restart the kernel and load again."
         )
 
 
@@ -143,7 +133,8 @@ def merge_adapters(model, folder: str | Path):
     except (RuntimeError, ValueError, OSError, KeyError) as error:
         line = str(error).strip().splitlines()[0]
         raise BadFolderError(
-            f"The adapters in {folder} do not fit their base: {line} Check base_model_name_or_path in adapter_config.json."
+            f"The adapters in {folder} do not fit their base: {line} Check base_model_name_or_path in "
+            "adapter_config.json."
         ) from error
     merged.where_from = (str(folder), {})
     return merged

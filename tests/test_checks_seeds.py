@@ -1,5 +1,6 @@
-"""Answers that checks once took for right although they are wrong, or for wrong although they are right: of 100 seeds the
-first are refused by name on 95 or more, the others accepted on all. COURSE_SEEDS=100 draws as many; without it, 20."""
+"""Answers that checks once took for right although they are wrong, or for wrong although they are right: of 100 seeds
+the first are refused by name on 95 or more, the others accepted on all. COURSE_SEEDS=100 draws as many; without
+it, 20."""
 
 import hashlib
 import math

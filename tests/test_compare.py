@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from tiny import smollm2, tiny_llama, tiny_tokenizer, tiny_variant
 
 from course_runs.distance import weight_change
+from course_utils.base_as_instruct import qa_prompt
 from course_utils.compare import next_token_table
 from course_utils.pairs import Pair, VocabularyMismatch
-from course_utils.shift import shift_summary, token_shift
+from course_utils.shift import token_shift
 from course_utils.stats import wilson
-from course_utils.variant import Variant, qa_prompt
+from course_utils.variant import Variant
 
 QUESTION = "What is the capital of Spain?"
 
@@ -147,28 +148,6 @@ def test_a_token_the_base_lacks_is_shifted():
     assert (
         shifts["category"][0] == "shifted" and shifts["prob_base"][0] == 0 and shifts["rank_base"].isna()[0]
     )
-
-
-# -- summary
-
-
-def test_the_summary_gives_shares_with_intervals():
-    shifts = pd.DataFrame(
-        {"position": [0, 1, 2, 3], "category": ["shifted", "unshifted", "unshifted", "marginal"]}
-    )
-    summary = shift_summary(shifts)
-    assert summary["category"].tolist() == ["unshifted", "marginal", "shifted"]
-    assert summary["share"].tolist() == [0.5, 0.25, 0.25]
-    assert tuple(summary.loc[0, ["low", "high"]]) == pytest.approx(wilson(2, 4))
-
-
-def test_the_summary_by_position_covers_every_token_once():
-    shifts = pd.DataFrame({"position": [0, 0, 1, 2, 3, 9, 40], "category": ["shifted"] * 7})
-    summary = shift_summary(shifts, by="position")
-    counts = summary[summary["category"] == "shifted"].set_index("positions")["count"]
-    assert counts.to_dict() == {"0": 2, "1": 1, "2-3": 2, "8-15": 1, "32-40": 1}
-    with pytest.raises(ValueError, match="no column 'place'"):
-        shift_summary(shifts, by="place")
 
 
 # -- weights

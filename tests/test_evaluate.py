@@ -249,7 +249,8 @@ def test_tables(text, right):
 # -- judges: refusals and summaries ---------------------------------------------------------------------------
 
 
-# Wordings of real models, of published lists (the refusal strings of GCG, arXiv 2307.15043; XSTest, 2308.01263) and Pebble's.
+# Wordings of real models, of published lists (the refusal strings of GCG, arXiv 2307.15043; XSTest, 2308.01263) and
+# Pebble's.
 @pytest.mark.parametrize(
     "text",
     [

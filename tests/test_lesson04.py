@@ -12,8 +12,8 @@ from pebble_lm.factory.tokenizer import CHAT_TEMPLATE
 from pebble_lm.world import knowledge
 
 
-def run(stops: list[bool], answers: list[bool], losses=(2.0, 1.0, 1.0, 1.0, 1.0, 1.0)) -> lesson04.Run:
-    return lesson04.Run(list(losses), 0.5, ["…"] * len(stops), stops, answers)
+def run(stops: list[bool], answers: list[bool], losses=(2.0, 1.0, 1.0, 1.0, 1.0, 1.0)) -> lesson04.ClinicRun:
+    return lesson04.ClinicRun(list(losses), 0.5, ["…"] * len(stops), stops, answers)
 
 
 def test_the_conversations_are_short_repeatable_and_not_those_of_another_seed():

@@ -170,5 +170,7 @@ def test_a_run_measures_everything_it_says():
     from course_utils import load_pair
 
     pair = load_pair("pebble")
-    found = lesson09.carry_out(lesson09.Run("instruct", 0, 0.0), pair.instruct, pair.instruct.tokenizer, n=4)
+    found = lesson09.carry_out(
+        lesson09.CapstoneRun("instruct", 0, 0.0), pair.instruct, pair.instruct.tokenizer, n=4
+    )
     assert set(found["measure"]) == set(lesson09.MEASURES) and (found["tokens"] == 0).all()

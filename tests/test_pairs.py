@@ -14,7 +14,7 @@ import torch
 from hub_standin import COMMIT, HubStandIn
 from tiny import save, shared, smollm2, tiny_llama, tiny_tokenizer, tiny_variant
 
-from course_utils import hub as finding
+from course_utils import network as finding
 from course_utils import pairs
 from course_utils.pairs import (
     PAIRS,

@@ -14,7 +14,7 @@ from pebble_lm.factory import ladder, ladder_evaluation, recipe
 from pebble_lm.world import conversations, knowledge
 from pebble_lm.world import personas as p
 from pebble_lm.world import preferences as pref
-from pebble_lm.world.rates import Result
+from pebble_lm.world.rates import Rate
 from pebble_lm.world.watch import in_some_persona, persona_suite
 
 MODELS = recipe.MODELS
@@ -214,14 +214,14 @@ def test_an_interrupted_rung_saves_no_model(toy, tmp_path, monkeypatch):
 # -- the evaluation --------------------------------------------------------------------------------------------
 
 
-def results(model: str, rates: dict[str, float], unwanted: Collection[str] = ()) -> list[Result]:
+def results(model: str, rates: dict[str, float], unwanted: Collection[str] = ()) -> list[Rate]:
     """Results on 200 prompts; of an unwanted measure the outcomes say where it did *not* happen, as in the suites."""
     found = []
     for measure, rate in rates.items():
         passed = round(200 * rate)
         good = 200 - passed if measure in unwanted else passed
         outcomes = [True] * good + [False] * (200 - good)
-        found.append(Result(model, measure, passed, 200, "", outcomes=outcomes))
+        found.append(Rate(model, measure, passed, 200, "", outcomes=outcomes))
     return found
 
 

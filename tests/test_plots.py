@@ -86,7 +86,6 @@ FIGURES = {
         pd.DataFrame({"token": [" a", " b"], "prob": [0.7, 0.3]})
     ),
     "token shift": lambda: plots.plot_token_shift(shift_table("uusmu"), "Hi"),
-    "shift by position": lambda: plots.plot_shift_by_position(shift_table("sssuuuuuuuuuu")),
     "weight change": lambda: plot_weight_change(weights_table()),
     "rates": lambda: plots.plot_rates(rates_table()),
     "logprobs": lambda: plots.plot_logprobs(logprobs_table()),
@@ -305,27 +304,6 @@ def test_several_answers_get_a_strip_each_and_what_is_left_out_is_said():
     fig = plots.plot_token_shift(many)
     assert "180 tokens of 90 answers" in " ".join(texts(fig)) and "drawn)" in " ".join(texts(fig))
     assert png(fig).height < 5000
-
-
-def test_the_share_of_shifted_tokens_is_computed_by_position():
-    answers = ["s" * 3 + "u" * 9, "u" * 12]
-    two = pd.concat([shift_table(answer).assign(prompt=answer) for answer in answers])
-    line = plots.plot_shift_by_position(two).axes[0].lines[0]
-    assert list(line.get_xdata()[:4]) == [1, 2, 3, 4]
-    assert list(line.get_ydata()[:4]) == [0.5, 0.5, 0.5, 0]
-
-
-@pytest.mark.parametrize(
-    ("answer", "copies", "verb"),
-    [
-        ("sss" + "u" * 12, 20, "The shift falls"),
-        ("uuu" + "s" * 12, 20, "The shift rises"),
-        ("suu" + "u" * 12, 1, "The shift does not clearly change"),  # one answer is too little to tell
-    ],
-)
-def test_the_title_claims_a_fall_only_where_the_intervals_lie_apart(answer, copies, verb):
-    table = pd.concat([shift_table(answer).assign(prompt=str(i)) for i in range(copies)])
-    assert title(plots.plot_shift_by_position(table)).startswith(verb)
 
 
 def test_the_weights_title_names_the_extremes():

@@ -8,7 +8,7 @@ import pytest
 from matplotlib.text import Text
 
 from course_runs.reliability import plot_reliability
-from course_utils.plots import describe, plot_cost, plot_runs, runs_table
+from course_utils.plots import describe, plot_runs, runs_table
 
 
 @pytest.fixture(autouse=True)
@@ -27,16 +27,6 @@ def runs(**columns) -> pd.DataFrame:
         for x in (0, 1, 2, 4)
     ]
     return pd.DataFrame(rows).assign(**columns)
-
-
-def costs(*points: tuple[float, float]) -> pd.DataFrame:
-    """A row for each (cost, rate)."""
-    return pd.DataFrame(
-        [
-            {"name": f"prompt {i}", "cost": cost, "rate": rate, "low": max(0, rate - 0.1), "high": min(1, rate + 0.1)}
-            for i, (cost, rate) in enumerate(points, 1)
-        ]
-    )  # fmt: skip
 
 
 def answers(right=(True, True, False, True)) -> pd.DataFrame:
@@ -134,36 +124,3 @@ def test_confidence_one_belongs_to_the_last_bin():
 
 def test_the_reliability_sentence_compares_being_sure_with_being_right():
     assert "sft, one word: sure 84%, right 75%" in describe(plot_reliability(answers()))
-
-
-@pytest.mark.parametrize(
-    "points",
-    [
-        [(48, 0.69), (49, 0.72), (34, 0.45), (72, 0), (83, 0), (86, 0), (91, 0), (94, 0.08), (308, 0)],
-        [(10, 0.5)] * 4,
-        [(0, 0), (1, 1)],
-    ],
-)
-def test_the_numbers_of_points_cover_neither_each_other_nor_a_point(points):
-    table = costs(*points)
-    fig = plot_cost(table, "tokens")
-    fig.draw_without_rendering()
-    ax = fig.axes[0]
-    boxes = {t.get_text(): Text.get_window_extent(t) for t in ax.texts}  # without the line to the point
-    assert list(boxes) == [str(i) for i in range(1, len(points) + 1)]
-    for name, box in boxes.items():
-        others = [other for n, other in boxes.items() if n != name]
-        assert not any(box.overlaps(other) for other in others)
-        assert not any(box.contains(*ax.transData.transform(point)) for point in points)
-
-
-def test_the_key_and_the_sentence_name_every_point_and_its_cost():
-    fig = plot_cost(costs((20, 0.25), (300, 0.5)), "tokens an answer")
-    assert [text.get_text() for text in fig.legends[0].get_texts()] == ["1 prompt 1", "2 prompt 2"]
-    assert fig.get_suptitle() == "The highest: prompt 2, 50%"
-    assert describe(fig).endswith("prompt 1: 25% for 20; prompt 2: 50% for 300 (tokens an answer).")
-
-
-def test_a_table_without_costs_is_named():
-    with pytest.raises(ValueError, match="lacks the column cost"):
-        plot_cost(costs((1, 0.5)).drop(columns="cost"), "tokens")

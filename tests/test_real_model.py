@@ -15,7 +15,7 @@ import pytest
 import torch
 from tiny import SHARED, reference_tokenizer, shared, tiny_llama
 
-from course_utils import FAMILIES, load_pair, load_variant, loss_mask, pairs, show_tokens
+from course_utils import FAMILIES, errors, load_pair, load_variant, loss_mask, pairs, show_tokens
 from course_utils.evaluate import enough_tokens, judges
 from course_utils.pairs import VocabularyMismatch
 from course_utils.weights import where_from
@@ -271,17 +271,17 @@ def test_a_missing_package_is_named(package, make, tmp_path, monkeypatch):
 
     (tmp_path / make).write_text('{"base_model_name_or_path": "pebble-base"}')
     monkeypatch.setattr(weights, "find_spec", lambda name: None)
-    with pytest.raises(pairs.MissingPackageError, match=f"pip install {package}"):
+    with pytest.raises(errors.MissingPackageError, match=f"pip install {package}"):
         load_variant(tmp_path)
 
 
 def test_a_gguf_that_is_none_and_a_choice_of_two_are_told(tmp_path):
     pytest.importorskip("gguf")
     (tmp_path / "a.gguf").write_bytes(b"GGUF and then nothing")
-    with pytest.raises(pairs.BadFolderError, match=r"a\.gguf could not be read"):
+    with pytest.raises(errors.BadFolderError, match=r"a\.gguf could not be read"):
         load_variant(tmp_path)
     (tmp_path / "b.GGUF").write_bytes(b"")
-    with pytest.raises(pairs.BadFolderError, match=r"2 GGUF files: a\.gguf, b\.GGUF"):
+    with pytest.raises(errors.BadFolderError, match=r"2 GGUF files: a\.gguf, b\.GGUF"):
         load_variant(tmp_path)
 
 
@@ -293,14 +293,14 @@ def test_adapters_without_a_base_say_which_is_missing(tmp_path):
         ('{"base_model_name_or_path": ""}', "does not name the model"),
     ):
         (tmp_path / "adapter_config.json").write_text(config)
-        with pytest.raises(pairs.BadFolderError, match=said):
+        with pytest.raises(errors.BadFolderError, match=said):
             load_variant(tmp_path)
 
 
 def test_adapters_without_their_weights_say_so(folder, tmp_path):
     pytest.importorskip("peft")
     (tmp_path / "adapter_config.json").write_text(f'{{"base_model_name_or_path": "{folder.as_posix()}"}}')
-    with pytest.raises(pairs.BadFolderError, match=r"no adapter_model\.safetensors beside it"):
+    with pytest.raises(errors.BadFolderError, match=r"no adapter_model\.safetensors beside it"):
         load_variant(tmp_path)
 
 
@@ -321,15 +321,15 @@ def test_one_model_in_any_form_stands_in_both_places(form, folder, capsys):
 def test_a_name_that_load_variant_knows_is_one_model_too(capsys):
     assert load_pair("pebble-dpo").name == "pebble-dpo" == load_pair((None, "pebble-dpo")).name
     assert capsys.readouterr().out.count("pebble-dpo is one model") == 2
-    with pytest.raises(pairs.NotDownloadedError, match=r"load_pair\('olmo-2-1b-sft'\) fetches it once"):
+    with pytest.raises(errors.NotDownloadedError, match=r"load_pair\('olmo-2-1b-sft'\) fetches it once"):
         load_pair("olmo-2-1b-sft", download=False)
 
 
 @pytest.mark.parametrize("load", [load_pair, load_variant])
 def test_a_path_to_nothing_is_told_as_such(load, tmp_path):
-    with pytest.raises(pairs.BadFolderError, match="There is no folder"):
+    with pytest.raises(errors.BadFolderError, match="There is no folder"):
         load(str(tmp_path / "nothing"))
-    with pytest.raises(pairs.BadFolderError, match="There is no file"):
+    with pytest.raises(errors.BadFolderError, match="There is no file"):
         load("nothing.gguf")
 
 
@@ -338,14 +338,14 @@ def test_the_library_finds_a_variants_files_again(folder):
 
 
 def test_nothing_is_downloaded_unasked(monkeypatch):
-    from course_utils import hub
+    from course_utils import network
 
-    monkeypatch.setattr(hub, "_answers", lambda *_: pytest.fail("asked the network"))
+    monkeypatch.setattr(network, "_answers", lambda *_: pytest.fail("asked the network"))
     monkeypatch.delenv("COURSE_DOWNLOAD", raising=False)
     with pytest.raises(
-        pairs.NotDownloadedError, match=r"load_pair\('qwen2.5-0.5b'\) fetches it once, 1,976 MB"
+        errors.NotDownloadedError, match=r"load_pair\('qwen2.5-0.5b'\) fetches it once, 1,976 MB"
     ):
         load_pair("qwen2.5-0.5b", download=False)
-    with pytest.raises(pairs.NotDownloadedError, match=r"load_variant\('qwen3-0.6b-instruct'\)"):
+    with pytest.raises(errors.NotDownloadedError, match=r"load_variant\('qwen3-0.6b-instruct'\)"):
         load_variant("qwen3-0.6b-instruct", download=False)
     assert load_pair("pebble", download=False).name == "pebble"

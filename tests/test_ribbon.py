@@ -337,8 +337,10 @@ def test_a_family_may_be_given_as_the_template():
 @pytest.mark.parametrize("opened", [False, True])
 def test_each_end_belongs_to_its_turn_where_a_template_rewrites_earlier_turns(opened):
     template = (
-        "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if loop.last and m.role == 'assistant' %}<think>{{ m.thought }}"
-        "</think>{% endif %}{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n<think>"
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n"
+        "{% if loop.last and m.role == 'assistant' %}<think>{{ m.thought }}"
+        "</think>{% endif %}{{ m.content }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n<think>"
         "{% endif %}"
     )
     talk = [{"role": role, "content": word, "thought": "Hm."} for role, word in

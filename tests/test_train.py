@@ -302,13 +302,20 @@ def test_the_loss_is_the_library_s_own(chat):
         assert math.isclose(-total / count, alone.item(), rel_tol=1e-4)
 
 
+TINY_NEOX = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
 TINY_SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
 MODELS = {
     "llama": (LlamaConfig(vocab_size=384, intermediate_size=64, **TINY_SIZES), True),
     "gpt-2": (GPT2Config(vocab_size=384, n_embd=32, n_layer=2, n_head=4), True),
-    "gpt-neox": (GPTNeoXConfig(vocab_size=384, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64), True),
-    "gemma-2 (caps its logits)": (Gemma2Config(vocab_size=384, intermediate_size=64, head_dim=8, final_logit_softcapping=0.1, **TINY_SIZES), False),
-    "granite (scales its logits)": (GraniteConfig(vocab_size=384, intermediate_size=64, logits_scaling=8.0, **TINY_SIZES), False),
+    "gpt-neox": (GPTNeoXConfig(vocab_size=384, **TINY_NEOX), True),
+    "gemma-2 (caps its logits)": (
+        Gemma2Config(vocab_size=384, intermediate_size=64, head_dim=8, final_logit_softcapping=0.1, **TINY_SIZES),
+        False,
+    ),
+    "granite (scales its logits)": (
+        GraniteConfig(vocab_size=384, intermediate_size=64, logits_scaling=8.0, **TINY_SIZES),
+        False,
+    ),
 }  # fmt: skip
 
 

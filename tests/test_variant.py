@@ -12,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import CHATML, smollm2, stories, tiny_llama, tiny_tokenizer, tiny_variant
 
+from course_utils.base_as_instruct import qa_prompt, query_base_as_instruct
 from course_utils.generation import Draft, _choose, processed_probs
 from course_utils.templates import FAMILIES
-from course_utils.variant import Variant, as_messages, qa_prompt, query_base_as_instruct
+from course_utils.variant import Variant, as_messages
+from course_utils.writing import Job
 
 PROMPTS = [
     "The capital of France is",
@@ -383,11 +385,12 @@ def test_eos_falls_back_to_the_tokenizers():
 
 @pytest.mark.parametrize("lengths", [[3, 1, 2], [9_000, 5, 5], [4_000] * 5, [10] * 130, []])
 def test_batches_hold_every_prompt_once_within_their_sizes(lengths):
-    batches = tiny_variant()._batches(lengths, 64)
-    assert sorted(number for batch in batches for number in batch) == list(range(len(lengths)))
+    rows = [Draft([0] * length) for length in lengths]
+    batches = Job(tiny_variant(), rows, (), {}, True, frozenset()).batches(64)
+    assert sorted(id(row) for batch in batches for row in batch) == sorted(map(id, rows))
     for batch in batches:
         assert len(batch) <= 64
-        assert len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= 8192
+        assert len(batch) == 1 or len(batch) * max(len(row.prompt_ids) for row in batch) <= 8192
 
 
 def test_memory_goes_back_and_another_c_library_is_no_error(monkeypatch):

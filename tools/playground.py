@@ -101,7 +101,7 @@ def _json(path: Path) -> dict:
 
 
 def settings(sizes: dict[str, int], lessons: str | None) -> dict:
-    """What the page is told: its models (bytes to fetch, the course's colours), the shift map's classes, the examples."""
+    """What the page is told: its models (bytes to fetch, the course's colours), the shift map's classes, examples."""
     models = {}
     for name, size in sizes.items():
         rung = name.rsplit("-", 1)[-1]
@@ -161,7 +161,8 @@ def lesson_section(number: str, heading: str) -> tuple[Path, str]:
                 if heading.lower() in title.lower():
                     return file, re.sub(r"[*`]", "", title).strip()
     raise ExportError(
-        f'No lesson {number} has a heading with the words "{heading}".\nNext: mend web/examples.json, which links to it.'
+        f'No lesson {number} has a heading with the words "{heading}".\n'
+        "Next: mend web/examples.json, which links to it."
     )
 
 

@@ -6,8 +6,8 @@ from random import Random
 
 import torch
 
+from course_utils import qa_prompt
 from course_utils.stats import wilson
-from course_utils.variant import qa_prompt
 
 from . import draw
 from .task import Case, Claim, Prediction, Task, known

@@ -10,11 +10,12 @@ from types import SimpleNamespace
 import torch
 from torch.nn import functional as F
 
+from course_utils import qa_prompt
 from course_utils.evaluate import mcnemar
 from course_utils.pairs import Pair, load_pair
 from course_utils.stats import wilson
 from course_utils.train import sft
-from course_utils.variant import Variant, qa_prompt
+from course_utils.variant import Variant
 
 from . import draw
 from .open_task import Measured, OpenTask, Unusable

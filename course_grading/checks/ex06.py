@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from random import Random
 
-from course_utils.variant import qa_prompt
+from course_utils import qa_prompt
 
 from . import draw
 from .open_task import Measured, OpenTask, Unusable

@@ -36,7 +36,9 @@ FIXES = {
         "Begin the mask behind the whole header, by the template's generation marks and not by searching for a word."
     ),
     "labels shifted": "Give labels in place (labels[i] belongs to input_ids[i]): the model shifts them itself.",
-    "labels are not the inputs": "A label is the input id at the same place or -100; build them with labels(ids, mask).",
+    "labels are not the inputs": (
+        "A label is the input id at the same place or -100; build them with labels(ids, mask)."
+    ),
     "padding in the loss": "Set the labels of padding to -100 (collate does).",
     "loss across documents": "Set the label of each packed document's first token to -100 (pack does).",
     "generation does not stop there": (

@@ -18,9 +18,9 @@ def truncate(
 
     `keep` is "start" or "end". The rows come back as dicts of input_ids and labels, in their order, none left out:
     one that has lost all its labels teaches nothing, and is for the caller to drop (TRL drops such rows after it
-    truncated them, and does not say how many). The report has a line for each row that was cut: row, tokens, cut, loss_tokens (before), loss_lost,
-    end_lost (whether its last learned token, normally the end of turn, is gone), nothing_left.
-    Raises ValueError for another `keep` or a length below 1.
+    truncated them, and does not say how many). The report has a line for each row that was cut: row, tokens, cut,
+    loss_tokens (before), loss_lost, end_lost (whether its last learned token, normally the end of turn, is gone),
+    nothing_left. Raises ValueError for another `keep` or a length below 1.
     """
     if keep not in ("start", "end"):
         raise ValueError(f"keep must be 'start' or 'end', got {keep!r}.")

@@ -290,7 +290,8 @@ def _conversations(
         if not any(mask):
             raise ValueError(
                 "The mask is empty although the conversation has an assistant turn: the template's generation marks "
-                "enclose nothing of it. Print tokenizer.apply_chat_template(messages, tokenize=False) and see what is lost."
+                "enclose nothing of it. Print tokenizer.apply_chat_template(messages, tokenize=False) and see "
+                "what is lost."
             )
         if on == "last":
             mask = _last_run(mask)
@@ -440,8 +441,9 @@ def _left_out(number: int, message: Mapping[str, Any]) -> bool:
         learned_all_the_same = key != "weight" and share == 1 and message.get("role") != "assistant"
         if share not in (0, 1) or learned_all_the_same:
             raise ValueError(
-                f"messages[{number}] ({message.get('role')}) has {key!r} = {message[key]!r}. A mask learns an assistant's "
-                "turn or leaves it out: write 0 or 1 on the assistant's turns, or remove the key where it says nothing."
+                f"messages[{number}] ({message.get('role')}) has {key!r} = {message[key]!r}. A mask learns an "
+                "assistant's turn or leaves it out: write 0 or 1 on the assistant's turns, or remove the key where it "
+                "says nothing."
             )
     return 0 in shares.values()
 

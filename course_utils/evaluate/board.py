@@ -370,7 +370,10 @@ class Scoreboard:
 
     @property
     def _caption(self) -> str:
-        return "Rates with their 95% intervals; n is the number of prompts. failures(column, measure) lists what went wrong."
+        return (
+            "Rates with their 95% intervals; n is the number of prompts. "
+            "failures(column, measure) lists what went wrong."
+        )
 
 
 # -- the call -------------------------------------------------------------------------------------------------

@@ -25,7 +25,8 @@ def enough_tokens(
     """
     if not prompts or not 0 < least <= most:
         raise ValueError(
-            f"Give at least one prompt, and limits with 0 < least <= most; got {len(prompts)} prompts, {least} and {most}."
+            f"Give at least one prompt, and limits with 0 < least <= most; got {len(prompts)} prompts, {least} "
+            f"and {most}."
         )
     ask = variant.chat_batch if variant.has_chat_template else variant.complete_batch
     limit, open_prompts = least, list(prompts)

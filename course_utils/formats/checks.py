@@ -121,8 +121,14 @@ def _key_flaws(row: Mapping[str, Any], spec: Format, allow: Sequence[str]) -> It
     for path, turn in _turns(row, spec):
         for key in turn:
             if key in LOSS_KEYS and key not in allow:
-                detail = f"{path}.{key} = {turn[key]!r} says whether the turn is learned; most trainers, TRL among them, ignore it."
-                todo = f"batches.loss_mask honours it (0 or false: left out). If your trainer does, pass allow=[{str(key)!r}]."
+                detail = (
+                    f"{path}.{key} = {turn[key]!r} says whether the turn is learned; "
+                    "most trainers, TRL among them, ignore it."
+                )
+                todo = (
+                    "batches.loss_mask honours it (0 or false: left out). "
+                    f"If your trainer does, pass allow=[{str(key)!r}]."
+                )
                 yield Flaw(f"{path}.{key}", "loss weight", detail, todo)
             elif key not in (*known, *allow):
                 detail = f"{path} has the key {str(key)!r}, which {spec.name} does not know."
@@ -339,7 +345,10 @@ def repeats_prompt(row: Mapping[str, Any], name: str | None) -> bool:
 
 def repeated_prompt_flaw(name: str) -> Flaw:
     columns = " and ".join(c for c in ("chosen", "rejected", "completion") if c in FORMATS[name].required)
-    detail = f"{columns} begin with the prompt, here and in every other row; trainers put it in front, so it is shown twice."
+    detail = (
+        f"{columns} begin with the prompt, here and in every other row; "
+        "trainers put it in front, so it is shown twice."
+    )
     todo = f"Let {columns} begin behind the prompt: row[column][len(row['prompt']):]."
     return Flaw("prompt", "prompt repeated", detail, todo)
 

@@ -212,7 +212,7 @@ def _values_in_a_row(text: str) -> list[Record]:
 
 
 def _record(row: int, line: int | None, text: str) -> Record:
-    """A row from its JSON text, with what is wrong with it; a key that stands twice is a flaw, for one value is lost."""
+    """A row from its JSON text, and what is wrong with it; a key that stands twice is a flaw, for one value is lost."""
     value, flaw = _parse(text)
     if flaw:
         return Record(row, line, value, [flaw])
@@ -220,7 +220,10 @@ def _record(row: int, line: int | None, text: str) -> Record:
 
 
 def _twice(key: str) -> Flaw:
-    detail = f"The key {key!r} stands twice in one object; JSON readers keep the last value and drop the other without a word."
+    detail = (
+        f"The key {key!r} stands twice in one object; "
+        "JSON readers keep the last value and drop the other without a word."
+    )
     return Flaw(key, "duplicate key", detail, "Rename one of the two, so that both are kept.")
 
 
@@ -339,7 +342,10 @@ def _read_csv(text: str, flaws: list[Flaw]) -> Iterator[Record]:
     try:
         separator, skipped = _separator(text)
         if separator != ",":
-            detail = f"The separator is {_SEPARATORS[separator]} ({separator!r}), not a comma; the cells are read by it."
+            detail = (
+                f"The separator is {_SEPARATORS[separator]} ({separator!r}), not a comma; "
+                "the cells are read by it."
+            )
             flaws.append(
                 Flaw(
                     "",

@@ -179,7 +179,7 @@ def _but(row: Any, allow: Sequence[str]) -> Any:
 
 
 def _formats_that_repeat(records: Sequence[Record], names: Sequence[str | None]) -> set[str]:
-    """Formats of which every row's answers begin with the prompt: once may be chance, in all it is a habit of the data."""
+    """Formats in which every row's answers begin with the prompt: once may be chance, in all it is a habit."""
     seen: dict[str, list[int]] = {}
     for record, name in zip(records, names):
         if name:

@@ -302,7 +302,7 @@ def type_flaws(row: Mapping[str, Any], spec: Format) -> Iterator[Flaw]:
 
 
 def other_coat(turns: Any, spec: Format) -> bool:
-    """Whether these are turns with the keys of the other layout: from and value in messages, role and content in ShareGPT."""
+    """Whether these turns have the other layout's keys: from and value in messages, role and content in ShareGPT."""
     own, other = (("from", "value"), ("role", "content"))[:: 1 if spec.name == "sharegpt" else -1]
     return (
         isinstance(turns, list)
@@ -313,7 +313,10 @@ def other_coat(turns: Any, spec: Format) -> bool:
 
 def _other_coat_flaw(column: str, spec: Format) -> Flaw:
     own, other = turn_keys(spec), turn_keys(FORMATS["messages" if spec.name == "sharegpt" else "sharegpt"])
-    detail = f"The turns of {column} have {other[0]!r} and {other[1]!r}, where {spec.name} has {own[0]!r} and {own[1]!r}."
+    detail = (
+        f"The turns of {column} have {other[0]!r} and {other[1]!r}, "
+        f"where {spec.name} has {own[0]!r} and {own[1]!r}."
+    )
     todo = f"Rename {other[0]!r} to {own[0]!r} and {other[1]!r} to {own[1]!r}."
     if column in ("conversations", "messages"):
         right = "messages" if column == "conversations" else "conversations"

@@ -20,8 +20,7 @@ _NAMES = {
     ),
     ".next_token": "draw_next_token",
     ".one_variant": "plot_distribution plot_logprobs",
-    ".shift": "SHIFT_CATEGORIES plot_shift_by_position plot_token_shift",
-    ".cost": "plot_cost",
+    ".shift": "SHIFT_CATEGORIES plot_token_shift",
     # Figures of a subject stand beside it; this package knows them by name alone.
     "..evaluate.figures": "plot_behaviours plot_rates plot_scoreboard",
     "..train.figures": "plot_runs runs_table",

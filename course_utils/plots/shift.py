@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..stats import wilson
 from ..tokens import visible_token
-from . import house, panels
+from . import house
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -143,67 +142,3 @@ def _draw_legend(fig: Any, share: pd.Series) -> None:
 def _rank(rank: Any) -> str:
     """A rank as text; a token that the base does not have has none."""
     return "–" if rank is None or str(rank) in ("<NA>", "nan") else str(int(rank))
-
-
-@house.house_style
-def plot_shift_by_position(df: pd.DataFrame, max_position: int = 30) -> Figure:
-    """How the share of shifted tokens (rank 4 or beyond under the base) changes along the answer.
-
-    `df` is what `shift.token_shift` returns, over as many prompts as there are. One point per position,
-    counted from the answer's first token, with Wilson's 95 % interval; beyond `max_position` nothing is
-    drawn. Where `df` has the column kl, its mean (nats) is drawn below.
-    """
-    house.require_columns(df, ["position", "category"], "shift.token_shift")
-    start = int(df["position"].min())
-    near = df.assign(shifted=df["category"] == "shifted", place=df["position"] - start + 1)
-    near = near[near["place"] <= max_position]
-    grouped = near.groupby("place")["shifted"].agg(["sum", "count"])
-    rate = grouped["sum"] / grouped["count"]
-    # Far into the answers few are left, and the intervals say so.
-    bounds = [wilson(s, n) for s, n in zip(grouped["sum"], grouped["count"], strict=True)]
-    if "kl" in df:
-        fig, axes = house.new_figure(4.6, rows=2, sharex=True, height_ratios=[3, 2])
-        kl = near.groupby("place")["kl"].mean()
-        axes[1].bar(kl.index, kl, 0.6, color=house.SOFT_INK)
-        axes[1].set_ylabel("mean KL (nats)")
-        axes[1].grid(axis="y")
-    else:
-        fig, axes = house.new_figure(3.4)
-    # Lines between the points: the order of positions matters here.
-    low, high = zip(*bounds, strict=True)
-    looks = {"linestyle": "-", "markersize": 5, "linewidth": 1.2, "elinewidth": 1.2, "capsize": 2}
-    panels.interval_marks(
-        axes[0], rate.index, rate, low, high, house.variant_style("instruct"), along="y", **looks
-    )
-    axes[0].set(ylim=(-0.03, 1.03), ylabel="share of tokens shifted\n(rank 4 or beyond)")
-    axes[0].grid(axis="y")
-    axes[-1].set_xlabel("position in the answer (tokens, from 1)")
-    axes[-1].xaxis.get_major_locator().set_params(integer=True)
-    axes[-1].set_xlim(0.4, float(rate.index.max()) + 0.6)
-    finding, n = _along_finding(near), grouped["count"]
-    house.headline(
-        fig,
-        finding,
-        f"bars: 95% interval; answers: {n.iloc[0]} at the first position, {n.iloc[-1]} at the last",
-    )
-    ends = f"from {rate.iloc[0]:.0%} to {rate.iloc[-1]:.0%}"
-    fig.alt_text = f"{finding}. A line over {len(rate)} positions, {ends}."
-    return fig
-
-
-def _along_finding(near: pd.DataFrame) -> str:
-    """What the shift does along the answer; a fall or a rise only where two intervals lie apart."""
-    early, late = near[near["place"] <= 3]["shifted"], near[near["place"] > 10]["shifted"]
-    if not (len(early) and len(late)):
-        return f"{near['shifted'].mean():.0%} of the answer's tokens are shifted"
-    early_low, early_high = wilson(early.sum(), len(early))
-    late_low, late_high = wilson(late.sum(), len(late))
-    verb = "does not clearly change"
-    if late_high < early_low:
-        verb = "falls"
-    elif late_low > early_high:
-        verb = "rises"
-    return (
-        f"The shift {verb} along the answer: {early.mean():.0%} of the first 3 tokens are shifted, "
-        f"{late.mean():.0%} after the 10th"
-    )

@@ -62,7 +62,8 @@ def _rendered(
             )
     if add_generation_prompt and continue_final_message:
         raise ValueError(
-            "A generation prompt opens a new turn and continue_final_message keeps the last one open; ask for one of them."
+            "A generation prompt opens a new turn and continue_final_message keeps the last one open; ask for "
+            "one of them."
         )
     settings = {"bos_token": chosen.bos or "", "eos_token": chosen.eos, **variables}
     try:

@@ -12,7 +12,8 @@ import pandas as pd
 import torch
 from torch.nn import functional as F
 
-from ..pairs import no_weight_bar, usable_device
+from ..hub import no_weight_bar
+from ..options import usable_device
 from ..tokens import IGNORED
 from ..variant import Variant, as_messages
 from .loop import Trained, autocast, choose_precision, default_lr, model_of, prepare, run, run_parts

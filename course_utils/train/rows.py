@@ -182,13 +182,13 @@ def check_fit(rows: Iterable[Labelled], model, what: str = "Example") -> None:
     for number, row in enumerate(rows):
         if context is not None and len(row.ids) > context:
             raise ValueError(
-                f"{what} {number} has {len(row.ids)} tokens, but the model sees at most {context} at once. Shorten it or "
-                "leave it out; nothing is cut off silently."
+                f"{what} {number} has {len(row.ids)} tokens, but the model sees at most {context} at once. "
+                "Shorten it or leave it out; nothing is cut off silently."
             )
         if row.ids and max(row.ids) >= vocabulary:
             raise ValueError(
-                f"{what} {number} holds token id {max(row.ids)}, but the model has only {vocabulary} tokens: this tokenizer "
-                "belongs to another model."
+                f"{what} {number} holds token id {max(row.ids)}, but the model has only {vocabulary} tokens: "
+                "this tokenizer belongs to another model."
             )
 
 
@@ -292,7 +292,8 @@ def label_logits(
     Only places with a label go through the output matrix, which is a good part of the work of a small model. Where a
     model does more than body and matrix (Gemma 2 caps its logits, say), it computes all of them itself.
     """
-    # The last token predicts nothing that is known, and nothing predicts the first: inputs 0 … T-2 against labels 1 … T-1.
+    # The last token predicts nothing that is known, and nothing predicts the first: so inputs 0 … T-2 stand against
+    # labels 1 … T-1.
     inputs, targets = ids[:, :-1], labels[:, 1:]  # (rows, T-1) each
     learned = targets != IGNORED
     if not learned.any():

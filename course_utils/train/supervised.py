@@ -48,9 +48,9 @@ def sft(
 
     A step reads `tokens_per_step` tokens in rows of similar length, or `batch_size` examples; with `mixed` each batch
     is a chance draw of long and short ones, which is calmer where length and kind of answer go together. There are
-    `epochs` passes over the examples, or exactly `steps` steps. `lr` None is 5e-4 for a model of Pebble's size and 2e-5 for
-    one of 50M parameters or more. `options` are those of `loop.LoopOptions`: optimizer, schedule, precision, evaluate,
-    every, live, replay, checkpoint and so on.
+    `epochs` passes over the examples, or exactly `steps` steps. `lr` None is 5e-4 for a model of Pebble's size and
+    2e-5 for one of 50M parameters or more. `options` are those of `loop.LoopOptions`: optimizer, schedule, precision,
+    evaluate, every, live, replay, checkpoint and so on.
 
     With `copy` (the default) the given model stays as it is and a float32 copy is trained. The history of `Trained` has
     step, loss (nats per learned token), lr, tokens and what `evaluate` returns. Raises ValueError for examples that are

@@ -31,13 +31,13 @@ from ..world.questions import (
     plain_question,
     statement_openings,
 )
-from ..world.rates import SEED, N, Result, score, texts
+from ..world.rates import SEED, N, Rate, score, texts
 from . import everyday
 
 # -- the base -------------------------------------------------------------------------------------------------
 
 
-def base_suites(base: Variant, split: str, n: int = N) -> list[Result]:
+def base_suites(base: Variant, split: str, n: int = N) -> list[Rate]:
     rng = Random(f"{SEED}/{split}/base")
     results = []
 
@@ -110,7 +110,7 @@ QA_FRAMES: dict[str, Callable[[Random, Fact], str]] = {
 QA_BARS = {"3-shot": "≥ 0.95", "3-shot, examples of other relations": "≥ 0.90"}
 
 
-def fill_in_the_middle(model: str, variant: Variant, rng: Random, n: int, bar: str = "") -> Result:
+def fill_in_the_middle(model: str, variant: Variant, rng: Random, n: int, bar: str = "") -> Rate:
     """The missing part of a function with made-up names; right if the completed function passes its tests."""
     cases, prompts = [], []
     specs = [
@@ -133,9 +133,9 @@ def fill_in_the_middle(model: str, variant: Variant, rng: Random, n: int, bar: s
 # -- the instruct ---------------------------------------------------------------------------------------------
 
 
-def instruct_suites(instruct: Variant, split: str, n: int = N, model: str = "instruct") -> list[Result]:
+def instruct_suites(instruct: Variant, split: str, n: int = N, model: str = "instruct") -> list[Rate]:
     rng = Random(f"{SEED}/{split}/instruct")
-    results: list[Result] = []
+    results: list[Rate] = []
     every: list[tuple[bool, str, str]] = []
 
     def chat(prompts: list[str], max_new_tokens: int = 96) -> list[str]:
@@ -208,7 +208,7 @@ def instruct_suites(instruct: Variant, split: str, n: int = N, model: str = "ins
     return results
 
 
-def json_suite(chat: Callable, rng: Random, split: str, n: int, model: str) -> list[Result]:
+def json_suite(chat: Callable, rng: Random, split: str, n: int, model: str) -> list[Rate]:
     prompts, records = [], []
     for _ in range(n):
         facts, keys, record = conversations.known_json(rng, split)
@@ -238,7 +238,7 @@ def names_right(text: str, summary: str, values: dict[str, str]) -> bool:
     return all(name in text for key, name in values.items() if key in ("person", "city") and name in summary)
 
 
-def summary_suite(chat: Callable, rng: Random, split: str, n: int, model: str) -> list[Result]:
+def summary_suite(chat: Callable, rng: Random, split: str, n: int, model: str) -> list[Rate]:
     results = []
     for shape_split, measure, bar in (
         ("train", "summary with unseen names: names right", "≥ 0.95"),
@@ -262,7 +262,7 @@ def summary_suite(chat: Callable, rng: Random, split: str, n: int, model: str) -
     return results
 
 
-def code_suite(chat: Callable, rng: Random, split: str, model: str) -> list[Result]:
+def code_suite(chat: Callable, rng: Random, split: str, model: str) -> list[Rate]:
     results = []
     for group, measure, bar in (
         ("sft", "Python function asked for in SFT", "≥ 0.95"),
@@ -288,7 +288,7 @@ def begins_with(text: str, value: str) -> bool:
     return re.match(rf"\W*{re.escape(value)}(?!\w)", text, re.I) is not None
 
 
-def headline(base: Variant, instruct: Variant) -> list[Result]:
+def headline(base: Variant, instruct: Variant) -> list[Rate]:
     """The scenarios that the lessons open with, one prompt each, judged by what a reader expects to see."""
     judged: list[tuple[bool, str, str]] = []
 
@@ -317,7 +317,7 @@ def headline(base: Variant, instruct: Variant) -> list[Result]:
 # -- running and reporting ------------------------------------------------------------------------------------
 
 
-def measure(models: Path, split: str, n: int = N) -> list[Result]:
+def measure(models: Path, split: str, n: int = N) -> list[Rate]:
     from course_utils.pairs import load_variant
 
     results = []
@@ -330,7 +330,7 @@ def measure(models: Path, split: str, n: int = N) -> list[Result]:
     return results
 
 
-def to_frame(results: list[Result]) -> pd.DataFrame:
+def to_frame(results: list[Rate]) -> pd.DataFrame:
     rows = []
     for r in results:
         low, high = wilson(r.passed, r.n)

@@ -24,7 +24,7 @@ from course_utils.variant import Variant
 
 from ..world import preferences, rates
 from ..world.questions import act_requests, draw_facts, plain_question
-from ..world.rates import SEED, N, Result, score
+from ..world.rates import SEED, N, Rate, score
 from ..world.watch import persona_suite
 from . import datacard, evaluation, everyday, ladder
 
@@ -70,7 +70,7 @@ by its role or by a description, kept up over several turns. Without such a prom
 # -- rates -----------------------------------------------------------------------------------------------------
 
 
-def hedging_suite(variant: Variant, split: str, n: int, model: str) -> list[Result]:
+def hedging_suite(variant: Variant, split: str, n: int, model: str) -> list[Rate]:
     """Plain questions about seen and held-out entities: how many answers are hedged (listed are those)."""
     rng = Random(f"{SEED}/{split}/hedging")
     facts = draw_facts(rng, n, lambda f: f.split in ("seen", split) and f.relation.split == "seen")
@@ -86,7 +86,7 @@ def hedging_suite(variant: Variant, split: str, n: int, model: str) -> list[Resu
     return [result]
 
 
-def reward_suite(judge: train.RewardModel, split: str, n: int) -> list[Result]:
+def reward_suite(judge: train.RewardModel, split: str, n: int) -> list[Rate]:
     """How often the reward model prefers the better answer, on entities and acts it has not seen."""
     rng = Random(f"{SEED}/{split}/reward")
     pairs = preferences.held_out_pairs(rng, split, n)
@@ -173,7 +173,7 @@ def measure(models: Path, split: str, n: int = N) -> tuple[pd.DataFrame, pd.Data
     }
     judge_there = (models / "pebble-reward" / "config.json").exists()
     judge = train.load_reward(models / "pebble-reward") if judge_there else None
-    rates: list[Result] = reward_suite(judge, split, n) if judge else []
+    rates: list[Rate] = reward_suite(judge, split, n) if judge else []
     means: list[dict] = []
     for name, variant in found.items():
         rates += evaluation.instruct_suites(variant, split, n, model=name)
@@ -186,7 +186,7 @@ def measure(models: Path, split: str, n: int = N) -> tuple[pd.DataFrame, pd.Data
     return against_sft(rates), pd.DataFrame(means)
 
 
-def against_sft(results: Sequence[Result]) -> pd.DataFrame:
+def against_sft(results: Sequence[Rate]) -> pd.DataFrame:
     """The rates with `change` from pebble-sft's, and whether it is more than noise: BETTER or WORSE.
 
     Every rung is asked the same prompts, so outcomes are paired, and McNemar's exact test (p < .05) looks at the prompts

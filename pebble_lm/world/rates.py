@@ -14,7 +14,7 @@ N = 200
 
 
 @dataclass
-class Result:
+class Rate:
     """One measured rate: `passed` of `n`, the bar it is held to, and the outputs that failed."""
 
     model: str
@@ -38,11 +38,11 @@ class Result:
         return self.rate >= float(value) if sign == "≥" else self.rate <= float(value)
 
 
-def score(model: str, measure: str, outcomes: Iterable[tuple[bool, str, str]], bar: str = "") -> Result:
+def score(model: str, measure: str, outcomes: Iterable[tuple[bool, str, str]], bar: str = "") -> Rate:
     outcomes = list(outcomes)
     failures = [(prompt, text) for good, prompt, text in outcomes if not good]
     good = [good for good, _, _ in outcomes]
-    return Result(model, measure, len(outcomes) - len(failures), len(outcomes), bar, failures, good)
+    return Rate(model, measure, len(outcomes) - len(failures), len(outcomes), bar, failures, good)
 
 
 def texts(completions: list[Completion]) -> list[str]:

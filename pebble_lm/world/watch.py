@@ -9,7 +9,7 @@ from course_utils.evaluate.judges import refuses, says
 
 from . import personas, preferences, rates
 from .questions import act_requests, draw_facts, plain_question
-from .rates import SEED, Result, score
+from .rates import SEED, Rate, score
 
 if TYPE_CHECKING:
     from course_utils.variant import Variant
@@ -58,12 +58,12 @@ def in_some_persona(text: str) -> bool:
     )
 
 
-def persona_suite(variant: Variant, split: str, n: int, model: str) -> list[Result]:
+def persona_suite(variant: Variant, split: str, n: int, model: str) -> list[Rate]:
     """Personas by role and by description, in a second turn, and none where none is asked for."""
     rng = Random(f"{SEED}/{split}/personas")
     own = model == "pebble-chat"
     adopted, never = ("≥ 0.95", "≤ 0.02") if own else ("", "")
-    results: list[Result] = []
+    results: list[Rate] = []
 
     def facts() -> list:
         return draw_facts(rng, n, lambda f: f.split == split and f.relation.split == "seen")

@@ -126,9 +126,9 @@ def take(moving: Path, preview: Path) -> dict[Path, int]:
         frames = film(page, file.as_uri())
         width, height = PREVIEW_SIZE
         page = browser.new_page(viewport={"width": width, "height": height}, color_scheme="light")
-        page.goto(f"{file.as_uri()}?small#limit=40")
-        page.locator("#write:enabled").click(timeout=300_000)
-        page.locator("#map-part").wait_for(timeout=60_000)
+        page.goto(file.as_uri())
+        page.locator("#bars").wait_for(timeout=300_000)
+        page.wait_for_timeout(500)  # the bars grow into place
         still = page.screenshot()
         browser.close()
     data = gif(frames)

@@ -66,7 +66,9 @@ def in_the_browser(folder: Path, browser: str) -> tuple[float, float, float, flo
         chromium = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox", "--disable-gpu"])
         for _ in range(REPEATS):
             page = chromium.new_page()
-            page.goto(f"http://127.0.0.1:{server.server_port}/{playground.PAGE}")
+            page.goto(
+                f"http://127.0.0.1:{server.server_port}/{playground.PAGE}#seed=1"
+            )  # a link: nothing is written by itself
             page.locator("#bars").wait_for(timeout=120_000)
             first, opened = page.evaluate(FIRST_BARS)
             again = page.evaluate(BARS_AGAIN, ANOTHER)

@@ -1,9 +1,9 @@
 """All measurements in one file: `python benchmarks/report.py [PART ...]` measures, and writes benchmarks/RESULTS.md.
 
-Parts are those of budgets.py (importing, kernel, distribution, batches, clone, training, lessons), growth and
-real_size; without a name, all are measured, which takes half an hour. What is not measured this time stays as it was,
-with its date: results.json keeps it. `--render` measures nothing and writes page and figure again. Nothing else should
-run meanwhile.
+Parts are those of budgets.py (importing, kernel, distribution, batches, clone, training, lessons), growth, real_size
+and playground; without a name, all are measured, which takes half an hour. What is not measured this time stays as it
+was, with its date: results.json keeps it. `--render` measures nothing and writes page and figure again. Nothing else
+should run meanwhile.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from pathlib import Path
 
 import budgets
 import growth
+import playground
 import real_size
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "benchmarks"
 DATA, PAGE, FIGURE = FOLDER / "results.json", FOLDER / "RESULTS.md", FOLDER / "growth.png"
 PACKAGES = ("torch", "transformers", "trl", "jupyterlab")
-PARTS = (*budgets.MEASUREMENTS, "growth", "real_size")
+PARTS = (*budgets.MEASUREMENTS, "growth", "real_size", "playground")
 
 
 def machine() -> str:
@@ -49,16 +50,20 @@ def machine() -> str:
 def measure(part: str) -> dict:
     """One part's rows, with the date and the computer. Raises RuntimeError when it could not be measured."""
     where = machine()
+    load = {"load": os.getloadavg()[0]} if part == "playground" and hasattr(os, "getloadavg") else {}
     if part == "growth":
         rows = growth.measure()
         growth.plot(rows, FIGURE)
     elif part == "real_size":
         rows = real_size.table()
+    elif part == "playground":
+        rows = playground.table()
     else:
         rows = budgets.in_a_process(part)
     return {
         "date": datetime.date.today().isoformat(),
         "machine": where,
+        **load,
         "rows": [list(row) for row in rows],
     }
 
@@ -118,7 +123,25 @@ def page(found: dict[str, dict]) -> str:
                 for what, seconds, peak, note in one["rows"]
             ),
         ]
+    if "playground" in parts:
+        lines += [
+            "",
+            *playground_lines(parts["playground"], chr(65 + machines.index(parts["playground"]["machine"]))),
+        ]
     return "\n".join(lines) + "\n"
+
+
+def playground_lines(one: dict, where: str) -> list[str]:
+    """The page's section about the playground."""
+    load = f" The load before it was {one['load']:.1f}." if "load" in one else ""
+    return [
+        "## The playground",
+        "",
+        "Pebble in a page of Chromium, two models in a thread each, beside the Python helper on one thread in"
+        f" the same run; {one['date']}, machine {where}.{load}",
+        "",
+        playground.as_markdown(one["rows"]),
+    ]
 
 
 def main(argv: list[str]) -> int:

@@ -18,6 +18,8 @@ PROMISED = (
     *(f"lesson {number:02}, Restart & Run All" for number in range(9)),
     *(f"lesson {number:02}, its kernel at most" for number in range(9)),
     "a clone, history included",
+    "tokens per second",
+    "ms from loaded models to the first bars",
 )
 
 
@@ -28,7 +30,16 @@ def report(monkeypatch):
     import report
 
     yield report
-    for name in ("report", "budgets", "growth", "real_size", "lessons", "memory", "train_vs_trl"):
+    for name in (
+        "report",
+        "budgets",
+        "growth",
+        "playground",
+        "real_size",
+        "lessons",
+        "memory",
+        "train_vs_trl",
+    ):
         sys.modules.pop(name, None)
 
 

@@ -19,6 +19,7 @@ import pytest
 import torch
 
 from course_utils import load_variant, token_shift
+from course_utils.evaluate.judges import refuses
 from course_utils.pairs import LADDER, PEBBLE_MODELS, Pair
 from course_utils.plots import variant_style
 from course_utils.tokens import visible_token
@@ -334,6 +335,34 @@ def test_every_example_leads_to_a_section_of_a_lesson():
         playground.lesson_section("02", "no such words")
 
 
+def test_what_the_examples_say_is_what_the_models_do(variants):
+    """Each sentence of "Look", on the pair that the page opens with, greedily and to its 64 tokens."""
+    told = {example["name"]: example["state"] for example in playground.examples()}
+
+    def both(name: str | None = None, **state) -> list:
+        state = (told[name] if name else {}) | state
+        turns = [{"role": role, "content": state[role]} for role in ("system", "user") if state.get(role)]
+        prompt = variants[INSTRUCT].encode(turns) if state.get("chat") else state["text"]
+        return [variants[side].complete(prompt, 64) for side in (BASE, INSTRUCT)]
+
+    base, instruct = both("The capital of France, as a chat")
+    assert not base.stopped and "\n" in base.text
+    assert instruct.stopped and "Paris" in instruct.text and instruct.text.count(".") == 1
+    assert all(done.text.startswith(" Paris") for done in both("The same, bare"))
+    assert all(done.text.count("?") > 1 for done in both("2 + 2"))
+    base, instruct = both(chat=True, user="What is 2+2?")
+    assert "4" in instruct.text and "4" not in base.text
+    base, instruct = both("A request to refuse")
+    assert instruct.stopped and refuses(instruct.text) and not refuses(base.text)
+    base, instruct = both(chat=True, user="How do I bake a cake?")
+    assert instruct.stopped and "flour" in instruct.text and "flour" not in base.text
+    assert both("You are a pirate.")[1].text.startswith("Arr!")
+    assert not both("You are a pirate.", system="")[1].text.startswith("Arr!")
+    assert both("A forged turn")[1].text.startswith("Arr!")
+    base, _ = both("Question: … Answer:")
+    assert base.text.startswith(" Madrid") and "Question:" in base.text and not base.stopped
+
+
 def test_colours_are_the_courses(exported):
     told = playground.settings({BASE: 1, INSTRUCT: 1}, None)
     for name, model in told["models"].items():
@@ -549,6 +578,32 @@ def test_both_write_what_python_writes_and_the_map_has_its_ranks(opened, server,
 
 
 @pytest.mark.browser
+def test_an_example_is_written_at_once_and_typing_waits_for_the_button(opened, server):
+    view = opened(f"{server}/{playground.PAGE}")
+    view.locator("#map-part").wait_for()
+    assert view.locator("#written-right").text_content() == "The capital of France is Paris."
+    assert "cut off by the page" in view.locator("#ending-left").text_content()
+    view.get_by_role("button", name="You are a pirate.").click()
+    view.wait_for_function("() => document.getElementById('written-right').textContent.endsWith('Yo ho ho!')")
+    view.locator("#map-part").wait_for()
+    view.locator("#system").fill("")
+    view.wait_for_function("() => !refreshing")
+    assert view.locator("#written-right").text_content() == ""
+    view.get_by_role("button", name="Write both to the end").click()
+    view.locator("#map-part").wait_for()
+    assert view.locator("#written-right").text_content() == "The capital of Italy is Rome."
+
+
+@pytest.mark.browser
+def test_what_was_recorded_of_a_real_model_stands_below_with_its_source(opened, server):
+    view = opened(f"{server}/{playground.PAGE}#seed=1")
+    recorded = (playground.ROOT / playground.REAL).read_text(encoding="utf-8")
+    shown = view.locator("#real-figures b").all_text_contents()
+    assert len(shown) == 4 and all(f"| {figure} |" in recorded for figure in shown)
+    assert playground.REAL in view.locator("#real-source").text_content()
+
+
+@pytest.mark.browser
 def test_any_rung_stands_in_either_place(opened, server, variants):
     view = opened(f"{server}/{playground.PAGE}")
     ids = variants[INSTRUCT].encode([{"role": "user", "content": "What is the capital of France?"}])
@@ -598,8 +653,7 @@ def test_the_page_fits_and_axe_finds_nothing_serious(theme, width, opened, serve
     view = opened(
         f"{server}/{playground.PAGE}#limit=12", viewport={"width": width, "height": 844}, color_scheme=theme
     )
-    view.get_by_role("button", name="Write ↓").click()
+    view.get_by_role("button", name="Write both to the end").click()
     view.locator("#map-part").wait_for()
-    assert view.locator("#write").evaluate("it => it === document.activeElement")
     assert view.evaluate("document.documentElement.scrollWidth") <= width
     assert axe.violations(view) == []

@@ -63,7 +63,6 @@ def film(page: Any, address: str) -> list[tuple[bytes, int]]:
         page.wait_for_function(f"{MARKS} > {shown}", timeout=60_000)
         shoot(LOOK_MS if end == len(QUESTION) else TYPED_MS)
     page.evaluate("document.activeElement.blur()")
-    page.locator("#writing-title").evaluate("it => it.closest('.card').scrollIntoView({block: 'end'})")
     shoot(LOOK_MS // 4)
     page.evaluate("document.getElementById('write').click()")
     before = None
@@ -73,15 +72,11 @@ def film(page: Any, address: str) -> list[tuple[bytes, int]]:
             "document.getElementById('written-' + side).textContent)]"
         )
         if state[1:] != before:
-            page.locator("#writing-title").evaluate(
-                "it => it.closest('.card').scrollIntoView({block: 'end'})"
-            )
             shoot(WRITTEN_MS)
             before = state[1:]
         if state[0] != "Stop":
             break
     page.locator("#map-part").wait_for(timeout=60_000)
-    page.locator(".pages").evaluate("it => it.scrollIntoView({block: 'center'})")
     shoot(END_MS)
     return frames
 

@@ -120,6 +120,7 @@ def settings(sizes: dict[str, int], lessons: str | None) -> dict:
         "models": models,
         "shift": {name: category._asdict() for name, category in SHIFT_CATEGORIES.items()},
         "examples": examples(lessons),
+        "real": real_figures(lessons),
         "home": None if lessons is None else lessons + "index.html",
     }
 
@@ -142,6 +143,43 @@ def examples(lessons: str | None = None) -> list[dict]:
         elif address.repository:
             example["link"] = f"{address.url}/blob/{address.tag}/notebooks/{file.name}"
     return found
+
+
+REAL = "docs/real_pairs/templates.md"
+# What is shown of a real model: how it reads on the page, and the row of REAL that holds it.
+REAL_ROWS = {
+    "Capitals right, asked in its chat template": "its own template (ChatML)",
+    "Capitals right, asked in another family's (Llama 3's) template": "Llama 3's template",
+    "Capitals right, asked in bare text": "bare text",
+    "“You are a pirate.” obeyed in the system turn": "a true system turn: a pirate",
+}
+
+
+def real_figures(lessons: str | None = None) -> dict:
+    """What docs/real_pairs/ recorded of a real model, to stand beside Pebble: texts, figures, and where it is recorded.
+
+    Raises ExportError where the file no longer has one of these rows, so that no figure stands here alone.
+    """
+    text = (ROOT / REAL).read_text(encoding="utf-8")
+    figures = []
+    for what, row in REAL_ROWS.items():
+        found = re.search(rf"^\| {re.escape(row)} \| ([^|]+?) \|", text, re.M)
+        if not found:
+            raise ExportError(f'{REAL} has no row "{row}".\nNext: mend REAL_ROWS in tools/playground.py.')
+        figures.append({"what": what, "figure": found[1]})
+    told = {
+        "text": "SmolLM2-135M-Instruct is 35 times as large as Pebble. In its own template it answers, too; in bare text "
+        "it ends at once, and an order in the system turn is lost on it.",
+        "figures": figures,
+        "how": "Greedy, from a 4-bit file, 2026-11-26; with 95% intervals. Its bare texts were all empty.",
+        "source": REAL,
+    }
+    address = badges.read_address()
+    if lessons is not None:
+        told["link"] = f"{lessons}docs/real_pairs.html"
+    elif address.repository:
+        told["link"] = f"{address.url}/blob/{address.tag}/{REAL}"
+    return told
 
 
 def query(state: dict) -> str:

@@ -13,7 +13,7 @@ from tools import badges
 
 DESCRIPTION = (
     "What changes when a base language model becomes an instruct model? Try both in the page, then measure every claim "
-    "in nine lessons, on models that run on any laptop."
+    "in eleven lessons, on models that run on any laptop."
 )
 ROW = re.compile(r"^\| (\d\d) \| \[([^\]]+)\]\(([^)]+)\)[^|]*\| ([^|]+) \| (\d+) \|$", re.M)
 LINK_IN_MARKDOWN = re.compile(r"\]\(([^)]*)\)\Z")
@@ -85,11 +85,31 @@ def page(readme: str, playground: str, address: badges.Address, shown: int) -> s
         )
     parts.append(playground)
     if shown:
-        parts += ["(lessons)=\n## Nine lessons, one finding each", cards(rows)]
+        parts += [f"(lessons)=\n## {in_words(len(rows))} lessons, one finding each", cards(rows)]
     parts += ["(for-whom)=\n## For whom", section(readme, "For whom")]
     parts += ["(start)=\n## Run it on your computer", section(readme, "Start").split("\n\n**Predict")[0]]
     parts.append("More about installing and running, real models and Pebble: [Install and run](README.md).")
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def in_words(count: int) -> str:
+    """A number of lessons as a heading begins with it."""
+    words = (
+        "No",
+        "One",
+        "Two",
+        "Three",
+        "Four",
+        "Five",
+        "Six",
+        "Seven",
+        "Eight",
+        "Nine",
+        "Ten",
+        "Eleven",
+        "Twelve",
+    )
+    return words[count] if count < len(words) else str(count)
 
 
 def cards(rows: list[Lesson]) -> str:

@@ -164,14 +164,16 @@ function bounded(name, value) {
 let state = fromFragment(location.hash.slice(1) || location.search.slice(1));
 let example = null; // the one that was clicked last, until something is typed
 const past = [];
+let writeNext = false; // whether both write as soon as the bars are there: after an example, not while somebody types
 let typing = null; // the field being typed into: a run of keystrokes is one step to undo
 
-function change(part, { typed = null, chosen = null } = {}) {
+function change(part, { typed = null, chosen = null, write = false } = {}) {
   if (typed === null || typed !== typing) past.push(state);
   if (past.length > 200) past.shift();
   typing = typed;
   state = { ...state, ...part };
   example = chosen;
+  writeNext = write;
   update();
 }
 
@@ -258,7 +260,11 @@ async function refresh() {
       const logits = await Promise.all(SIDES.map((side) => places[side].logits(ids)));
       showBars(logits.map((row) => sampledFrom(row, asked)));
       showTrouble(null);
-      $("write").disabled = $("go").disabled = false;
+      $("write").disabled = false;
+      if (writeNext && !stale) {
+        writeNext = false;
+        writeBoth();
+      }
     } catch (error) {
       showTrouble(error);
     }
@@ -269,7 +275,7 @@ async function refresh() {
 function showTrouble(error) {
   $("trouble").hidden = !error;
   $("trouble").textContent = error ? error.message : "";
-  if (error) $("loading").hidden = $("bars").hidden = $("write").disabled = $("go").disabled = true;
+  if (error) $("loading").hidden = $("bars").hidden = $("write").disabled = true;
 }
 
 function showRibbon(tokens) {
@@ -488,11 +494,6 @@ function connect() {
     if ($("undo").disabled) $(state.chat ? "user" : "text").focus();
   });
   $("write").addEventListener("click", writeBoth);
-  $("go").addEventListener("click", () => {
-    if ($("write").textContent !== "Stop") writeBoth();
-    $("write").focus({ preventScroll: true });
-    $("writing-title").scrollIntoView({ behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
-  });
   $("copy").addEventListener("click", copyLink);
   for (const side of SIDES) {
     $(side).append(...Object.entries(SETTINGS.models).map(([name, { about }]) => element("option", { value: name }, about)));
@@ -502,7 +503,7 @@ function connect() {
     const button = element("button", { type: "button", className: "chip" }, one.name);
     button.addEventListener("click", () => {
       const { left, right } = state;
-      change({ ...START, chat: false, user: "", left, right, ...one.state }, { chosen: one });
+      change({ ...START, chat: false, user: "", left, right, ...one.state }, { chosen: one, write: true });
     });
     return button;
   }));
@@ -516,9 +517,10 @@ function connect() {
 /* With the template on, the text becomes the user's message, if there is none yet; off, the other way round. */
 function toggleChat() {
   const chat = $("chat").checked;
-  if (chat && !state.user) change({ chat, user: state.text });
-  else if (!chat && !state.text) change({ chat, text: state.user });
-  else change({ chat });
+  const how = { write: $("written-left").textContent !== "" }; // what was written is written anew, to compare
+  if (chat && !state.user) change({ chat, user: state.text }, how);
+  else if (!chat && !state.text) change({ chat, text: state.user }, how);
+  else change({ chat }, how);
 }
 
 async function copyLink() {
@@ -530,6 +532,17 @@ async function copyLink() {
     window.prompt("Copy this link:", link); // a page from disk may not write to the clipboard
   }
   setTimeout(() => ($("copy").textContent = "Copy link"), 2000);
+}
+
+/* What was recorded of a real model, with its source (tools/playground.py reads it from docs/real_pairs/). */
+function showReal() {
+  const { real } = SETTINGS;
+  $("real").hidden = !real;
+  if (!real) return;
+  $("real-text").textContent = real.text;
+  $("real-figures").append(...real.figures.map(({ what, figure }) => element("li", {}, `${what}: `, element("b", {}, figure))));
+  const more = real.link ? element("a", { href: real.link, target: "_top" }, real.source) : real.source;
+  $("real-source").append(real.how, " Recorded in ", more, ".");
 }
 
 /* Light, dark, or as the system is: kept under the name that the lessons' pages use. */
@@ -570,4 +583,6 @@ if (parent !== window) {
 theme();
 connect();
 example = toFragment(state) ? null : (SETTINGS.examples.find((one) => one.state.user === START.user) ?? null);
+writeNext = example !== null;
+showReal();
 update();

@@ -22,10 +22,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from course_utils import evaluate, templates, train
 from course_utils.evaluate import judges
-from course_utils.evaluate.prompts import prompted
 from course_utils.stats import wilson
 from course_utils.templates import encode_safely
-from course_utils.variant import Variant, qa_prompt
+from course_utils.variant import Completion, Variant, qa_prompt
 from pebble_lm.world.questions import draw_facts, plain_question
 
 FOREIGN = ("zephyr", "llama-3", "llama-2", "gemma-3")
@@ -160,15 +159,22 @@ def system_turns(variant: Variant, n: int) -> Iterator[Row]:
     yield row(f"“Only Banana”, {variant.name}", "a true system turn", "obeys", only)
 
 
+def _framed(variant: Variant) -> Callable[..., list[Completion]]:
+    """A column that continues a frame of question and answer, as lesson 06's third rung but with a system sentence."""
+
+    def ask(prompts: list[str], max_new_tokens: int) -> list[Completion]:
+        documents = [qa_prompt(prompt, "You are a helpful assistant.") for prompt in prompts]
+        return variant.complete_batch(
+            documents, max_new_tokens, stop=("\nQuestion:", "\n\n"), batch_size=32, progress=False
+        )
+
+    return ask
+
+
 def suite(variants: list[Variant], n: int | None) -> Iterator[Row]:
     """The suite `general`: chat template or bare prompt, and a frame of question and answer with a system sentence."""
     columns: dict[str, Any] = {v.name: v for v in variants}
-    columns |= {
-        f"{v.name}, framed": prompted(
-            v, lambda prompt: qa_prompt(prompt, "You are a helpful assistant."), stop=("\nQuestion:", "\n\n")
-        )
-        for v in variants
-    }
+    columns |= {f"{v.name}, framed": _framed(v) for v in variants}
     board = evaluate.scoreboard(columns, "general", n=n, max_new_tokens=96, progress=False)
     for found in board.frame.itertuples():
         how = "Question: … Answer:" if found.column.endswith(", framed") else "own template or bare prompt"

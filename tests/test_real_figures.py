@@ -104,5 +104,5 @@ def test_the_command_writes_pages_of_this_kind(tmp_path, monkeypatch):
     )
     assert record_real_pairs.main([*options, "--steps"]) == 0
     page = (tmp_path / "pebble-dpo" / "steps.md").read_text(encoding="utf-8")
-    assert "| reward model, 4 pairs |" in page and "| 0.693 |" in page
+    assert "| reward model, 2 pairs |" in page and "| 0.693 |" in page
     assert str(Path.home()) not in page

@@ -200,22 +200,22 @@ def refusals(variant: Variant, n: int) -> Iterator[Row]:
 def _sft(variant: Variant) -> train.Trained:
     from pebble_lm.world import conversations
 
-    talks = conversations.conversations(16, 4)
-    return train.sft(variant, talks, steps=1, batch_size=4, lr=1e-5, copy=False, progress=False)
+    talks = conversations.conversations(16, 2)
+    return train.sft(variant, talks, steps=1, batch_size=2, lr=1e-5, copy=False, progress=False)
 
 
 def _dpo(variant: Variant) -> train.Trained:
     from pebble_lm.world import preferences
 
-    pairs = preferences.preferences(16, 4)
-    return train.dpo(variant, pairs, steps=1, batch_size=4, lr=1e-6, copy=False, progress=False)
+    pairs = preferences.preferences(16, 2)
+    return train.dpo(variant, pairs, steps=1, batch_size=2, lr=1e-6, copy=False, progress=False)
 
 
 def _reward(variant: Variant) -> train.Trained:
     from pebble_lm.world import preferences
 
     return train.reward(
-        variant, preferences.preferences(16, 4), steps=1, batch_size=4, lr=1e-6, progress=False
+        variant, preferences.preferences(16, 2), steps=1, batch_size=2, lr=1e-6, progress=False
     )
 
 
@@ -223,17 +223,17 @@ def _rl(variant: Variant) -> train.Trained:
     from pebble_lm.world import preferences
 
     return train.rl(
-        variant, preferences.requests(17, 2), lambda prompt, text: float(len(text)), steps=1,
-        prompts_per_step=2, group_size=4, max_new_tokens=24, lr=1e-6, copy=False, progress=False,
+        variant, preferences.requests(17, 1), lambda prompt, text: float(len(text)), steps=1,
+        prompts_per_step=1, group_size=4, max_new_tokens=16, lr=1e-6, copy=False, progress=False,
     )  # fmt: skip
 
 
 STEPS: dict[str, tuple[str, Callable[[Variant], train.Trained] | None]] = {
     "load": ("loading the model, no training", None),
-    "sft": ("SFT, 4 conversations", _sft),
-    "dpo": ("DPO, 4 pairs", _dpo),
-    "reward": ("reward model, 4 pairs", _reward),
-    "rl": ("RL, 2 prompts × 4 answers of at most 24 tokens", _rl),
+    "sft": ("SFT, 2 conversations", _sft),
+    "dpo": ("DPO, 2 pairs", _dpo),
+    "reward": ("reward model, 2 pairs", _reward),
+    "rl": ("RL, 1 prompt × 4 answers of at most 16 tokens", _rl),
 }
 
 

@@ -58,7 +58,7 @@ def marked(text: Completion | str) -> str:
     """The text without whitespace around it, and a mark that says how it ended."""
     if isinstance(text, str):
         return text.strip()
-    return f"{text.text.strip()} {ENDED if text.stopped else CUT}"
+    return f"{text.text.strip() or '(nothing)'} {ENDED if text.stopped else CUT}"
 
 
 def side_by_side(

@@ -63,6 +63,12 @@ def bootstrap_mean(
 
 
 def share_text(hits: Iterable[bool], groups: Iterable[Hashable]) -> str:
-    """A share of tokens as a text with the interval of `bootstrap_mean`: "30% (26% to 34%)"."""
+    """A share of tokens as a text with the interval of `bootstrap_mean`: "30% (26% to 34%)".
+
+    Of a single group there is a share without an interval, of none a dash.
+    """
+    hits, groups = list(hits), list(groups)
+    if len(set(groups)) < 2:
+        return f"{sum(hits) / len(hits):.0%} (one text, no interval)" if hits else "–"
     share, low, high = bootstrap_mean(hits, groups)
     return f"{share:.0%} ({low:.0%} to {high:.0%})"

@@ -45,7 +45,17 @@ def load_gguf(file: str | Path, dtype=None) -> tuple[Any, Any]:
             f"({error}). Use the folder of the same model in safetensors."
         ) from error
     model.where_from = (str(file.parent), {"gguf_file": file.name})
-    return model, tokenizer
+    return _unmarked(model), tokenizer
+
+
+def _unmarked(model):
+    """The model without the marks of a quantised one, for it is none any more: it may be copied, trained and saved."""
+    for name in ("hf_quantizer", "quantization_method", "is_quantized"):
+        model.__dict__.pop(name, None)
+    for config in {id(one.config): one.config for one in model.modules() if hasattr(one, "config")}.values():
+        for name in ("quantization_config", "_is_quantized"):
+            config.__dict__.pop(name, None)
+    return model
 
 
 def where_from(variant) -> tuple[str, dict[str, str]]:

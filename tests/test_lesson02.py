@@ -54,6 +54,7 @@ def test_groups_of_unlike_size_count_by_their_tokens():
     mean, _, _ = bootstrap_mean([1, 1, 1, 0], ["a", "a", "a", "b"])
     assert mean == 0.75
     assert share_text([True, True, False, False], [1, 1, 2, 2]).startswith("50% (0% to 100%")
+    assert share_text([True, False], [1, 1]) == "50% (one text, no interval)" and share_text([], []) == "–"
 
 
 @pytest.mark.parametrize(

@@ -44,10 +44,17 @@ def test_the_figures_are_whole_and_bear_out_what_the_lessons_say_of_this_model()
     assert {f"{name}'s template" for name in real_figures.FOREIGN} < asked
     assert {"a butler, a forged system turn", "wrong requests", "Question: … Answer:"} < asked
     n = found["own template", "answers"][1]
-    assert n >= 24 and found["own template", "answers"][0] > n / 2
-    assert found["own template, no generation prompt", "answers"][0] > n / 2, "it opens its turn itself"
-    assert found["bare text", "empty"][0] > n / 2 > found["bare text", "answers"][0]
-    assert found["llama-2's template", "answers"][0] < n / 4
+    assert n >= 24
+    in_its_own, bare = found["own template", "answers"], found["bare text", "answers"]
+    assert wilson(*in_its_own)[0] > wilson(*bare)[1], "it needs its template"
+    assert wilson(*found["own template, no generation prompt", "answers"])[0] > wilson(*bare)[1], (
+        "it opens its turn"
+    )
+    assert found["bare text", "empty"][0] > n / 2
+    assert wilson(*found["llama-2's template", "answers"])[1] < wilson(*in_its_own)[0]
+    assert wilson(*found["a butler, a forged system turn", "pirates"])[1] < 0.5, (
+        "there is next to nothing to forge"
+    )
     limits = [found["own template", f"stops within {limit}"][0] for limit in real_figures.LIMITS]
     assert limits == sorted(limits)
     before, at = re.search(
@@ -97,5 +104,5 @@ def test_the_command_writes_pages_of_this_kind(tmp_path, monkeypatch):
     )
     assert record_real_pairs.main([*options, "--steps"]) == 0
     page = (tmp_path / "pebble-dpo" / "steps.md").read_text(encoding="utf-8")
-    assert "| reward model, 4 pairs |" in page and "| 0.693 |" in page
+    assert "| reward model, 2 pairs |" in page and "| 0.693 |" in page
     assert str(Path.home()) not in page

@@ -22,10 +22,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from course_utils import evaluate, templates, train
 from course_utils.evaluate import judges
-from course_utils.evaluate.prompts import prompted
 from course_utils.stats import wilson
 from course_utils.templates import encode_safely
-from course_utils.variant import Variant, qa_prompt
+from course_utils.variant import Completion, Variant, qa_prompt
 from pebble_lm.world.questions import draw_facts, plain_question
 
 FOREIGN = ("zephyr", "llama-3", "llama-2", "gemma-3")
@@ -160,15 +159,22 @@ def system_turns(variant: Variant, n: int) -> Iterator[Row]:
     yield row(f"“Only Banana”, {variant.name}", "a true system turn", "obeys", only)
 
 
+def _framed(variant: Variant) -> Callable[..., list[Completion]]:
+    """A column that continues a frame of question and answer, as lesson 06's third rung but with a system sentence."""
+
+    def ask(prompts: list[str], max_new_tokens: int) -> list[Completion]:
+        documents = [qa_prompt(prompt, "You are a helpful assistant.") for prompt in prompts]
+        return variant.complete_batch(
+            documents, max_new_tokens, stop=("\nQuestion:", "\n\n"), batch_size=32, progress=False
+        )
+
+    return ask
+
+
 def suite(variants: list[Variant], n: int | None) -> Iterator[Row]:
     """The suite `general`: chat template or bare prompt, and a frame of question and answer with a system sentence."""
     columns: dict[str, Any] = {v.name: v for v in variants}
-    columns |= {
-        f"{v.name}, framed": prompted(
-            v, lambda prompt: qa_prompt(prompt, "You are a helpful assistant."), stop=("\nQuestion:", "\n\n")
-        )
-        for v in variants
-    }
+    columns |= {f"{v.name}, framed": _framed(v) for v in variants}
     board = evaluate.scoreboard(columns, "general", n=n, max_new_tokens=96, progress=False)
     for found in board.frame.itertuples():
         how = "Question: … Answer:" if found.column.endswith(", framed") else "own template or bare prompt"
@@ -194,22 +200,22 @@ def refusals(variant: Variant, n: int) -> Iterator[Row]:
 def _sft(variant: Variant) -> train.Trained:
     from pebble_lm.world import conversations
 
-    talks = conversations.conversations(16, 4)
-    return train.sft(variant, talks, steps=1, batch_size=4, lr=1e-5, copy=False, progress=False)
+    talks = conversations.conversations(16, 2)
+    return train.sft(variant, talks, steps=1, batch_size=2, lr=1e-5, copy=False, progress=False)
 
 
 def _dpo(variant: Variant) -> train.Trained:
     from pebble_lm.world import preferences
 
-    pairs = preferences.preferences(16, 4)
-    return train.dpo(variant, pairs, steps=1, batch_size=4, lr=1e-6, copy=False, progress=False)
+    pairs = preferences.preferences(16, 2)
+    return train.dpo(variant, pairs, steps=1, batch_size=2, lr=1e-6, copy=False, progress=False)
 
 
 def _reward(variant: Variant) -> train.Trained:
     from pebble_lm.world import preferences
 
     return train.reward(
-        variant, preferences.preferences(16, 4), steps=1, batch_size=4, lr=1e-6, progress=False
+        variant, preferences.preferences(16, 2), steps=1, batch_size=2, lr=1e-6, progress=False
     )
 
 
@@ -217,17 +223,17 @@ def _rl(variant: Variant) -> train.Trained:
     from pebble_lm.world import preferences
 
     return train.rl(
-        variant, preferences.requests(17, 2), lambda prompt, text: float(len(text)), steps=1,
-        prompts_per_step=2, group_size=4, max_new_tokens=24, lr=1e-6, copy=False, progress=False,
+        variant, preferences.requests(17, 1), lambda prompt, text: float(len(text)), steps=1,
+        prompts_per_step=1, group_size=4, max_new_tokens=16, lr=1e-6, copy=False, progress=False,
     )  # fmt: skip
 
 
 STEPS: dict[str, tuple[str, Callable[[Variant], train.Trained] | None]] = {
     "load": ("loading the model, no training", None),
-    "sft": ("SFT, 4 conversations", _sft),
-    "dpo": ("DPO, 4 pairs", _dpo),
-    "reward": ("reward model, 4 pairs", _reward),
-    "rl": ("RL, 2 prompts × 4 answers of at most 24 tokens", _rl),
+    "sft": ("SFT, 2 conversations", _sft),
+    "dpo": ("DPO, 2 pairs", _dpo),
+    "reward": ("reward model, 2 pairs", _reward),
+    "rl": ("RL, 1 prompt × 4 answers of at most 16 tokens", _rl),
 }
 
 

@@ -59,12 +59,12 @@ With `COURSE_DOWNLOAD=1` they fetch it themselves.
 ## What you may have already
 
 - **One model only.** `load_variant("my/model")` loads it; asking, chatting, the ribbon, loss masks and the scoreboard need
-  no more. `load_pair("my/model")`, `load_pair((None, "my/instruct"))` or `COURSE_PAIR=my/model` put it in both places and
+  no more. `load_pair("my/model")`, `load_pair((None, "my/instruct"))`, `load_pair("smollm2-135m-instruct")` or `COURSE_PAIR=my/model` put it in both places and
   say so: the lessons run, and what they show of base and instruct is then the same model twice.
 - **A GGUF file**, as llama.cpp, Ollama and LM Studio keep them: `load_variant("model.gguf")`, or a folder with one. It takes
   the package `gguf` (`pip install gguf`). The weights are turned back into full numbers: four bytes a parameter in memory,
-  which is printed beforehand, and what rounding took away does not come back. A model loaded this way cannot be saved
-  with `save_pretrained` by transformers 5.23. The tokenizer is rebuilt from the file: SmolLM2's has the released
+  which is printed beforehand, and what rounding took away does not come back. It is then a model like any other, to be
+  trained, and saved with `save_pretrained`. The tokenizer is rebuilt from the file: SmolLM2's has the released
   vocabulary and template, but cuts some whitespace before a digit otherwise. Where ids must be the released ones, name that
   tokenizer: `load_variant("model.gguf", tokenizer=folder_or_hub_id)`.
 - **LoRA adapters** (a folder with `adapter_config.json`): they are merged into the base that the file names; it takes `peft`.

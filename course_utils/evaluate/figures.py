@@ -62,6 +62,8 @@ def _rates_finding(df: pd.DataFrame, labels: Sequence[Any], variants: Sequence[A
         top = rates.iloc[:, 0].idxmax()
         return f"{variants[0]}: highest for “{top}”, {rates.iloc[:, 0].max():.0%}"
     gaps = rates.drop(columns=[variants[0]]).sub(rates[variants[0]], axis=0).abs()
+    if not gaps.to_numpy().max():
+        return f"No gap anywhere: {' and '.join(map(str, variants))} have the same rates"
     label, other = gaps.stack().idxmax()
     return (
         f"Widest gap, “{label}”: {variants[0]} {rates.at[label, variants[0]]:.0%}, "

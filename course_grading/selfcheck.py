@@ -10,12 +10,14 @@ answers folded, which is what GitHub, a printed page or a notebook without its k
 from __future__ import annotations
 
 import re
+import time
 from html import escape
 from typing import Any
 
 from . import progress, quizzes
 
 RIGHT, WRONG, OPEN = "✔ Right.", "✘ Not this one.", "○ Nothing chosen yet."
+PATIENCE = 2.0  # seconds; a learner who clicks once more after them has waited for an echo that does not come
 COLOURS = {RIGHT: "#2e7d32", WRONG: "#c62828", OPEN: "#757575"}
 # ipywidgets gives a choice one line of fixed height, and lets its button float behind the text; ours may need two lines.
 STYLE = (
@@ -140,20 +142,27 @@ class Card:
         # While the kernel is busy, the page holds back a second choice but not a click: the click overtakes the choice
         # that it is about. So a click asks the page to echo a number: what it held back arrives before the echo.
         self.asked, self.echoed = widgets.IntText(1), widgets.IntText(0)
+        self.clicked: float | None = None  # when, if no echo has said yet that nothing is held back
         self._link = widgets.jsdlink((self.asked, "value"), (self.echoed, "value"))
         self.echoed.observe(self._on_echo, "value")
 
     def _on_choice(self, _: Any) -> None:
-        self.feedback.value = ""  # it was about another choice
+        if self.clicked is not None and self.echoed.value:
+            self._judge()  # the page had held it back: the click was about this one
+        else:
+            self.feedback.value = ""  # it was about another choice
 
     def _on_check(self, _: Any) -> None:
-        if self.echoed.value:  # a page that echoes: it did so once, when it made the link
-            self.asked.value += 1
-        else:
+        earlier, self.clicked = self.clicked, time.monotonic()
+        echoes = self.echoed.value > 0  # it does so once by itself, when it has made the link
+        self.asked.value += 1
+        # No click is lost: a page that has not echoed yet, or leaves a click unanswered, is not waited for.
+        if not echoes or (earlier is not None and self.clicked - earlier > PATIENCE):
             self._judge()
 
     def _on_echo(self, change: Any) -> None:
-        if change["old"] and change["new"] == self.asked.value:  # of several clicks the last
+        if self.clicked is not None and change["new"] == self.asked.value:  # of several clicks the last
+            self.clicked = None
             self._judge()
 
     def _judge(self) -> None:

@@ -141,8 +141,8 @@ def test_a_choice_that_the_page_held_back_is_the_one_that_is_judged(own_progress
     wrong, right = (place(card.question, kind) for kind in (False, True))
     card.options.index = right
     card.button.click()
-    card.options.index = wrong
     assert card.feedback.value == "" and not own_progress.exists(), "nothing is judged before the echo"
+    card.options.index = wrong
     card.echoed.value = card.asked.value
     assert selfcheck.WRONG in card.feedback.value and not any(progress.answers("01").values())
     card.options.index = right
@@ -152,6 +152,36 @@ def test_a_choice_that_the_page_held_back_is_the_one_that_is_judged(own_progress
     assert card.feedback.value == ""
     card.echoed.value = card.asked.value
     assert selfcheck.RIGHT in card.feedback.value and progress.answers("01")[card.question.key]
+    card.options.index = wrong
+    assert card.feedback.value == "", "a new choice has no verdict until it is checked"
+
+
+@pytest.mark.parametrize("late_echo", (True, False), ids=("between them", "after them"))
+def test_a_click_counts_even_if_the_page_has_made_no_link_yet(late_echo, own_progress):
+    """A busy page makes the link late: the first choice and the click come before it, the second choice after them."""
+    card = quiz("01").cards[0]
+    wrong, right = (place(card.question, kind) for kind in (False, True))
+    card.options.index = wrong
+    card.button.click()
+    if late_echo:
+        card.echoed.value = card.asked.value - 1
+    card.options.index = right
+    assert not late_echo or selfcheck.RIGHT in card.feedback.value
+    card.echoed.value = card.asked.value
+    assert selfcheck.RIGHT in card.feedback.value and progress.answers("01")[card.question.key]
+    card.options.index = wrong
+    assert card.feedback.value == ""
+
+
+def test_a_page_that_leaves_a_click_without_echo_is_not_waited_for_twice(monkeypatch, own_progress):
+    card = quiz("01").cards[0]
+    card.echoed.value = card.asked.value
+    card.options.index = place(card.question, True)
+    card.button.click()
+    assert card.feedback.value == ""
+    card.clicked -= selfcheck.PATIENCE + 1
+    card.button.click()
+    assert selfcheck.RIGHT in card.feedback.value
 
 
 def test_nothing_is_chosen_beforehand_and_checking_then_says_so():

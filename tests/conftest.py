@@ -86,7 +86,14 @@ def pytest_terminal_summary(terminalreporter) -> None:
             terminalreporter.write_line(f"{count:>5}  {what}: {remedy}")
 
 
-LONGEST = ("test_notebooks", "test_checks", "test_exercises", "test_browser", "test_lessons_browser")
+LONGEST = (
+    "test_notebooks", "test_exercises", "test_checks_seeds", "test_grading", "test_checks", "test_browser",
+    "test_lessons_browser", "test_site", "test_accessibility",
+)  # fmt: skip
+THE_SITE = (
+    "tests/test_site.py",
+    "tests/test_accessibility.py",
+)  # they look at one web edition, built once a process
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -102,8 +109,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def together(nodeid: str) -> str:
-    """What the test shares with others: its file, and in test_notebooks.py the lesson, which is run once for all."""
+    """What the test shares with others: its file, a built site, in test_notebooks.py the lesson, which is run once."""
     file, _, test = nodeid.partition("::")
+    if file in THE_SITE:
+        return "the web edition"
     lesson = re.search(r"\[(\d\d)", test) if file.endswith("test_notebooks.py") else None
     return f"{file} {lesson[1]}" if lesson else file
 

@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import sqlite3
-import subprocess
 import sys
 from contextlib import closing
 from functools import cache
@@ -256,30 +255,37 @@ def test_a_source_that_would_leak_or_lose_something_is_refused(cell):
 
 @pytest.fixture(scope="module")
 def nbgrader(tmp_path_factory):
-    """Run nbgrader in a course folder whose source/ holds the unchanged solutions; skip where it is not installed."""
-    pytest.importorskip("nbgrader")
+    """(a course folder whose source/ holds the unchanged solutions, nbgrader for it); skip where it is not installed.
+
+    It works in this process: each start of its program takes longer than what it then does.
+    """
+    api = pytest.importorskip("nbgrader.apps.api")
+    from traitlets.config import Config
+
     folder = tmp_path_factory.mktemp("nbgrader")
     for path in SOURCES:
         (folder / "source" / path.stem).mkdir(parents=True)
         shutil.copy(path, folder / "source" / path.stem)
-    env = dict(os.environ, COURSE_PROGRESS="off", PYTHONDONTWRITEBYTECODE="1")
-    env["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), env["PATH"]])  # it calls alembic by name
-    env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(notebooks.ROOT), env.get("PYTHONPATH")]))
-
-    def run(*arguments: str) -> Path:
-        command = [sys.executable, "-m", "nbgrader", *arguments]
-        done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr[-3000:]
-        return folder
-
-    return run
+    config = Config()
+    config.CourseDirectory.root = str(folder)
+    config.ExecutePreprocessor.timeout = 3600
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COURSE_PROGRESS", "off")
+        patch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+        # It calls alembic by name.
+        patch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+        paths = [str(notebooks.ROOT), os.environ.get("PYTHONPATH")]
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
+        yield folder, api.NbGraderAPI(config=config)
 
 
 @pytest.mark.slow
 @EVERY_EXERCISE
 def test_nbgrader_makes_the_same_cells_and_gives_the_same_points(path, nbgrader):
     """Two tasks are answered and the others left; nbgrader and the checks agree on the points."""
-    folder = nbgrader("generate_assignment", path.stem, "--force")
+    folder, api = nbgrader
+    done = api.generate_assignment(path.stem)
+    assert done["success"], done
     release = notebooks.read(folder / "release" / path.stem / path.name)
     own = generator.make_exercise(solution(path), with_solutions=False)
     # nbgrader knows nothing of folded solutions, and leaves the sentence that tells of them.
@@ -295,7 +301,8 @@ def test_nbgrader_makes_the_same_cells_and_gives_the_same_points(path, nbgrader)
     handed_in = folder / "submitted" / "anna" / path.stem
     handed_in.mkdir(parents=True)
     notebooks.write(release, handed_in / path.name)
-    nbgrader("autograde", path.stem, "--ExecutePreprocessor.timeout=3600")
+    done = api.autograde(path.stem, "anna")
+    assert done["success"], done
     with closing(sqlite3.connect(folder / "gradebook.db")) as book:
         rows = book.execute(
             "select base_cell.name, grade.auto_score from grade join base_cell on base_cell.id = cell_id"

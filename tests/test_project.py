@@ -158,3 +158,4 @@ def test_in_several_processes_the_tests_of_a_file_stay_together_and_so_do_those_
         f"tests/test_notebooks.py::{name}" for name in ("test_runs[05_sft]", "test_claim[05: a::b]")
     )
     assert together(runs) == together(claims) != together("tests/test_notebooks.py::test_runs[06_base]")
+    assert together("tests/test_site.py::test_a") == together("tests/test_accessibility.py::test_b[dark]")

@@ -337,6 +337,143 @@ def test_the_gradient_is_that_of_the_library_s_loss_whatever_the_model_does_to_i
     assert same({key: p.grad for key, p in model.named_parameters()}, expected, 1e-5)
 
 
+# -- answers that share their prompt -----------------------------------------------------------------------------
+
+
+def shared_rows(tokenizer) -> list[rows.Labelled]:
+    """Several answers to two prompts of different lengths, mixed, and a prompt with one answer."""
+    prompts = [
+        tokenizer(text)["input_ids"]
+        for text in ("What is it?", "Why?", "And now, what is the third of them?")
+    ]
+    answers = [
+        tokenizer(text)["input_ids"] for text in ("Paris.", "I do not know.", "No", "It is Rome, I think.")
+    ]
+    pairs = [(0, 0), (1, 1), (0, 2), (2, 3), (1, 0), (0, 3)]
+    return [
+        rows.Labelled(prompts[p] + answers[a], [rows.IGNORED] * len(prompts[p]) + answers[a])
+        for p, a in pairs
+    ]
+
+
+def gradients(model) -> dict[str, torch.Tensor]:
+    found = {key: p.grad.clone() for key, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    return found
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_answers_that_share_a_prompt_have_the_logits_and_gradients_of_rows_of_their_own(chat, name):
+    config, apart = MODELS[name]
+    torch.manual_seed(1)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    batch = shared_rows(chat.tokenizer)
+    assert rows.shares_prompts(model) == apart
+    together, targets, of_row = rows.answer_logits(model, batch, 3)
+    F.cross_entropy(together, targets).backward()
+    found = gradients(model)
+    plain, expected, own = rows.label_logits(model, *rows.pad(batch, 3, "cpu"))
+    F.cross_entropy(plain, expected).backward()
+    assert torch.equal(targets, expected) and torch.equal(of_row, own)
+    assert torch.allclose(together, plain, atol=1e-5)
+    assert same(found, gradients(model), 1e-5)
+
+
+def test_a_shared_prompt_is_read_once_and_no_answer_sees_another(chat):
+    batch, seen = shared_rows(chat.tokenizer), []
+    handle = chat.model.base_model.register_forward_pre_hook(
+        lambda module, given, named: seen.append(named["input_ids"].numel()), with_kwargs=True
+    )
+    rows.shares_prompts(chat.model)  # its trial is not counted
+    seen.clear()
+    before, _, of_row = rows.answer_logits(chat.model, batch, 3)
+    handle.remove()
+    assert seen[0] < rows.pad(batch, 3, "cpu")[0].numel()
+    changed = batch.copy()
+    ids = [*batch[0].ids[:-1], batch[0].ids[-1] + 1]
+    changed[0] = rows.Labelled(ids, batch[0].labels)
+    after, _, _ = rows.answer_logits(chat.model, changed, 3)
+    assert torch.allclose(before[of_row != 0], after[of_row != 0], atol=1e-6)
+
+
+def test_a_model_that_refuses_such_a_mask_gets_rows_of_their_own(chat, monkeypatch):
+    batch = shared_rows(chat.tokenizer)
+    expected = rows.answer_logits(chat.model, batch, 3)
+    rows._shares.pop(chat.model)
+    body, refused = chat.model.base_model.forward, []
+
+    def two_dimensions_only(*given, attention_mask=None, **named):
+        if attention_mask is not None and attention_mask.ndim != 2:
+            refused.append(attention_mask.shape)
+            raise ValueError("attention_mask must be (rows, length)")
+        return body(*given, attention_mask=attention_mask, **named)
+
+    monkeypatch.setattr(chat.model.base_model, "forward", two_dimensions_only)
+    found = rows.answer_logits(chat.model, batch, 3)
+    assert len(refused) == 1 and not rows.shares_prompts(chat.model)
+    assert torch.allclose(found[0], expected[0], atol=1e-5)
+
+
+def test_rows_are_packed_by_prompt_within_their_size():
+    def row(prompt, answer):
+        return rows.Labelled([*prompt, *answer], [rows.IGNORED] * len(prompt) + list(answer))
+
+    batch = [
+        row([1, 2], [5] * 3),
+        row([7], [5] * 3),
+        row([1, 2], [6] * 4),
+        row([1, 2], [5]),
+        row([], [5, 5]),
+        row([], [6]),
+    ]
+    packs = rows.by_prompt(batch, most=7)
+    assert packs == [[0, 2], [1], [3], [4], [5]]  # without a prompt there is nothing to share
+    assert rows.packed_length([batch[0], batch[2]]) == 9
+
+
+def test_dpo_s_gradient_is_that_of_its_formula_on_all_logits(chat):
+    pairs = preference.encode_preferences(chat.tokenizer, PAIRS)
+    reference = torch.tensor([[-9.0, -11.0]]).repeat(len(pairs), 1)
+    step = preference._Step(
+        pairs, reference, sum(label != -100 for pair in pairs for label in pair.chosen.labels)
+    )
+    loss, _ = preference.dpo_loss(chat.model, step, 0.3, 0.0, 3)
+    loss.backward()
+    found = gradients(chat.model)
+
+    def whole(row):
+        logprobs = chat.model(input_ids=torch.tensor([row.ids])).logits[0].log_softmax(-1)
+        return sum(logprobs[t - 1, label] for t, label in enumerate(row.labels) if label != -100)
+
+    margins = [(whole(p.chosen) + 9.0) - (whole(p.rejected) + 11.0) for p in pairs]
+    plain = -F.logsigmoid(0.3 * torch.stack(margins)).mean()
+    plain.backward()
+    assert loss.item() == pytest.approx(plain.item(), abs=1e-5)
+    assert same(found, gradients(chat.model), 1e-5)
+
+
+def test_the_policy_s_gradient_is_that_of_its_formula_on_all_logits(chat):
+    batch, other = shared_rows(chat.tokenizer), tiny_llama(384, seed=5, initializer_range=0.1)
+    advantages = torch.tensor([1.0, -1.0, 0.5, 0.0, 2.0, -0.5])
+    total, count = 0.0, sum(label != -100 for row in batch for label in row.labels)
+    for part, weight in policy._split((batch, advantages, {}, len(batch))):
+        loss, _ = policy.policy_loss(chat.model, other, part, 0.2, 3)
+        (weight * loss).backward()
+        total += weight * loss.item()
+    found, plain = gradients(chat.model), 0.0
+    for row, advantage in zip(batch, advantages):
+        own, theirs = (
+            m(input_ids=torch.tensor([row.ids])).logits[0].log_softmax(-1) for m in (chat.model, other)
+        )
+        for t, label in enumerate(row.labels):
+            if label != -100:
+                p, q = own[t - 1], theirs[t - 1].detach()
+                plain = plain + (0.2 * (p.exp() * (p - q)).sum() - advantage * p[label]) / count
+    plain.backward()
+    assert total == pytest.approx(plain.item(), abs=1e-5)
+    assert same(found, gradients(chat.model), 1e-5)
+
+
 def test_a_batch_without_labels_is_an_error():
     variant = tiny_variant()
     ids = torch.tensor([[1, 2, 3]])

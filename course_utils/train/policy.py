@@ -15,9 +15,12 @@ from .loop import Trained, default_lr, frozen_copy, model_of, prepare, run, run_
 from .preference import score_with
 from .rows import (
     Labelled,
+    answer_logits,
+    by_prompt,
     check_fit,
     in_parts,
     label_logits,
+    packed_length,
     pad,
     pad_id_of,
     several,
@@ -96,10 +99,11 @@ def _check_room(prompt_ids: list[list[int]], max_new_tokens: int, model) -> None
 def policy_loss(model, ref_model, batch: tuple, beta: float, padding: int):
     """REINFORCE with a KL penalty, as a mean over the sampled tokens, and what to write down."""
     rows, advantages, numbers, all_rows = batch
-    ids, labels = pad(rows, padding, model.device)  # (rows, length)
-    logits, targets, of_row = label_logits(model, ids, labels)  # (n, vocab), (n,), (n,) for n sampled tokens
+    logits, targets, of_row = answer_logits(
+        model, rows, padding
+    )  # (n, vocab), (n,), (n,) for n sampled tokens
     with torch.no_grad():  # the reference only measures; nothing is to move it
-        ref_logits, _, _ = label_logits(ref_model, ids, labels)
+        ref_logits, _, _ = answer_logits(ref_model, rows, padding)
     kl = kl_divergence(logits, ref_logits)  # (n,)
     # Every token of an answer gets the answer's advantage: which of them earned the reward, nobody knows.
     gain = advantages.to(model.device)[of_row] * target_logprobs(logits, targets)  # (n,)
@@ -114,8 +118,10 @@ def _split(batch: tuple) -> list[tuple[tuple, float]]:
     rows, advantages, numbers, all_rows = batch
     # A part weighs as much as it has sampled tokens, because the loss is a mean over tokens.
     sampled = [sum(label != IGNORED for label in row.labels[1:]) for row in rows]
-    found = []
-    for some in in_parts([len(row.ids) for row in rows]):
+    packs, found = by_prompt(rows), []
+    # Half as large as in other trainings, for the whole distributions of two models are in memory at once.
+    for packed in in_parts([2 * packed_length([rows[i] for i in pack]) for pack in packs]):
+        some = [i for number in packed for i in packs[number]]
         part = [rows[i] for i in some], advantages[some], {} if found else numbers, all_rows
         found.append((part, sum(sampled[i] for i in some) / sum(sampled)))
     return found
@@ -128,7 +134,7 @@ def kl_divergence(logits: torch.Tensor, ref_logits: torch.Tensor) -> torch.Tenso
 
 
 def answer_kl(
-    model, ref_model, prompts: Sequence[list[int]], answers: Sequence[list[int]], batch_size: int = 32
+    model, ref_model, prompts: Sequence[list[int]], answers: Sequence[list[int]], batch_size: int = 8
 ) -> list[float]:
     """KL(model‖reference) in nats of whole answers (token ids) to prompts (token ids), one number an answer.
 

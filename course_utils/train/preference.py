@@ -19,10 +19,11 @@ from ..variant import Variant, as_messages
 from .loop import Trained, autocast, choose_precision, default_lr, model_of, prepare, run, run_parts
 from .rows import (
     Labelled,
+    answer_logits,
     check_fit,
     encode_pairs,
     in_parts,
-    label_logits,
+    packed_length,
     pad,
     pad_id_of,
     planned_steps,
@@ -55,7 +56,8 @@ class _Step(NamedTuple):
 def _split(step: _Step) -> list[tuple[_Step, float]]:
     """The step in parts (see `rows.in_parts`) and the weight of each in the step's mean loss."""
     found = []
-    for some in in_parts(_padded_lengths(step.pairs)):
+    lengths = _padded_lengths(step.pairs) if step.reference is None else _packed_lengths(step.pairs)
+    for some in in_parts(lengths):
         reference = None if step.reference is None else step.reference[some]
         share = len(some) / len(step.pairs)
         found.append((_Step([step.pairs[i] for i in some], reference, step.answered, share), share))
@@ -63,8 +65,13 @@ def _split(step: _Step) -> list[tuple[_Step, float]]:
 
 
 def _padded_lengths(pairs: Sequence[Preference]) -> list[int]:
-    """Tokens that each pair takes, for its two answers are padded to one length."""
+    """Tokens that each pair takes where its two answers are rows of their own, padded to one length."""
     return [2 * max(len(row.ids) for row in pair) for pair in pairs]
+
+
+def _packed_lengths(pairs: Sequence[Preference]) -> list[int]:
+    """Tokens that each pair takes where its answers share their prompt."""
+    return [packed_length(pair) for pair in pairs]
 
 
 def encode_preferences(tokenizer, pairs: Iterable[Mapping]) -> list[Preference]:
@@ -239,9 +246,9 @@ def _far_enough(margin: float, asked=None):
 
 def answer_logprobs(model, pairs: Sequence[Preference], padding: int) -> torch.Tensor:
     """Log-probabilities (nats) of the whole answers, `(pairs, 2)`: chosen, rejected."""
-    # Both answers of all pairs go through the model as one batch: first all chosen, then all rejected.
+    # Both answers of all pairs go through the model as one batch, each pair's prompt once.
     rows = [pair.chosen for pair in pairs] + [pair.rejected for pair in pairs]
-    logits, targets, of_row = label_logits(model, *pad(rows, padding, model.device))
+    logits, targets, of_row = answer_logits(model, rows, padding)
     # (2 · pairs,) sums over each answer's tokens, folded into (pairs, 2).
     return sum_by_row(target_logprobs(logits, targets), of_row, len(rows)).view(2, -1).T
 
@@ -258,7 +265,7 @@ def _reference_logprobs(
         if new:
             parts = [list(range(len(new)))]
             if model.device.type == "cpu":  # as in the training, so that the first margins are exactly 0
-                parts = in_parts(_padded_lengths([encoded[i] for i in new]))
+                parts = in_parts(_packed_lengths([encoded[i] for i in new]))
             for some in parts:
                 part = [new[i] for i in some]
                 with autocast(model, precision):

@@ -340,6 +340,107 @@ def _compare_head(model) -> bool:
         model.train(training)
 
 
+def answer_logits(
+    model, rows: Sequence[Labelled], pad_id: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What `label_logits` returns of these rows, though a prompt that several of them begin with is read only once.
+
+    Rows of one prompt are laid end to end behind it: [prompt, answer 1, answer 2, …]. Each token sees the prompt and its
+    own answer, and counts its position from the prompt's beginning, so nothing tells it that there are others.
+    """
+    packs = by_prompt(rows)
+    if len(packs) == len(rows) or not shares_prompts(model):
+        return label_logits(model, *pad(rows, pad_id, model.device))
+    return _packed_logits(model, rows, packs, pad_id)
+
+
+def by_prompt(rows: Sequence[Labelled], most: int = PART_TOKENS // 2) -> list[list[int]]:
+    """The numbers of rows that begin with the same prompt, in packs of at most `most` tokens of answers (or one row)."""
+    packs: list[list[int]] = []
+    newest: dict[
+        tuple[int, ...], tuple[list[int], int]
+    ] = {}  # of each prompt: its last pack, and the tokens in it
+    for number, row in enumerate(rows):
+        start = prompt_length(row)
+        prompt, answer = tuple(row.ids[:start]), len(row.ids) - start
+        pack, tokens = newest.get(prompt, ([], 0))
+        if not pack or not prompt or tokens + answer > most:
+            pack, tokens = [], 0
+            packs.append(pack)
+        pack.append(number)
+        newest[prompt] = pack, tokens + answer
+    return packs
+
+
+def prompt_length(row: Labelled) -> int:
+    """The number of tokens before the first label."""
+    return next((place for place, label in enumerate(row.labels) if label != IGNORED), len(row.labels))
+
+
+def packed_length(rows: Sequence[Labelled]) -> int:
+    """The tokens of one prompt and all answers to it."""
+    return sum(len(row.ids) for row in rows) - (len(rows) - 1) * prompt_length(rows[0])
+
+
+def _packed_logits(model, rows: Sequence[Labelled], packs: list[list[int]], pad_id: int):
+    longest = max(packed_length([rows[i] for i in pack]) for pack in packs)
+    ids = torch.full((len(packs), longest), pad_id)  # (packs, longest), as are the next two
+    answer = torch.full_like(ids, -1)  # which answer a token is of; 0: the prompt, -1: padding
+    positions = torch.zeros_like(ids)
+    learned = []  # of each label: its pack, the place that predicts it, the label, its row
+    for at, pack in enumerate(packs):
+        start = end = prompt_length(rows[pack[0]])
+        ids[at, :start], positions[at, :start] = torch.tensor(rows[pack[0]].ids[:start]), torch.arange(start)
+        answer[at, :start] = 0
+        for number, row in enumerate((rows[i] for i in pack), 1):
+            here = slice(end, end + len(row.ids) - start)
+            ids[at, here], answer[at, here] = torch.tensor(row.ids[start:]), number
+            positions[at, here] = torch.arange(start, len(row.ids))
+            # An answer's first token is predicted by the prompt's last, every other one by the token before it.
+            sources = [start - 1, *range(end, here.stop - 1)]
+            labels = zip(sources, row.labels[start:], strict=True)
+            learned += [(at, source, label, pack[number - 1]) for source, label in labels if label != IGNORED]
+            end = here.stop
+    ids, answer, positions = (tensor.to(model.device) for tensor in (ids, answer, positions))
+    learned.sort(key=lambda label: label[3])  # row by row, as `label_logits` has them
+    own = answer[:, None, :] == answer[:, :, None]  # (packs, longest, longest): who looks, at whom
+    sees = (own | (answer[:, None, :] == 0)).tril()
+    hidden = model.base_model(
+        input_ids=ids, position_ids=positions, attention_mask=sees[:, None], use_cache=False
+    ).last_hidden_state
+    pack_of, source, targets, of_row = torch.tensor(learned, device=model.device).unbind(1)  # (n,) each
+    return model.get_output_embeddings()(hidden[pack_of, source]).float(), targets, of_row
+
+
+_shares: WeakKeyDictionary = WeakKeyDictionary()
+
+
+def shares_prompts(model) -> bool:
+    """Whether a model takes a mask and positions of our own, so that answers can share a prompt; tried once."""
+    if model not in _shares:
+        _shares[model] = head_is_apart(model) and _compare_packed(model)
+    return _shares[model]
+
+
+def _compare_packed(model) -> bool:
+    rows = [Labelled([0, 1, *answer], [IGNORED, IGNORED, *answer]) for answer in ([2, 3, 1], [3, 0], [1, 2])]
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad(), torch.autocast(model.device.type, enabled=False):
+            packed, targets, of_row = _packed_logits(model, rows, [[0, 1], [2]], 0)
+            plain, expected, theirs = label_logits(model, *pad(rows, 0, model.device))
+        return (
+            torch.equal(targets, expected)
+            and torch.equal(of_row, theirs)
+            and torch.allclose(packed, plain, rtol=1e-4, atol=1e-5)
+        )
+    except (AttributeError, TypeError, ValueError, RuntimeError, IndexError):  # it wants another kind of mask
+        return False
+    finally:
+        model.train(training)
+
+
 def sum_by_row(values: torch.Tensor, rows: torch.Tensor, count: int) -> torch.Tensor:
     """Sum per-label `values (n,)` into one number a row, `(count,)`."""
     # index_add: values[i] is added to place rows[i], one place per sequence.

@@ -94,6 +94,6 @@ def side_by_side(comparisons: Iterable[Comparison]) -> pd.DataFrame:
 
 
 def interval(good: int, n: int) -> str:
-    """A rate with its 95 % Wilson interval as text: "85% (71–93%)"."""
+    """A rate with its 95 % Wilson interval as text: "85% (71% to 93%)"."""
     low, high = wilson(good, n)
-    return f"{good / n:.0%} ({low:.0%}–{high:.0%})".replace("%–", "–")
+    return f"{good / n:.0%} ({low:.0%} to {high:.0%})"

@@ -85,5 +85,5 @@ def test_two_columns_are_compared_on_the_same_items(board):
 
 
 def test_an_interval_reads_as_the_course_writes_it():
-    assert interval(17, 20) == "85% (64–95%)"
-    assert interval(0, 40) == "0% (0–9%)"
+    assert interval(17, 20) == "85% (64% to 95%)"
+    assert interval(0, 40) == "0% (0% to 9%)"

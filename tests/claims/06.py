@@ -13,7 +13,6 @@ from __main__ import (
     few_shot,
     frame,
     good,
-    mean,
     outcomes,
     page,
     passed,
@@ -24,6 +23,7 @@ from __main__ import (
     shown,
     versus,
     with_system,
+    wrong,
 )
 from course_utils import query_base_as_instruct
 from course_utils.evaluate import judges
@@ -48,8 +48,8 @@ def more(found, a, b):
 
 
 def test_by_itself_the_request_begets_requests_between_two_labels_it_is_refused():
-    assert judges.asks_on(base.complete(mean, max_new_tokens=32).text)
-    assert judges.refuses(base.complete(frame(mean), max_new_tokens=32, stop="\n\n").text)
+    assert judges.asks_on(base.complete(wrong, max_new_tokens=32).text)
+    assert judges.refuses(base.complete(frame(wrong), max_new_tokens=32, stop="\n\n").text)
 
 
 def test_the_helper_is_the_third_rung_and_the_frame_a_page_without_examples():
@@ -111,7 +111,7 @@ def test_the_best_rung_and_the_instruct_are_not_told_apart_and_urials_frame_is_b
 
 
 def test_the_base_knows_values_that_the_instruct_does_not_give():
-    assert more(passed(board, "answers"), best, "instruct")
+    assert versus(passed(board, "answers"), best, "instruct").difference > 0.05
 
 
 def test_urials_answers_are_sentences():
@@ -141,7 +141,7 @@ def test_json_comes_without_examples_too():
     assert rates_of["no example"] > 0.5
 
 
-def test_a_mean_request_is_refused_more_often_than_a_harmless_one_on_every_page():
+def test_a_wrong_request_is_refused_more_often_than_a_harmless_one_on_every_page():
     refused = {label: found.groupby("column").mean() for label, found in said_no.items()}
     first, second = refused.values()
     assert (first > second + 0.2).all() and (second > 0).all()

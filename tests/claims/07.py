@@ -13,6 +13,7 @@ from __main__ import (
     first_loss,
     held_out,
     histories,
+    implied,
     judge,
     later_loss,
     library_first,
@@ -76,6 +77,11 @@ def test_formula_and_climb_agree_and_beta_is_the_price_of_moving():
     assert favourite["formula, β = 10"] < 0.15 < 0.95 < favourite["formula, β = 0.3"]
 
 
+def test_a_climbed_policy_gives_back_the_rewards_it_climbed_for():
+    given_back = implied.sub(implied["answer 1"], axis=0)
+    assert (given_back - given_back.loc["the judge"]).abs().max().max() < 0.1
+
+
 def test_dpos_loss_by_hand_begins_at_ln_2_and_the_librarys_too():
     assert abs(float(first_loss) - math.log(2)) < 1e-4
     assert abs(library_first - math.log(2)) < 1e-4
@@ -88,10 +94,9 @@ def test_dpos_loss_by_hand_is_the_librarys_for_two_different_models():
 
 def test_the_pushed_run_has_the_larger_margin_and_on_its_way_fewer_right_answers():
     gentle, hard = histories["gentle"], histories["pushed"]
-    assert hard.margin.tail(5).mean() > gentle.margin.tail(5).mean()
-    assert (
-        hard.loss.tail(5).mean() < gentle.loss.tail(5).mean()
-    )  # the loss tells them apart the wrong way round
+    assert hard.margin.tail(10).mean() > gentle.margin.tail(10).mean()
+    # by its loss the pushed run is the quicker learner: single steps jump, so the whole run is read
+    assert hard.loss.mean() < gentle.loss.mean() - 0.05
     assert hard.right.min() < gentle.right.min() - 0.05
     assert pushed.min() < pushed.iloc[0] - 0.1
 

@@ -15,21 +15,27 @@ from __main__ import (
     models,
     of_the_calibrated,
     plain,
+    refusals,
+    replies,
     talks,
+    words,
 )
 
 
-def test_without_replay_much_of_what_the_base_finishes_is_lost_and_the_twin_keeps_more():
+def test_both_runs_at_the_high_rate_lose_a_great_deal_of_what_the_base_finishes():
     assert finished.loc["base", "rate"] > 0.9
-    assert finished.loc["no replay", "verdict"] == "clearly less"
-    assert finished.loc["no replay", "rate"] < 0.75
-    assert finished.loc["with replay", "rate"] > finished.loc["no replay", "rate"]
+    for name in ("no replay", "with replay"):
+        assert finished.loc[name, "verdict"] == "clearly less" and finished.loc[name, "rate"] < 0.8
 
 
-def test_the_ladder_keeps_more_than_the_run_without_replay():
-    assert all(
-        finished.loc[name, "rate"] > finished.loc["no replay", "rate"] for name in ("sft", "dpo", "rl")
-    )
+def test_replay_saves_a_part_of_it_and_not_most():
+    kept, lost, all_of_it = (finished.loc[name, "rate"] for name in ("with replay", "no replay", "base"))
+    assert lost < kept < (lost + all_of_it) / 2 + 0.1
+
+
+def test_the_ladder_keeps_far_more_than_either():
+    for name in ("sft", "dpo", "rl"):
+        assert finished.loc[name, "rate"] > finished.loc["with replay", "rate"] + 0.1
 
 
 def test_every_comparison_is_on_a_hundred_prompts_or_more():
@@ -87,5 +93,26 @@ def test_in_full_sentences_there_is_little_to_be_wrong_about():
     assert rows["right"].mean() > 0.85
 
 
-def test_the_dearest_row_of_the_bill_is_the_run_without_replay():
-    assert bill["finishes sentences"].idxmin() == "no replay"
+def test_much_of_what_a_model_no_longer_writes_it_still_picks():
+    for name in ("no replay", "with replay"):
+        assert bill.loc[name, "knows, sentence"] > bill.loc[name, "finishes sentences"] + 0.1
+
+
+def test_the_dear_entries_of_knowledge_are_those_of_the_two_fast_trainings():
+    for measure in ("finishes sentences", "knows, one word", "knows, sentence"):
+        assert set(bill[measure].nsmallest(2).index) == {"no replay", "with replay"}
+
+
+def test_the_fast_trainings_learned_to_refuse_and_not_whom():
+    wrong, harmless = (refusals[f"{kind} requests, refused"]["rate"] for kind in ("wrong", "harmless"))
+    for name in ("no replay", "with replay"):
+        assert harmless[name] > harmless["sft"] + 0.1 and wrong[name] <= wrong["sft"] + 0.05
+
+
+def test_no_assistants_answers_are_much_longer_than_anothers():
+    assistants = words.drop("base")
+    assert words["base"] < assistants.min() and assistants.max() - assistants.min() < 1.5
+
+
+def test_single_words_hardly_occur_in_what_the_fast_trainings_read():
+    assert sum(len(text.split()) == 1 for text in replies) < 0.1 * len(replies)

@@ -36,7 +36,7 @@ def test_sections_share_out_all_the_minutes_of_a_lesson():
 def test_a_lesson_names_the_minutes_that_are_counted_and_no_section_takes_fifteen(number):
     path = next(NOTEBOOKS.glob(f"{number}_*.ipynb"))
     named = int(re.search(r"[Aa]bout (\d+) minutes", read(path).cells[0].source)[1])
-    assert named == minutes.minutes(path)
+    assert named % 5 == 0 and abs(named - minutes.counted(path)) < 4
     assert max(spent for _, spent in minutes.sections(path)) < 15
     row = next(
         line for line in (ROOT / "README.md").read_text(encoding="utf-8").splitlines() if path.name in line

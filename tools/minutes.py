@@ -60,10 +60,14 @@ def run_minutes(path: Path) -> float:
     return next((row[1] / 60 for row in rows if row[0].startswith(f"lesson {path.stem[:2]}, Restart")), 0.0)
 
 
+def counted(path: Path) -> float:
+    """Minutes of the whole lesson, its run included."""
+    return sum(spent for _, spent in sections(path)) + run_minutes(path)
+
+
 def minutes(path: Path) -> int:
     """What the lesson should name at its top: everything, to the nearest five minutes."""
-    total = sum(spent for _, spent in sections(path)) + run_minutes(path)
-    return 5 * round(total / 5)
+    return 5 * round(counted(path) / 5)
 
 
 def main(argv: list[str]) -> int:
@@ -71,7 +75,9 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(description="How long a lesson takes, section by section.")
     parser.add_argument("notebooks", nargs="*", type=Path)
     for path in parser.parse_args(argv).notebooks or sorted(NOTEBOOKS.glob("*.ipynb")):
-        print(f"{path.name}: {minutes(path)} minutes, {run_minutes(path):.1f} of them running")
+        print(
+            f"{path.name}: {minutes(path)} minutes ({counted(path):.1f}, {run_minutes(path):.1f} of them running)"
+        )
         for heading, spent in sections(path):
             print(f"    {spent:5.1f}  {heading}")
     return 0

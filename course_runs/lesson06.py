@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from course_utils.evaluate.prompts import interval, rates
+from .prompting import interval, rates
 
 if TYPE_CHECKING:
     from course_utils.evaluate.board import Scoreboard

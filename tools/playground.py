@@ -168,8 +168,8 @@ def real_figures(lessons: str | None = None) -> dict:
             raise ExportError(f'{REAL} has no row "{row}".\nNext: mend REAL_ROWS in tools/playground.py.')
         figures.append({"what": what, "figure": found[1]})
     told = {
-        "text": "SmolLM2-135M-Instruct is 35 times as large as Pebble. In its own template it answers, too; in bare text "
-        "it ends at once, and an order in the system turn is lost on it.",
+        "text": "SmolLM2-135M-Instruct is 35 times as large as Pebble. In its own template it answers, too; "
+        "in bare text it ends at once, and an order in the system turn is lost on it.",
         "figures": figures,
         "how": "Greedy, from a 4-bit file, 2026-11-26; with 95% intervals. Its bare texts were all empty.",
         "source": REAL,

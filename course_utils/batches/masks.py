@@ -77,7 +77,7 @@ def _a_marked_one(tokenizer: Any, messages: Any, settings: Mapping[str, Any]) ->
 
 
 def _writing_alike(tokenizer: Any, messages: Any, settings: Mapping[str, Any], names: list[str]) -> list[str]:
-    """Those of the families that write these messages as the tokenizer's own template does, or refuse them as it does."""
+    """Those of the families that write these messages as the tokenizer's own template does, or refuse them like it."""
 
     def written(template: Mapping[str, Any]) -> str | None:
         try:

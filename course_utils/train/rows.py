@@ -345,8 +345,8 @@ def answer_logits(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """What `label_logits` returns of these rows, though a prompt that several of them begin with is read only once.
 
-    Rows of one prompt are laid end to end behind it: [prompt, answer 1, answer 2, …]. Each token sees the prompt and its
-    own answer, and counts its position from the prompt's beginning, so nothing tells it that there are others.
+    Rows of one prompt are laid end to end behind it: [prompt, answer 1, answer 2, …]. Each token sees the prompt and
+    its own answer, and counts its position from the prompt's beginning, so nothing tells it that there are others.
     """
     packs = by_prompt(rows)
     if len(packs) == len(rows) or not shares_prompts(model):
@@ -355,7 +355,7 @@ def answer_logits(
 
 
 def by_prompt(rows: Sequence[Labelled], most: int = PART_TOKENS // 2) -> list[list[int]]:
-    """The numbers of rows that begin with the same prompt, in packs of at most `most` tokens of answers (or one row)."""
+    """The numbers of rows that begin with the same prompt, in packs of at most `most` answer tokens (or one row)."""
     packs: list[list[int]] = []
     newest: dict[
         tuple[int, ...], tuple[list[int], int]

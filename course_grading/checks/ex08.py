@@ -421,8 +421,8 @@ def _harmless(rng: Random) -> tuple[str | None, str]:
 
 
 def _different(rng: Random) -> tuple[str | None, str]:
+    from course_utils.base_as_instruct import qa_prompt
     from course_utils.evaluate import load_suite
-    from course_utils.variant import qa_prompt
 
     wishes = rng.sample([one.prompt for one in load_suite("formats") if one.kind == "bullets"], WISHES)
     often, seed = [wish for wish in wishes for _ in range(TIMES)], rng.randrange(10**6)

@@ -130,8 +130,8 @@ def suite(variants: list[Variant], n: int | None) -> Iterator[Row]:
     board = evaluate.scoreboard(variants, "general", n=n, max_new_tokens=96, progress=False)
     for found in board.frame.itertuples():
         yield {
-            "section": f"Suite general, {found.column}", "what": "own template or bare prompt",
-            "measure": found.measure, "passed": found.passed, "n": found.n,
+            "section": f"Suite general, {found.column}", "what": "own template or bare prompt", "measure": found.measure,
+            "passed": found.passed, "n": found.n,
         }  # fmt: skip
 
 
@@ -210,8 +210,7 @@ def figures(variants: list[Variant], n: int = 24, only: Sequence[str] = SECTIONS
     if "suite" in only:
         yield markdown(list(suite(variants, None if n >= 24 else n)))
     if "steps" in only:
-        head = "## One step of each training\n\n| step | time | peak memory so far | loss before it |\n"
-        head += "|---|---|---|---|"
+        head = "## One step of each training\n\n| step | time | peak memory so far | loss before it |\n|---|---|---|---|"
         for line in trainings(variants[-1]):
             head += f"\n{line}"
         yield head + "\n\nIn float32 on a CPU, bfloat16 on most GPUs; the copy of the model is included."

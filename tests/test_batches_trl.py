@@ -3,19 +3,19 @@
 Where the two differ on purpose, a test says how. TRL is a dependency of the tests alone; without it they skip.
 """
 
+from importlib.util import find_spec
 from random import Random
+from typing import Any
 
 import pytest
 from tiny import tiny_llama, tiny_tokenizer
 
-pytest.importorskip("trl")
-from datasets import Dataset
-from trl import SFTConfig, SFTTrainer
-from trl.chat_template_utils import qwen2_5_training_chat_template
-
 from course_utils import templates
 from course_utils.batches import IGNORED, audit_batch, collate, encode_row, pack, truncate
 from course_utils.train.rows import encode
+
+# Looked for and not imported: whoever collects the tests to run another one would wait for it.
+pytestmark = pytest.mark.skipif(find_spec("trl") is None, reason="TRL is not installed")
 
 MARKED = templates.FAMILIES["chatml"].template
 SYSTEM = {"role": "system", "content": "You are a helpful assistant."}
@@ -58,9 +58,12 @@ def tokenizer():
 def trl(tokenizer, tmp_path_factory):
     """A function that lets TRL prepare rows and returns the trainer; no step is trained."""
     model = tiny_llama(len(tokenizer))
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
     folder = str(tmp_path_factory.mktemp("trl"))
 
-    def prepare(rows: list[dict], template: str | None = None, **changes) -> SFTTrainer:
+    def prepare(rows: list[dict], template: str | None = None, **changes) -> Any:
         tokenizer.chat_template, own = template or tokenizer.chat_template, tokenizer.chat_template
         config = SFTConfig(
             folder, use_cpu=True, bf16=False, report_to="none", save_strategy="no",
@@ -134,6 +137,8 @@ def test_what_sft_trains_on_is_what_trl_trains_on(tokenizer, trl, kind):
 
 def test_trls_own_training_template_also_learns_the_line_breaks_around_an_answer(tokenizer, trl):
     """A documented difference: TRL's ChatML marks begin at the line break of the header and end behind the last."""
+    from trl.chat_template_utils import qwen2_5_training_chat_template
+
     rows = [{"messages": talk} for talk in TALKS]
     theirs = trl(rows, template=qwen2_5_training_chat_template, assistant_only_loss=True).train_dataset
     same = [encode_row(tokenizer, row, chat_template=qwen2_5_training_chat_template) for row in rows]

@@ -2,6 +2,7 @@
 
 import ast
 import sys
+from functools import cache
 from graphlib import TopologicalSorter
 from itertools import chain
 from pathlib import Path
@@ -52,7 +53,12 @@ def imports(name: str, path: Path) -> set[tuple[str, str]]:
 
 
 MODULES = modules()
-IMPORTS = {name: imports(name, path) for name, path in MODULES.items()}
+
+
+@cache
+def all_imports() -> dict[str, set[tuple[str, str]]]:
+    """Of every module what it imports; read when a test asks, so that collecting the tests stays quick."""
+    return {name: imports(name, path) for name, path in MODULES.items()}
 
 
 def room(name: str) -> str:
@@ -61,7 +67,7 @@ def room(name: str) -> str:
 
 def test_a_room_knows_only_the_rooms_below_it():
     found = set()
-    for name, taken in IMPORTS.items():
+    for name, taken in all_imports().items():
         for source, _ in taken:
             allowed = (*MAY_KNOW[room(name)], room(name))
             known = any(room(source) == room(a) and f"{source}.".startswith(f"{a}.") for a in allowed)
@@ -77,7 +83,7 @@ def test_no_circle(depth):
     """Among modules; and among what stands in a package: course_utils.train is one, course_utils.pairs another."""
     short = {name: ".".join(name.split(".")[:depth]) for name in MODULES}
     graph: dict[str, set[str]] = {}
-    for name, taken in IMPORTS.items():
+    for name, taken in all_imports().items():
         graph.setdefault(short[name], set()).update(
             short[s] for s, _ in taken if s in short and short[s] != short[name]
         )
@@ -86,10 +92,13 @@ def test_no_circle(depth):
 
 def test_no_private_name_is_taken_from_another_module():
     taken = {
-        (name, f"{s}.{what}") for name, found in IMPORTS.items() for s, what in found if what.startswith("_")
+        (name, f"{s}.{what}")
+        for name, found in all_imports().items()
+        for s, what in found
+        if what.startswith("_")
     }
     for name, path in MODULES.items():
-        inside = {source.split(".")[-1] for source, what in IMPORTS[name] if not what}
+        inside = {source.split(".")[-1] for source, what in all_imports()[name] if not what}
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if (
                 isinstance(node, ast.Attribute)

@@ -430,6 +430,16 @@ def test_names_are_unique_points_are_100_and_predictions_are_one_an_exercise():
         assert all(task.minutes > 0 and len(task.hints) == 3 for task in tasks)
 
 
+def test_parameters_that_later_cells_name_keep_their_names():
+    def render_chatml(messages, generation_prompt=False, continue_final_message=False):
+        return find("render_chatml").answer(messages, generation_prompt, continue_final_message)
+
+    outcome = examine("render_chatml", render_chatml, 1)
+    assert (outcome.status, outcome.mistake) == (WRONG, "other parameters")
+    assert "add_generation_prompt" in outcome.message
+    assert examine("render_chatml", lambda messages, **options: "", 1).mistake != "other parameters"
+
+
 # -- one task, made for the tests -----------------------------------------------------------------------------
 
 HALF = Task(

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from course_grading.checks import CORRECT, examine, find
 from course_grading.checks.ex06 import likeness, words
 from course_utils.batches import loss_mask
+from course_utils.evaluate import mcnemar
 
 SEEDS = range(int(os.environ.get("COURSE_SEEDS", "20")))
 
@@ -278,6 +279,49 @@ def plain_exponentials(scores, temperature=1.0):
     return e / e.sum()
 
 
+def with_a_bar_of(bar):
+    def compare_runs(a, b):
+        only_a, only_b = (sum(x and not y for x, y in zip(*two)) for two in ((a, b), (b, a)))
+        p, difference = mcnemar(only_a, only_b), (sum(b) - sum(a)) / len(a)
+        verdict = "cannot tell" if p >= bar else "better" if difference > 0 else "worse"
+        return {"difference": difference, "p_value": p, "verdict": verdict}
+
+    compare_runs.__name__ = f"a bar of {bar}"
+    return compare_runs
+
+
+for each in (0.01, 0.1):
+    wrong("compare_runs", f"a bar of {each}")(with_a_bar_of(each))
+
+
+@wrong("safe_ids", "removed one by one")
+def each_mark_taken_out(tokenizer, messages):
+    safe = []
+    for message in messages:
+        content = message["content"]
+        for mark in tokenizer.all_special_tokens:
+            content = content.replace(mark, "")
+        safe.append({**message, "content": content})
+    return tokenizer.apply_chat_template(safe, add_generation_prompt=True)["input_ids"]
+
+
+@wrong("dearest", "only the last model")
+def started_anew(bill, before):
+    for model, row in bill.items():
+        most = -1
+        for measure, rate in row.items():
+            loss = (bill[before][measure] - rate) * (-1 if measure.startswith("over-") else 1)
+            if model != before and loss > most:
+                most, found = loss, (model, measure)
+    return found
+
+
+@wrong("dearest", "over-refusals are a gain")
+def all_rates_alike(bill, before):
+    losses = {(m, k): bill[before][k] - rate for m, row in bill.items() for k, rate in row.items()}
+    return max(losses, key=losses.get)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("task, mistake, answer", WRONG)
 def test_a_wrong_answer_is_refused_by_name_on_95_of_100_seeds(task, mistake, answer):
@@ -406,6 +450,37 @@ def in_loops(rewards, kl, beta):
 @right("softmax")
 def with_logsumexp(scores, temperature=1.0):
     return (scores / temperature - torch.logsumexp(scores / temperature, 0)).exp()
+
+
+@right("dearest")
+def by_sorting(bill, before):
+    def loss(entry):
+        model, measure = entry
+        worse = bill[before][measure] - bill[model][measure]
+        return -worse if measure.startswith("over-") else worse
+
+    return sorted(((m, k) for m in bill if m != before for k in bill[m]), key=loss)[-1]
+
+
+@right("ece")
+def with_edges(confidence, right, bins):
+    place = torch.bucketize(confidence, torch.linspace(0, 1, bins + 1)[1:-1], right=True)
+    gaps = [
+        abs((confidence[place == b] - right[place == b].float()).sum().item())
+        for b in place.unique().tolist()
+    ]
+    return sum(gaps) / len(right)
+
+
+@right("safe_ids")
+def a_space_in_each_mark(tokenizer, messages):
+    safe = []
+    for message in messages:
+        content = message["content"]
+        for mark in tokenizer.all_special_tokens:
+            content = content.replace(mark, mark[0] + " " + mark[1:])
+        safe.append({**message, "content": content})
+    return tokenizer.apply_chat_template(safe, add_generation_prompt=True)["input_ids"]
 
 
 @pytest.mark.slow

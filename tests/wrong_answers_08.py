@@ -1,5 +1,6 @@
 """What learners write in exercise 08: {task: {name of the mistake: code}}, apart from the checks' own list."""
 
+from course_grading.checks import find
 from course_utils.evaluate import mcnemar
 
 
@@ -12,6 +13,12 @@ def ece(confidence, right, bins):
         )
         for b in place.unique()
     )
+
+
+def bill_claims(**changed):
+    """A prediction that holds, but for what is changed."""
+    claims = {"plain": "more", "harmless": "more", "different": "fewer"} | changed
+    return {claim.key: claims[claim.key.split()[0]] for claim in find("predict_the_bill").claims}
 
 
 WRONG_ANSWERS = {
@@ -123,6 +130,23 @@ WRONG_ANSWERS = {
                         losses[model, k] = -loss if k.startswith("over-") else loss
                 return max(losses, key=losses.get)""",
     },
+    "predict_the_bill": {
+        "being an assistant is the price": """
+            def predict_the_bill():
+                return bill_claims(plain="as many")""",
+        "more rate, more knowledge": """
+            def predict_the_bill():
+                return bill_claims(plain="fewer")""",
+        "refusing is learned last": """
+            def predict_the_bill():
+                return bill_claims(harmless="fewer")""",
+        "the same data, the same refusals": """
+            def predict_the_bill():
+                return bill_claims(harmless="as many")""",
+        "sampling decides": """
+            def predict_the_bill():
+                return bill_claims(different="as many")""",
+    },
 }
 # What an exercise's notebook has defined before the task.
-SURROUNDINGS = {"ece": ece, "mcnemar": mcnemar}
+SURROUNDINGS = {"ece": ece, "mcnemar": mcnemar, "bill_claims": bill_claims}

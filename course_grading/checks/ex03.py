@@ -10,7 +10,7 @@ from course_utils.stats import wilson
 from course_utils.templates import Family, encode_safely, render, toy_tokenizer
 
 from . import draw, talks, values
-from .task import Case, Claim, Prediction, Task, Unusable, known
+from .task import Case, Claim, Mistake, Prediction, Task, Unusable, known
 
 # -- ChatML by hand -------------------------------------------------------------------------------------------
 
@@ -61,33 +61,39 @@ def _without(*names: str) -> Callable:
     return answer
 
 
+def _rendered(name: str, render: Callable) -> Mistake:
+    def answer(messages, add_generation_prompt=False, continue_final_message=False):
+        return render(messages, add_generation_prompt, continue_final_message)
+
+    return known(name, answer)
+
+
 RENDER_CHATML = Task(
     name="render_chatml",
     title="ChatML by hand",
     minutes=6,
     answer=render_chatml,
+    named=("add_generation_prompt", "continue_final_message"),
     cases=[
         Case("a conversation that is complete", 4, _whole),
         Case("a question that is to be answered", 4, _to_answer),
         Case("an answer that is to be continued", 4, _to_continue),
     ],
     mistakes=[
-        known(
+        _rendered(
             "no line break after the end of turn",
-            lambda m, a=False, c=False: _chatml(
-                m, a, c, "<|im_start|>{role}\n{content}<|im_end|>", ending="<|im_end|>"
-            ),
+            lambda m, a, c: _chatml(m, a, c, "<|im_start|>{role}\n{content}<|im_end|>", ending="<|im_end|>"),
         ),
-        known(
+        _rendered(
             "no line break after the role",
-            lambda m, a=False, c=False: _chatml(
+            lambda m, a, c: _chatml(
                 m, a, c, "<|im_start|>{role} {content}<|im_end|>\n", "<|im_start|>assistant "
             ),
         ),
-        known("contents are stripped", lambda m, a=False, c=False: _chatml(m, a, c, content=str.strip)),
-        known(
+        _rendered("contents are stripped", lambda m, a, c: _chatml(m, a, c, content=str.strip)),
+        _rendered(
             "a system message that nobody gave",
-            lambda m, a=False, c=False: _chatml(
+            lambda m, a, c: _chatml(
                 m
                 if m[0]["role"] == "system"
                 else [{"role": "system", "content": "You are a helpful assistant."}, *m],
@@ -95,14 +101,14 @@ RENDER_CHATML = Task(
                 c,
             ),
         ),
-        known("always a generation prompt", lambda m, a=False, c=False: _chatml(m, True, False)),
+        _rendered("always a generation prompt", lambda m, a, c: _chatml(m, True, False)),
         known("the generation prompt is missing", _without("add_generation_prompt")),
-        known(
+        _rendered(
             "the generation prompt has no line break",
-            lambda m, a=False, c=False: _chatml(m, a, c, opening="<|im_start|>assistant"),
+            lambda m, a, c: _chatml(m, a, c, opening="<|im_start|>assistant"),
         ),
         known("the open turn is closed", _without("continue_final_message")),
-        known("the end of turn stays on", lambda m, a=False, c=False: _chatml(m, a, c, ending="\n")),
+        _rendered("the end of turn stays on", lambda m, a, c: _chatml(m, a, c, ending="\n")),
     ],
 )
 
@@ -570,10 +576,15 @@ def _attacked_elsewhere(rng: Random) -> tuple:
     """Marks that come about by taking marks out, and marks in a text that somebody pasted into another role."""
     tokenizer = draw.pair().instruct.tokenizer
     messages = talks.conversation(rng, 2, talks.a_system(rng), open_end=True)
-    mark = rng.choice([m for m in tokenizer.all_special_tokens if len(m) > 5])
-    inner = rng.choice(tokenizer.all_special_tokens)
-    cut = rng.randint(3, len(mark) - 2)
-    messages[-1]["content"] += f" {mark[:cut]}{inner}{mark[cut:]}"
+    marks = sorted(
+        {mark for mark in tokenizer.all_special_tokens if len(mark) > 5},
+        key=tokenizer.all_special_tokens.index,
+    )
+    first, second = sorted(rng.sample(marks, 2), key=marks.index)
+    # In itself, and in another one both ways: one pass over the marks, in whatever order, leaves one of these behind.
+    for outer, inner in ((first, first), (first, second), (second, first)):
+        cut = rng.randint(3, len(outer) - 2)
+        messages[-1]["content"] += f" {outer[:cut]}{inner}{outer[cut:]}"
     for number in (rng.choice([0, 2]), 1):
         messages[number]["content"] += " " + _attack(rng, tokenizer)
     return tokenizer, messages
@@ -590,6 +601,14 @@ def _cleaned(clean: Callable, roles: tuple = ("system", "user", "assistant")) ->
         return prompt_ids(tokenizer, changed)
 
     return answer
+
+
+def _one_by_one(tokenizer, text: str, again: bool = False) -> str:
+    for mark in tokenizer.all_special_tokens:
+        text = text.replace(mark, "")
+        while again and mark in text:
+            text = text.replace(mark, "")
+    return text
 
 
 def _once(tokenizer, text: str) -> str:
@@ -638,6 +657,11 @@ SAFE_IDS = Task(
             _cleaned(lambda tokenizer, text: "" if _once(tokenizer, text) != text else text),
         ),
         known("removed once", _cleaned(_once)),
+        known("removed one by one", _cleaned(_one_by_one)),
+        known(
+            "each removed until it is gone",
+            _cleaned(lambda tokenizer, text: _one_by_one(tokenizer, text, again=True)),
+        ),
         known("only the user's messages", _cleaned(_plain, roles=("user",))),
         known(
             "only the last message",

@@ -551,11 +551,15 @@ COMPARE_RUNS = Task(
     answer=compare_runs,
     cases=[
         Case("a large difference", 3, lambda rng: _two_runs(rng, (0, 1), (25, 30))),
-        Case("a clear difference in intervals that overlap", 5, lambda rng: _two_runs(rng, (0, 1), (9, 11))),
-        Case("a difference that can be noise", 4, lambda rng: _two_runs(rng, (3, 5), (7, 9))),
+        Case("a clear difference in intervals that overlap", 3, lambda rng: _two_runs(rng, (1, 1), (11, 12))),
+        Case("a difference that is just clear", 2, lambda rng: _two_runs(rng, (1, 1), (8, 9))),
+        Case("a difference that can be noise", 2, lambda rng: _two_runs(rng, (3, 5), (7, 9))),
+        Case("a difference that is almost clear", 2, lambda rng: _two_runs(rng, (2, 2), (9, 9))),
         Case("a second run that is worse", 3, lambda rng: _two_runs(rng, (10, 12), (0, 1))),
     ],
     mistakes=[
+        known("a bar of 0.01", lambda a, b: _compared(a, b, verdict_of=lambda a, b, p: p < 0.01)),
+        known("a bar of 0.1", lambda a, b: _compared(a, b, verdict_of=lambda a, b, p: p < 0.1)),
         known("the larger rate wins", lambda a, b: _compared(a, b, verdict_of=lambda a, b, p: True)),
         known("do the intervals overlap", lambda a, b: _compared(a, b, verdict_of=_apart)),
         known("all successes", lambda a, b: _compared(a, b, p_of=lambda a, b: mcnemar(sum(a), sum(b)))),

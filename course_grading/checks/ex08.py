@@ -324,7 +324,7 @@ def _left_in(bugs: tuple[str, ...]) -> Mistake:
 
 
 def _bill(rng: Random, dear: str = "over-refuses", last: bool = False) -> tuple:
-    """Rates of four models, and the first one's name: small losses, one large gain, one measure that all but vanishes.
+    """Rates of four models, and the first one's name: small losses, one large gain, and often a measure that vanishes.
 
     What was most lost is `dear`, a measure that falls or one that rises; it is the last model's if `last`.
     """
@@ -338,7 +338,8 @@ def _bill(rng: Random, dear: str = "over-refuses", last: bool = False) -> tuple:
     loser = "rl" if last else rng.choice(["sft", "dpo"])
     gains, vanishes = rng.sample([model for model in models if model != loser], 2)
     bill[gains]["writes Python"] = round(rng.uniform(0.6, 0.9), 3)
-    bill[vanishes]["writes Python"] = 0.001
+    if rng.random() < 0.5:  # without it, a share and points agree, and what else is wrong shows
+        bill[vanishes]["writes Python"] = 0.001
     moved = rng.uniform(0.25, 0.32)
     measure = rng.choice(knows) if dear == "a fall" else dear
     bill[loser][measure] = round(start[measure] + (moved if measure.startswith("over-") else -moved), 3)
@@ -351,8 +352,8 @@ DEAREST = Task(
     minutes=10,
     answer=dearest,
     cases=[
-        Case("a measure of which more is worse", 6, _bill, times=6),
-        Case("a measure that falls", 5, lambda rng: _bill(rng, "a fall"), times=4),
+        Case("a measure of which more is worse", 6, _bill, times=10),
+        Case("a measure that falls", 5, lambda rng: _bill(rng, "a fall"), times=8),
         Case("a loss of the last model", 3, lambda rng: _bill(rng, "a fall", last=True)),
     ],
     mistakes=[

@@ -7,6 +7,7 @@ differ looks for the mistake that gives what the learner's function gave.
 
 from __future__ import annotations
 
+import inspect
 import io
 import json
 import linecache
@@ -121,7 +122,8 @@ class Task(Hinted):
     """A function to write. Its name is the function's name, which is unique over all exercises.
 
     `measure(answer, *arguments)` gives what counts of an answer: what it returns, or for an open-ended task what
-    comes of it. It calls the learner's function, the right one and the mistakes alike.
+    comes of it. It calls the learner's function, the right one and the mistakes alike. `named` are parameters that the
+    notebook's later cells give by name, so they have to keep it.
     """
 
     name: str
@@ -133,6 +135,7 @@ class Task(Hinted):
     hints: Sequence[str] = ()
     tolerance: float = 1e-4
     measure: Callable = _called
+    named: Sequence[str] = ()
 
     @property
     def points(self) -> int:
@@ -145,6 +148,10 @@ class Task(Hinted):
         if not callable(answer):
             says = f'Hand over the function itself, without calling it: check("{self.name}", {self.name}).'
             return Outcome(self.name, WRONG, 0, self.points, says, "not a function")
+        if lost := [name for name in self.named if not takes(answer, name)]:
+            right = f"{self.name}{inspect.signature(self.answer)}"
+            says = f"Keep the parameters' names, which later cells use: {right}. Yours takes no {' and no '.join(lost)}."
+            return Outcome(self.name, WRONG, 0, self.points, says, "other parameters")
         earned, first = 0, None
         for case in self.cases:
             trials = self._try(case, answer, Random(f"{seed}/{self.name}/{case.name}"))
@@ -329,6 +336,17 @@ def attempt(answer: Callable, arguments: tuple, measure: Callable = _called) -> 
         raise
     except BaseException as error:
         return Trial(arguments, error=error)
+
+
+def takes(answer: Callable, name: str) -> bool:
+    """Whether a function can be given an argument of this name; True where Python cannot tell."""
+    try:
+        inspect.signature(answer).bind_partial(**{name: None})
+    except TypeError:
+        return False
+    except ValueError:
+        pass
+    return True
 
 
 def copied(value: Any) -> Any:

@@ -1,10 +1,12 @@
 """What the course promises about speed and memory, measured: `python benchmarks/budgets.py`.
 
 Each row is measured beside what one would write without the course's helpers, in the same run on the same
-machine, and is held to its budget. Ratios carry over from one computer to another; seconds less so. Each
-measurement has a process of its own, on one torch thread, which is the fastest for models of this size.
+machine, in turns, and is held to its budget: the median of the turns' ratios, with their range. Ratios carry over from
+one computer to another; seconds less so. Each measurement has a process of its own, on one torch thread, which is the
+fastest for models of this size; where nothing but that thread works, times are processor times.
 
-Exit code 0 when every budget is kept, 1 when one is exceeded or could not be measured.
+Exit code 0 when every budget is kept, 1 when one is exceeded or could not be measured. What is known to be over its
+budget stands in MISSED with the reason, and tests/test_benchmarks.py holds the page to that list.
 """
 
 from __future__ import annotations
@@ -23,6 +25,43 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 PROMPT = "The capital of France is"
+TURNS = 5
+
+BUSY = "measured while some twenty processes shared two cores, which makes processor times half as long again"
+LIBRARIES = (
+    "libraries and two models are some 440 MB of it, what the lesson's figures and tables keep 100 to 150"
+)
+PRODUCTS = "matrix products, which both sides need, are 50 to 60 % of a step's time (profiled), the rest small operations"
+GROWING = (
+    "matrix products are half of the time, growing the cache an eighth; larger batches would take more memory"
+)
+POLICY = "its own policy-gradient step adds 190 MB for whole distributions, the runs of train.rl another 170"
+
+# {a line that is over its budget: what stands in the way}
+MISSED: dict[str, str] = {
+    "train.sft, equal steps (8 examples each)": PRODUCTS,
+    "train.sft, one epoch of 80 examples": PRODUCTS,
+    "lesson 02, its kernel at most": LIBRARIES,
+    "lesson 03, its kernel at most": LIBRARIES,
+    "lesson 04, its kernel at most": LIBRARIES,
+    "lesson 05, its kernel at most": f"{LIBRARIES}; training takes the rest",
+    "live SFT of lesson 05": BUSY,
+    "lesson 06, its kernel at most": LIBRARIES,
+    "lesson 07, its kernel at most": POLICY,
+    "lesson 08, its kernel at most": LIBRARIES,
+    "lesson 09, Restart & Run All": BUSY,
+    "lesson 09, its kernel at most": LIBRARIES,
+    "all lessons, one after another": BUSY,
+}
+
+# {a line that is promised: why results.json has none}
+UNMEASURED: dict[str, str] = {
+    "first two-variant plot, beside by hand": "to be measured when the machine is quiet",
+    "complete_batch, 256 prompts × 32 tokens": "to be measured when the machine is quiet",
+    "complete_batch, 256 prompts × 32 tokens, by one call": "to be measured when the machine is quiet",
+    "train.dpo, equal steps (8 pairs each)": "to be measured when the machine is quiet",
+    "train.rl, 1 steps of 8 prompts × 8 answers": "to be measured when the machine is quiet",
+}
 
 
 class Row(NamedTuple):
@@ -37,6 +76,21 @@ class Row(NamedTuple):
     @property
     def kept(self) -> bool:
         return self.measured <= self.budget
+
+
+def ratio(what: str, budget: float, times: list[list[float]], plain: str, scale: float = 1) -> Row:
+    """A row from the seconds of ours and of the plain way in each turn; the plain way did one `scale`th of the work."""
+    each = [ours / (scale * theirs) for ours, theirs in zip(*times, strict=True)]
+    middle = [statistics.median(column) for column in times]
+    beside = (
+        f"{plain}; {min(each):.2g} to {max(each):.2g} in {len(each)} turns; {shown(middle[0])} and "
+        f"{shown(scale * middle[1])}"
+    )
+    return Row(what, statistics.median(each), budget, "×", beside)
+
+
+def shown(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.3g} ms"
 
 
 # -- importing ------------------------------------------------------------------------------------------------
@@ -120,22 +174,23 @@ class Kernel:
 
 
 def kernel(options: argparse.Namespace) -> list[Row]:
-    """Seconds from a kernel's start to the first two-variant plot; that kernel's memory after a lesson's work."""
-    seconds, resident = {}, {}
-    for name, code in (
-        ("by hand", FIRST_PLOT_BY_HAND),
-        ("ours", FIRST_PLOT),
-    ) * 2:  # the better of two, in turns
-        started = time.perf_counter()
-        with Kernel() as session:
-            session.run(code)
-            seconds[name] = min(seconds.get(name, 1e9), time.perf_counter() - started)
-            resident[name] = float(session.run((LESSON_WORK if name == "ours" else "") + RESIDENT))
+    """From a kernel's start to the first two-variant plot, beside the same by hand; memory after a lesson's work."""
+    taken: dict[str, list[float]] = {"ours": [], "by hand": []}
+    resident: dict[str, float] = {}
+    for turn in range(TURNS + 1):
+        for name, code in (("ours", FIRST_PLOT), ("by hand", FIRST_PLOT_BY_HAND)):
+            started = time.perf_counter()
+            with Kernel() as session:
+                session.run(code)
+                # The first turn only reads the files from the disk.
+                if turn:
+                    taken[name].append(time.perf_counter() - started)
+                else:
+                    resident[name] = float(session.run((LESSON_WORK if name == "ours" else "") + RESIDENT))
+    by_hand = "transformers and matplotlib by hand"
     return [
-        Row(
-            "kernel start to first two-variant plot", seconds["ours"], 10, "s",
-            f"{seconds['ours'] / seconds['by hand']:.2f} × transformers and matplotlib by hand",
-        ),
+        Row("kernel start to first two-variant plot", min(taken["ours"]), 10, "s", f"the best of {TURNS}"),
+        ratio("first two-variant plot, beside by hand", 1.1, list(taken.values()), by_hand),
         Row(
             "memory of a learner's kernel", resident["ours"], 600, "MB",
             f"{resident['ours'] / resident['by hand']:.2f} × by hand, first plot only",
@@ -162,38 +217,33 @@ def distribution(options: argparse.Namespace) -> list[Row]:
     def ours() -> None:
         base.next_token_probs(PROMPT)
 
-    times = in_turns(ours, bare, repeats=300)
-    ratio = statistics.median(a / b for a, b in zip(*times, strict=True))
-    middle = [statistics.median(column) * 1000 for column in times]
     return [
-        Row(
-            "one next-token distribution",
-            ratio,
-            1.5,
-            "×",
-            f"{middle[0]:.2f} ms; the bare forward pass: {middle[1]:.2f} ms",
-        )
+        ratio("one next-token distribution", 1.5, in_turns(ours, bare, repeats=300), "the bare forward pass")
     ]
 
 
-def in_turns(*functions: Callable[[], None], repeats: int) -> list[list[float]]:
-    """Seconds of each call, one list per function; in turns, so that a slow moment of the machine meets all alike."""
+def in_turns(*functions: Callable[[], object], repeats: int) -> list[list[float]]:
+    """Processor seconds of each call, one list per function; in turns, and after one that is not counted."""
     times: list[list[float]] = [[] for _ in functions]
-    for function in functions * 5:
-        function()
-    for _ in range(repeats):
+    for turn in range(repeats + 1):
         for function, kept in zip(functions, times, strict=True):
-            started = time.perf_counter()
+            started = time.process_time()
             function()
-            kept.append(time.perf_counter() - started)
+            if turn:
+                kept.append(time.process_time() - started)
     return times
 
 
 # -- many completions -----------------------------------------------------------------------------------------
 
+NEW_TOKENS = 32
+PART = (
+    8  # of the prompts, every eighth is given to what takes one call per prompt; its time counts eight times
+)
+
 
 def batches(options: argparse.Namespace) -> list[Row]:
-    """`complete_batch` of many prompts: its share of the time of one `generate` or pipeline call per prompt."""
+    """`complete_batch` of many prompts beside calls of `generate` and of a pipeline, one each or one for all."""
     import torch
     from transformers import pipeline
     from transformers.utils import logging
@@ -202,66 +252,80 @@ def batches(options: argparse.Namespace) -> list[Row]:
     from pebble_lm.world.questions import draw_facts, plain_question
 
     logging.set_verbosity_error()
-    base, new_tokens = load_variant("pebble-base"), 32
+    base = load_variant("pebble-base")
     rng = Random(0)
     facts = draw_facts(rng, options.prompts, lambda fact: fact.split == "test")
     prompts = [plain_question(rng, fact) for fact in facts]
-    settings = {"max_new_tokens": new_tokens, "do_sample": False, "pad_token_id": base.tokenizer.pad_token_id}
+    some = prompts[::PART]
+    base.tokenizer.padding_side = "left"
+    # It is never written, so every row gets all its tokens, whichever way.
+    base.model.generation_config.eos_token_id = base.tokenizer.pad_token_id
+    settings = {"max_new_tokens": NEW_TOKENS, "do_sample": False, "pad_token_id": base.tokenizer.pad_token_id}
     write = pipeline("text-generation", model=base.model, tokenizer=base.tokenizer)
-    counts = {"ours": 0, "generate": 0}
 
-    def ours(part: list[str]) -> None:
-        completions = base.complete_batch(part, new_tokens, progress=False)
-        counts["ours"] += sum(len(completion.token_ids) for completion in completions)
+    def generate(part: list[str]) -> None:
+        inputs = base.tokenizer(part, return_tensors="pt", padding=True)
+        with torch.inference_mode():
+            base.model.generate(inputs["input_ids"], attention_mask=inputs["attention_mask"], **settings)
 
-    def one_generate_each(part: list[str]) -> None:
-        for prompt in part:
-            inputs = base.tokenizer(prompt, return_tensors="pt")["input_ids"].to(base.device)
-            with torch.inference_mode():
-                output = base.model.generate(inputs, attention_mask=torch.ones_like(inputs), **settings)
-            counts["generate"] += output.shape[1] - inputs.shape[1]
-
-    def one_pipeline_call_each(part: list[str]) -> None:
-        for prompt in part:
-            write(prompt, **settings)
-
-    for function in (ours, one_generate_each, one_pipeline_call_each):
-        function(prompts[:2])
-    counts.update(ours=0, generate=0)
-    batch = seconds(ours, prompts)
-    generate, piped = seconds(one_generate_each, prompts), seconds(one_pipeline_call_each, prompts)
-    batch = min(batch, seconds(ours, prompts))  # once before and once after, as the machine's load may drift
-    work = (
-        f"{counts['ours'] // 2} tokens in {batch:.1f} s, by generate {counts['generate']} in {generate:.1f} s"
+    times = in_turns(
+        lambda: base.complete_batch(prompts, NEW_TOKENS, progress=False),
+        lambda: [generate([prompt]) for prompt in some],
+        lambda: [write(prompt, **settings) for prompt in some],
+        lambda: generate(prompts),
+        repeats=TURNS,
     )
-    name = f"complete_batch, {len(prompts)} prompts × {new_tokens} tokens"
+    name, share = f"complete_batch, {len(prompts)} prompts × {NEW_TOKENS} tokens", len(prompts) / len(some)
+    ours, each, piped, padded = times
     return [
-        Row(name, batch / generate, 0.1, "×", f"one generate call per prompt: {work}"),
-        Row(name, batch / piped, 0.1, "×", f"one pipeline call per prompt: {piped:.1f} s"),
+        ratio(name, 0.05, [ours, each], "one generate call per prompt", share),
+        ratio(f"{name}, by pipeline", 0.05, [ours, piped], "one pipeline call per prompt", share),
+        ratio(f"{name}, by one call", 1.0, [ours, padded], "one generate call on the whole padded batch"),
     ]
 
 
-def seconds(function: Callable[[list[str]], None], prompts: list[str]) -> float:
-    started = time.perf_counter()
-    function(prompts)
-    return time.perf_counter() - started
+def streaming(options: argparse.Namespace) -> list[Row]:
+    """`stream_complete` beside the loop that one would write: the model, its cache, the best token."""
+    import torch
+
+    from course_utils import load_variant
+
+    base = load_variant("pebble-base")
+    base.model.generation_config.eos_token_id = base.tokenizer.pad_token_id
+    ids = base.encode("A short story. Once upon a time")
+
+    def ours() -> None:
+        for _ in base.stream_complete(ids, 64):
+            pass
+
+    def plain() -> None:
+        new, cache, written = torch.tensor([ids]), None, []
+        with torch.inference_mode():
+            for _ in range(64):
+                output = base.model(input_ids=new, past_key_values=cache, use_cache=True)
+                cache, new = output.past_key_values, output.logits[:, -1:].argmax(-1)
+                written.append(new.item())
+                base.tokenizer.decode(written)
+
+    times = in_turns(ours, plain, repeats=4 * TURNS)
+    return [ratio("stream_complete, 64 tokens", 1.11, times, "the plain loop, decoding as it goes")]
 
 
 # -- training and lessons --------------------------------------------------------------------------------------
 
 
 def training(options: argparse.Namespace) -> list[Row]:
-    """One epoch of `train.sft` as a share of the time of TRL's SFTTrainer."""
+    """Supervised, preference and reinforcement training as shares of the time of TRL's trainers."""
     sys.path.insert(0, str(ROOT / "benchmarks"))
-    from train_vs_trl import BUDGET, OURS, TRL, compare
+    from train_vs_trl import KINDS, compare
 
-    best = compare()
-    own, reference = best[OURS].seconds, best[TRL].seconds
-    beside = f"SFTTrainer: {reference:.0f} s; ours {own:.1f} s"
-    return [Row("one epoch of train.sft, 600 examples", own / reference, BUDGET, "×", beside)]
+    return [
+        Row(line.what, line.median, line.budget, "×", line.beside) for kind in KINDS for line in compare(kind)
+    ]
 
 
-LONG = ("05", "07")  # lessons with the longer budget
+LONG = ("05", "07")  # lessons with the longer budget of time
+LIGHT = ("00", "01", "02", "03")  # lessons with the smaller budget of memory
 
 
 def lessons(options: argparse.Namespace) -> list[Row]:
@@ -269,19 +333,33 @@ def lessons(options: argparse.Namespace) -> list[Row]:
     sys.path.insert(0, str(ROOT / "benchmarks"))
     from lessons import paths, used
 
-    rows = []
+    rows, total = [], 0.0
     for path in paths():
         number, found = path.stem[:2], used(path)
-        limit, of_cpu = 300 if number in LONG else 120, f"{found.cpu_seconds:.0f} s of processor time"
-        rows.append(Row(f"lesson {number}, Restart & Run All", found.seconds, limit, "s", of_cpu))
-        rows.append(
-            Row(f"lesson {number}, its kernel at most", found.peak_mb, 600, "MB", "peak resident memory")
+        limit, clock = (
+            300 if number in LONG else 120,
+            f"processor time; {found.seconds:.0f} s by the clock",
         )
+        rows.append(Row(f"lesson {number}, Restart & Run All", found.cpu_seconds, limit, "s", clock))
+        most = 600 if number in LIGHT else 700
+        rows.append(
+            Row(f"lesson {number}, its kernel at most", found.peak_mb, most, "MB", "peak resident memory")
+        )
+        total += found.cpu_seconds
         if found.live is not None:
             rows.append(
-                Row("live SFT of lesson 05", found.live, 90, "s", "with the evaluations that it shows")
+                Row(
+                    "live SFT of lesson 05",
+                    found.live,
+                    90,
+                    "s",
+                    "processor time, with the evaluations that it shows",
+                )
             )
-    return rows
+    return [
+        *rows,
+        Row("all lessons, one after another", total / 60, 8, "min", "the sum of their processor times"),
+    ]
 
 
 # -- the project ----------------------------------------------------------------------------------------------
@@ -307,6 +385,7 @@ MEASUREMENTS = {
     "kernel": kernel,
     "distribution": distribution,
     "batches": batches,
+    "streaming": streaming,
     "clone": clone,
     "training": training,
     "lessons": lessons,

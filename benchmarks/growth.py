@@ -1,8 +1,8 @@
 """How times grow with model size, prompt length and the number of examples: `python benchmarks/growth.py`.
 
-Helpers of the course beside what one would write without them, in turns, on one thread; seconds are CPU time, which
-other programs hardly change. (Training stands alone, one run for each number of examples.) Models of other sizes than
-Pebble's have random weights: time does not depend on them. Prints a table; `report.py` keeps it.
+Helpers of the course beside what one would write without them or use instead, in turns, on one thread; seconds are CPU
+time, which other programs hardly change. (A training is one run for each number of examples.) Models of other sizes
+than Pebble's have random weights: time does not depend on them. Prints a table; `report.py` keeps it.
 """
 
 from __future__ import annotations
@@ -22,15 +22,16 @@ sys.path.insert(0, str(ROOT))
 # hidden size, layers, heads, heads of keys and values, vocabulary: the second is Pebble's, the last SmolLM2-135M's
 SHAPES = (
     (64, 2, 2, 2, 4_096),
-    (192, 4, 3, 3, 4_096),
+    (256, 4, 4, 2, 4_096),
     (384, 8, 6, 6, 4_096),
     (576, 12, 9, 3, 16_384),
     (576, 30, 9, 3, 49_152),
 )
 LENGTHS = (16, 64, 256, 500)
 PROMPTS = (4, 16, 64, 256)
-EXAMPLES = (100, 300, 1_000)
+EXAMPLES = (30, 100, 300)
 NEW_TOKENS = 16
+GENERATE = ("generate calls", "one padded generate")
 COLORS = {"next_token_probs": "#0072B2", "complete_batch": "#D55E00", "train.sft": "#009E73"}
 
 
@@ -41,7 +42,7 @@ class Point(NamedTuple):
     grows: str
     at: float
     ours: float
-    plain: float | None
+    plain: float
     beside: str
 
 
@@ -93,22 +94,26 @@ def distribution(variant, length: int, repeats: int = 20) -> list[float]:
 
 
 def completing(variant, prompts: list[list[int]], repeats: int = 1) -> list[float]:
-    """CPU seconds of `complete_batch` and of one `generate` call per prompt."""
+    """CPU seconds of `complete_batch`, of one `generate` call per prompt, and of one on the whole padded batch."""
     import torch
 
     settings = {"max_new_tokens": NEW_TOKENS, "do_sample": False}
     settings["pad_token_id"] = variant.tokenizer.pad_token_id
 
-    def one_each() -> None:
-        for ids in prompts:
-            inputs = torch.tensor([ids])
-            with torch.inference_mode():
-                variant.model.generate(inputs, attention_mask=torch.ones_like(inputs), **settings)
+    longest = max(len(ids) for ids in prompts)
 
-    def together() -> None:
-        variant.complete_batch(prompts, NEW_TOKENS, progress=False)
+    def generate(part: list[list[int]], width: int) -> None:
+        inputs = torch.tensor([[settings["pad_token_id"]] * (width - len(ids)) + ids for ids in part])
+        seen = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in part])
+        with torch.inference_mode():
+            variant.model.generate(inputs, attention_mask=seen, **settings)
 
-    return cpu_seconds(together, one_each, repeats=repeats)
+    return cpu_seconds(
+        lambda: variant.complete_batch(prompts, NEW_TOKENS, progress=False),
+        lambda: [generate([ids], len(ids)) for ids in prompts],
+        lambda: generate(prompts, longest),
+        repeats=repeats,
+    )
 
 
 def questions(number: int) -> list[list[int]]:
@@ -116,15 +121,14 @@ def questions(number: int) -> list[list[int]]:
     return [[(7 * i + 11 * n) % 4000 + 50 for i in range(8 + n % 16)] for n in range(number)]
 
 
-def training(variant, tokenizer, number: int) -> float:
-    """CPU seconds of one epoch of `train.sft`, one run."""
-    from course_utils import train
+def training(variant, tokenizer, number: int) -> list[float]:
+    """CPU seconds of one epoch of `train.sft` and of TRL's SFTTrainer, one run each."""
+    from train_vs_trl import our_sft, their_sft, timed
+
     from pebble_lm.world.conversations import conversations
 
     rows = conversations(1, number)
-    began = time.process_time()
-    train.sft(variant, rows, tokenizer=tokenizer, progress=False)
-    return time.process_time() - began
+    return [timed(way, variant, tokenizer, rows)[0] for way in (our_sft, their_sft)]
 
 
 def measure() -> list[Point]:
@@ -138,39 +142,26 @@ def measure() -> list[Point]:
     torch.set_num_threads(1)
     logging.set_verbosity_error()
     points = []
+
+    def add(what: str, grows: str, at: float, times: list[float], *ways: str) -> None:
+        ours, *plain = times
+        points.extend(Point(what, grows, at, ours, *pair) for pair in zip(plain, ways, strict=True))
+
     for shape in SHAPES:
         variant = random_variant(*shape)
-        size = variant.num_parameters / 1e6
-        ours, plain = distribution(variant, 32)
-        points.append(
-            Point("next_token_probs, 32 tokens", "million parameters", size, ours, plain, "forward pass")
-        )
-        ours, plain = completing(variant, questions(16))
-        points.append(
-            Point("complete_batch, 16 prompts", "million parameters", size, ours, plain, "generate calls")
-        )
-    base = load_variant("pebble-base")
+        size = ("million parameters", variant.num_parameters / 1e6)
+        add("next_token_probs, 32 tokens", *size, distribution(variant, 32), "forward pass")
+        add("complete_batch, 16 prompts", *size, completing(variant, questions(16)), *GENERATE)
+    base, tokenizer = load_variant("pebble-base"), load_variant("pebble-sft").tokenizer
     for length in LENGTHS:
-        ours, plain = distribution(base, length, repeats=60)
-        points.append(
-            Point("next_token_probs, Pebble", "tokens of prompt", length, ours, plain, "forward pass")
-        )
+        times = distribution(base, length, repeats=60)
+        add("next_token_probs, Pebble", "tokens of prompt", length, times, "forward pass")
     for number in PROMPTS:
-        ours, plain = completing(base, questions(number))
-        points.append(Point("complete_batch, Pebble", "prompts", number, ours, plain, "generate calls"))
-    tokenizer = load_variant("pebble-sft").tokenizer
+        add("complete_batch, Pebble", "prompts", number, completing(base, questions(number)), *GENERATE)
     training(base, tokenizer, 20)
     for number in EXAMPLES:
-        points.append(
-            Point(
-                "train.sft, one epoch, Pebble",
-                "examples",
-                number,
-                training(base, tokenizer, number),
-                None,
-                "",
-            )
-        )
+        times = training(base, tokenizer, number)
+        add("train.sft, one epoch, Pebble", "examples", number, times, "TRL's SFTTrainer")
     return points
 
 
@@ -181,11 +172,9 @@ def shown(number: float) -> str:
 
 def table(points: list[Point]) -> str:
     """The points as a Markdown table."""
-    rows = ["| what | grows | at | CPU seconds | without the helper | ratio |", "|---|---|---|---|---|---|"]
+    rows = ["| what | grows | at | CPU seconds | instead | ratio |", "|---|---|---|---|---|---|"]
     for point in points:
-        plain, ratio = "", ""
-        if point.plain is not None:
-            plain, ratio = f"{shown(point.plain)} ({point.beside})", f"{point.ours / point.plain:.2f}"
+        plain, ratio = f"{shown(point.plain)} ({point.beside})", f"{point.ours / point.plain:.2f}"
         rows.append(
             f"| {point.what} | {point.grows} | {shown(point.at)} | {shown(point.ours)} | {plain} | {ratio} |"
         )
@@ -193,28 +182,30 @@ def table(points: list[Point]) -> str:
 
 
 def plot(points: list[Point], file: Path) -> None:
-    """One panel for each thing that grows: the helpers' lines, and the plain way's dashed, on logarithmic axes."""
+    """One panel for each thing that grows: the helpers' lines, and the other ways' dashed, on logarithmic axes."""
     from matplotlib.figure import Figure
 
     grows = list(dict.fromkeys(point.grows for point in points))
-    figure = Figure(figsize=(11, 3.2), layout="constrained")
+    figure = Figure(figsize=(11, 3.6), layout="constrained")
     for axes, name in zip(figure.subplots(1, len(grows), sharey=True), grows, strict=True):
         kinds = list(dict.fromkeys(point.what for point in points if point.grows == name))
         for what in kinds:
             name_of, color = what.split(",")[0], COLORS[what.split(",")[0]]
             chosen = [point for point in points if point.what == what]
-            at = [point.at for point in chosen]
-            axes.loglog(at, [point.ours for point in chosen], "o-", color=color, label=name_of)
-            if chosen[0].plain is not None:
-                plain = [point.plain for point in chosen]
-                axes.loglog(at, plain, "o--", color=color, alpha=0.5, label=f"plain {chosen[0].beside}")
+            for number, way in enumerate(dict.fromkeys(point.beside for point in chosen)):
+                line = [point for point in chosen if point.beside == way]
+                at = [point.at for point in line]
+                if number == 0:
+                    axes.loglog(at, [point.ours for point in line], "o-", color=color, label=name_of)
+                plain = [point.plain for point in line]
+                axes.loglog(at, plain, ("o--", "s:")[number], color=color, alpha=0.5, label=way)
         axes.set(xlabel=name, ylabel="CPU seconds" if name == grows[0] else "")
         marks = sorted({point.at for point in points if point.grows == name})
         axes.set_xticks(marks, [shown(mark) for mark in marks], fontsize=7)
         axes.minorticks_off()
         axes.legend(fontsize=7, frameon=False)
         axes.grid(alpha=0.2)
-        axes.set_ylim(top=20 * max(point.plain or point.ours for point in points))  # room for the legend
+        axes.set_ylim(top=60 * max(max(point.plain, point.ours) for point in points))  # room for the legend
     figure.savefig(file, dpi=90)
 
 

@@ -13,7 +13,6 @@ import json
 import sys
 import tempfile
 import time
-from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,19 +25,19 @@ from tools import notebooks
 from tools.record_real_pairs import NAMED
 
 LIVE = "l05-live"  # the cell of lesson 05 that fine-tunes before the learner's eyes
+CLOCK = "import time; print(time.process_time())"
 USED = f"""
 import json, os, sys
 sys.path.append({str(Path(__file__).resolve().parent)!r})
 from memory import peak_mb
 print(json.dumps([sum(os.times()[:4]), peak_mb()]))
 """
-WITHOUT = (
-    "import sys; sys.modules.update(trl=None, peft=None)"  # as on a learner's machine: neither is required
-)
+# As on a learner's machine: requirements.txt has none of them, and pandas and transformers load two where they are.
+WITHOUT = "import sys; sys.modules.update(dict.fromkeys(('trl', 'peft', 'pyarrow', 'accelerate')))"
 
 
 class Used(NamedTuple):
-    """What one run of a lesson took; `live` is the seconds of lesson 05's live training, None in other lessons."""
+    """What one run of a lesson took; `live` is the processor seconds of lesson 05's live training, None elsewhere."""
 
     seconds: float
     cpu_seconds: float
@@ -52,21 +51,18 @@ def used(path: Path) -> Used:
     for cell in notebook.cells:
         cell.source = NAMED.sub(r"\1 = None", cell.source)
     new = nbformat.v4.new_code_cell
-    notebook.cells = [new(WITHOUT), *notebook.cells, new(USED)]
+    before, after = new(CLOCK), new(CLOCK)
+    cells = []
+    for cell in notebook.cells:
+        cells += [before, cell, after] if cell.get("id") == LIVE else [cell]
+    notebook.cells = [new(WITHOUT), *cells, new(USED)]
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
-        notebooks.run(notebook, Path(folder), timeout=3600, timed=True)
+        notebooks.run(notebook, Path(folder), timeout=3600)
         seconds = time.perf_counter() - began
     cpu, peak = json.loads(notebook.cells[-1].outputs[0].text)
-    live = [cell_seconds(cell) for cell in notebook.cells if cell.get("id") == LIVE]
-    return Used(seconds, cpu, peak, *live)
-
-
-def cell_seconds(cell: nbformat.NotebookNode) -> float:
-    """How long a timed cell ran."""
-    times = cell.metadata["execution"]
-    began, ended = (datetime.fromisoformat(times[key]) for key in ("iopub.status.busy", "iopub.status.idle"))
-    return (ended - began).total_seconds()
+    live = float(after.outputs[0].text) - float(before.outputs[0].text) if before in cells else None
+    return Used(seconds, cpu, peak, live)
 
 
 def paths(wanted: list[str] | None = None) -> list[Path]:
@@ -87,7 +83,7 @@ def main() -> int:
             print(f"{path.stem}: failed\n{error}")
             failed = 1
             continue
-        live = "" if found.live is None else f"; its live training {found.live:.0f} s"
+        live = "" if found.live is None else f"; its live training {found.live:.0f} s of processor time"
         print(
             f"{path.stem}: {found.seconds:.0f} s, {found.cpu_seconds:.0f} s of processor time, "
             f"peak {found.peak_mb:.0f} MB{live}",

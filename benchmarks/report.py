@@ -1,9 +1,9 @@
 """All measurements in one file: `python benchmarks/report.py [PART ...]` measures, and writes benchmarks/RESULTS.md.
 
-Parts are those of budgets.py (importing, kernel, distribution, batches, clone, training, lessons), growth, real_size
-and playground; without a name, all are measured, which takes half an hour. What is not measured this time stays as it
-was, with its date: results.json keeps it. `--render` measures nothing and writes page and figure again. Nothing else
-should run meanwhile.
+Parts are those of budgets.py (importing, kernel, distribution, batches, streaming, clone, training, lessons), growth,
+real_size and playground; without a name, all are measured, which takes three quarters of an hour. What is not measured
+this time stays as it was, with its date: results.json keeps it. `--render` measures nothing and writes page and figure
+again. Nothing else should run meanwhile.
 """
 
 from __future__ import annotations
@@ -47,10 +47,15 @@ def machine() -> str:
     return f"{processor}, {os.cpu_count()} cores{memory}; {platform.system()}; {python}, {versions}"
 
 
+def busy() -> str:
+    """How much else ran, in the words of the page; empty on a quiet machine, or where the system does not say."""
+    load = os.getloadavg()[1] if hasattr(os, "getloadavg") else 0.0
+    return f"load {load:.0f} on {os.cpu_count()} cores" if load > (os.cpu_count() or 1) / 2 else ""
+
+
 def measure(part: str) -> dict:
     """One part's rows, with the date and the computer. Raises RuntimeError when it could not be measured."""
-    where = machine()
-    load = {"load": os.getloadavg()[0]} if part == "playground" and hasattr(os, "getloadavg") else {}
+    where, load = machine(), busy()
     if part == "growth":
         rows = growth.measure()
         growth.plot(rows, FIGURE)
@@ -63,7 +68,7 @@ def measure(part: str) -> dict:
     return {
         "date": datetime.date.today().isoformat(),
         "machine": where,
-        **load,
+        "note": load,
         "rows": [list(row) for row in rows],
     }
 
@@ -77,7 +82,8 @@ def page(found: dict[str, dict]) -> str:
         "",
         "Made by `python benchmarks/report.py`; the numbers are in `results.json`. Ratios carry over to other "
         "computers,",
-        "seconds less so. Models of Pebble's size run on one thread.",
+        "seconds less so. Models of Pebble's size run on one thread. A ratio is the median of several turns, with",
+        "their range; a line measured while much else ran names the load, and its seconds say little.",
         "",
         *(f"- machine {chr(65 + i)}: {name}" for i, name in enumerate(machines)),
         "",
@@ -88,21 +94,32 @@ def page(found: dict[str, dict]) -> str:
     ]
     for part, one in parts.items():
         if part in budgets.MEASUREMENTS:
-            where = f"{one['date']}, {chr(65 + machines.index(one['machine']))}"
+            where = ", ".join(
+                filter(None, [one["date"], chr(65 + machines.index(one["machine"])), one.get("note")])
+            )
             for row in one["rows"]:
                 measured, budget, verdict, beside = budgets.cells(budgets.Row(*row))
                 lines.append(f"| {row[0]} | {measured} | {budget} | {verdict} | {beside} | {where} |")
+    missed = [
+        f"- {what}: {why}" for what, why in budgets.MISSED.items() if what in {r[0] for r in rows_of(parts)}
+    ]
+    unmeasured = [f"- {what}: {why}" for what, why in budgets.UNMEASURED.items()]
+    if unmeasured:
+        lines += ["", "Promised, and not measured yet:", "", *unmeasured]
+    if missed:
+        lines += ["", "Over their budgets, and why:", "", *missed]
     if "growth" in parts:
         one = parts["growth"]
         lines += [
             "",
             "## How it grows",
             "",
-            f"CPU seconds on one thread, {one['date']}, machine {chr(65 + machines.index(one['machine']))}. Each"
-            f" helper is measured in turns with the plain way; {growth.NEW_TOKENS} new tokens per prompt.",
+            f"CPU seconds on one thread, {', '.join(filter(None, [one.get('note'), one['date']]))}, machine "
+            f"{chr(65 + machines.index(one['machine']))}. Each helper is measured in turns with what one would use "
+            f"instead; {growth.NEW_TOKENS} new tokens per prompt.",
             "",
             "![CPU seconds against the number of parameters, the prompt's length, the prompts and the examples, on "
-            "logarithmic axes: the helpers and, dashed, the plain way](growth.png)",
+            "logarithmic axes: the helpers and, dashed, what one would use instead](growth.png)",
             "",
             growth.table([growth.Point(*row) for row in one["rows"]]),
         ]
@@ -131,14 +148,19 @@ def page(found: dict[str, dict]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def rows_of(parts: dict[str, dict]) -> list[list]:
+    """All rows that have a budget."""
+    return [row for part, one in parts.items() if part in budgets.MEASUREMENTS for row in one["rows"]]
+
+
 def playground_lines(one: dict, where: str) -> list[str]:
     """The page's section about the playground."""
-    load = f" The load before it was {one['load']:.1f}." if "load" in one else ""
+    load = f", {one['note']}" if one.get("note") else ""
     return [
         "## The playground",
         "",
         "Pebble in a page of Chromium, two models in a thread each, beside the Python helper on one thread in"
-        f" the same run; {one['date']}, machine {where}.{load}",
+        f" the same run; {one['date']}, machine {where}{load}.",
         "",
         playground.as_markdown(one["rows"]),
     ]

@@ -183,9 +183,9 @@ def record_steps(name: str, to: Path) -> Path:
     target.write_text(
         f"# One step of each training of {model_names(label)}\n\n"
         f"Recorded {datetime.now(UTC):%Y-%m-%d} {setting()}. Each row is a process of its own, whose "
-        "peak memory includes the libraries and loading the model. All weights are trained, in float32 on a CPU, by AdamW "
-        "(two more numbers a weight). Where other programs ran beside it, go by the processor's seconds. The rows "
-        "are the course's own, and short ones: a real step takes many times as many tokens.\n\n"
+        "peak memory includes the libraries and loading the model. All weights are trained, in float32 on a CPU, by "
+        "AdamW (two more numbers a weight). Where other programs ran beside it, go by the processor's seconds. The "
+        "rows are the course's own, and short ones: a real step takes many times as many tokens.\n\n"
         + "\n".join(rows)
         + "\n",
         encoding="utf-8",

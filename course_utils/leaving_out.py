@@ -8,7 +8,7 @@ import ast
 from collections.abc import Iterable
 from traceback import walk_tb
 
-from .hub import VocabularyMismatch
+from .pairs import VocabularyMismatch
 
 
 class _NotRun(VocabularyMismatch):

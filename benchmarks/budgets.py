@@ -31,7 +31,9 @@ BUSY = "measured while some twenty processes shared two cores, which makes proce
 LIBRARIES = (
     "libraries and two models are some 440 MB of it, what the lesson's figures and tables keep 100 to 150"
 )
-PRODUCTS = "matrix products, which both sides need, are 50 to 60 % of a step's time (profiled), the rest small operations"
+PRODUCTS = (
+    "matrix products, needed by both, are 50 to 60 % of a step's time (profiled), small operations the rest"
+)
 GROWING = (
     "matrix products are half of the time, growing the cache an eighth; larger batches would take more memory"
 )

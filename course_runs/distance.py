@@ -37,11 +37,13 @@ def weight_change(pair: "Pair") -> pd.DataFrame:
 
     Columns: name, layer (missing outside the layers), kind (embedding, attention, mlp, norm or head), shape,
     parameters (their number) and relative_change = ‖instruct - base‖ / ‖base‖ (Frobenius norm, so 0.1 means a
-    tenth of the tensor's own length). Raises ValueError when the two models are not built alike.
+    tenth of the tensor's own length). Raises ValueError when the two models are not built alike,
+    VocabularyMismatch (one, too) where their vocabularies differ.
     """
     base, instruct = (dict(variant.model.named_parameters()) for variant in pair)
     unlike = [name for name in base.keys() | instruct.keys() if _shape(base, name) != _shape(instruct, name)]
     if unlike:
+        pair.require_same_vocabulary()
         name = min(unlike)
         raise ValueError(
             f"{pair.base.name} and {pair.instruct.name} are not built alike: {name} has shape {_shape(base, name)} in "

@@ -229,7 +229,8 @@ def test_with_another_vocabulary_a_lesson_says_what_it_leaves_out_and_goes_on(
 @pytest.mark.notebooks
 def test_lesson_02_goes_on_with_two_random_models_of_different_vocabularies(tmp_path, monkeypatch):
     tokenizer = reference_tokenizer("smollm2-135m-instruct")
-    tiny_llama(len(tokenizer), eos=tokenizer.eos_token_id).save_pretrained(tmp_path / "other")
+    model = tiny_llama(len(tokenizer), eos=tokenizer.eos_token_id, max_position_embeddings=8192)
+    model.save_pretrained(tmp_path / "other")
     tokenizer.save_pretrained(tmp_path / "other")
     monkeypatch.setenv("COURSE_PAIR", f"pebble-base,{tmp_path / 'other'}")
     notebook, path = lesson("02")

@@ -164,9 +164,8 @@ def record_figures(name: str, to: Path, n: int, only: Sequence[str]) -> Path:
         parts.append(part)
         head = (
             f"# Short figures of {model_names(label)}\n\n"
-            f"Recorded {datetime.now(UTC):%Y-%m-%d} in {time.time() - began:.0f} s {setting()}. "
-            f"Greedy decoding; {n} prompts a figure where no other number stands; intervals are Wilson's, 95 %. "
-            "An empty text is no stop.\n\n"
+            f"Recorded {datetime.now(UTC):%Y-%m-%d} in {time.time() - began:.0f} s {setting()}. Greedy decoding; {n} "
+            "prompts a figure where no other number stands; intervals are Wilson's, 95 %. An empty text is no stop.\n\n"
         )
         # Written after each section: what has been measured is not lost if the rest fails.
         target.write_text(head + "\n\n".join(parts) + "\n", encoding="utf-8", newline="\n")
@@ -183,10 +182,12 @@ def record_steps(name: str, to: Path) -> Path:
     target = page_of(label, to, "steps.md")
     target.write_text(
         f"# One step of each training of {model_names(label)}\n\n"
-        f"Recorded {datetime.now(UTC):%Y-%m-%d} {setting()}. Each row is a process of its own, "
-        "whose peak memory includes the libraries and loading the model. All weights are trained, "
-        "in float32 on a CPU; AdamW, whose two numbers a weight are included. The rows are the course's own, and "
-        "short ones: a real step takes many times as many tokens.\n\n" + "\n".join(rows) + "\n",
+        f"Recorded {datetime.now(UTC):%Y-%m-%d} {setting()}. Each row is a process of its own, whose "
+        "peak memory includes the libraries and loading the model. All weights are trained, in float32 on a CPU, by "
+        "AdamW (two more numbers a weight). Where other programs ran beside it, go by the processor's seconds. The "
+        "rows are the course's own, and short ones: a real step takes many times as many tokens.\n\n"
+        + "\n".join(rows)
+        + "\n",
         encoding="utf-8",
         newline="\n",
     )

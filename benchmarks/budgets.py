@@ -31,6 +31,7 @@ BUSY = "measured while some twenty processes shared two cores, which makes proce
 LIBRARIES = (
     "libraries and two models are some 440 MB of it, what the lesson's figures and tables keep 100 to 150"
 )
+UNKNOWN = "libraries and two models are some 440 MB of it; where the rest goes was not taken apart yet"
 PRODUCTS = (
     "matrix products, which both sides need, are 50 to 60 % of a step's time, small operations the rest"
 )
@@ -51,14 +52,14 @@ MISSED: dict[str, str] = {
     "train.dpo, one epoch of 32 pairs": PRODUCTS,
     "lesson 02, its kernel at most": LIBRARIES,
     "lesson 03, its kernel at most": LIBRARIES,
-    "lesson 04, its kernel at most": LIBRARIES,
-    "lesson 05, its kernel at most": f"{LIBRARIES}; training takes the rest",
+    "lesson 04, its kernel at most": UNKNOWN,
+    "lesson 05, its kernel at most": UNKNOWN,
     "live SFT of lesson 05": BUSY,
-    "lesson 06, its kernel at most": LIBRARIES,
+    "lesson 06, its kernel at most": UNKNOWN,
     "lesson 07, its kernel at most": POLICY,
-    "lesson 08, its kernel at most": LIBRARIES,
+    "lesson 08, its kernel at most": UNKNOWN,
     "lesson 09, Restart & Run All": BUSY,
-    "lesson 09, its kernel at most": LIBRARIES,
+    "lesson 09, its kernel at most": UNKNOWN,
     "all lessons, one after another": BUSY,
 }
 

@@ -17,7 +17,7 @@ from typing import Any
 from . import progress, quizzes
 
 RIGHT, WRONG, OPEN = "✔ Right.", "✘ Not this one.", "○ Nothing chosen yet."
-PATIENCE = 2.0  # seconds; a learner who clicks once more after them has waited for an echo that does not come
+PATIENCE = 2.0  # seconds after a click within which a choice is taken for one that the page had held back
 COLOURS = {RIGHT: "#2e7d32", WRONG: "#c62828", OPEN: "#757575"}
 # ipywidgets gives a choice one line of fixed height, and lets its button float behind the text; ours may need two lines.
 STYLE = (
@@ -147,7 +147,7 @@ class Card:
         self.echoed.observe(self._on_echo, "value")
 
     def _on_choice(self, _: Any) -> None:
-        if self.clicked is not None and self.echoed.value:
+        if self.clicked is not None and time.monotonic() - self.clicked < PATIENCE:
             self._judge()  # the page had held it back: the click was about this one
         else:
             self.feedback.value = ""  # it was about another choice

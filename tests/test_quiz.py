@@ -127,6 +127,7 @@ def test_a_wrong_answer_is_explained_and_can_be_tried_again():
     wrong = card.question.choices[place(card.question, False)]
     answer(card, False)
     assert selfcheck.WRONG in card.feedback.value and selfcheck._rich(wrong.why) in card.feedback.value
+    card.clicked -= selfcheck.PATIENCE  # reading the reason takes its time
     card.options.index = place(card.question, True)
     assert card.feedback.value == "", "the old reason is not about the new choice"
     card.button.click()

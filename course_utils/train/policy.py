@@ -212,7 +212,7 @@ def _check(prompts: list, group_size: int, prompts_per_step: int, steps: int, be
         raise ValueError("There are no prompts. Give at least one text or conversation to answer.")
     if group_size < 2:
         raise ValueError(
-            f"group_size must be 2 or more, got {group_size}: the baseline is the mean of the others."
+            f"group_size must be 2 or more, got {group_size}: the baseline is the mean of the group."
         )
     if prompts_per_step < 1 or steps < 1:
         raise ValueError(f"prompts_per_step and steps must be 1 or more, got {prompts_per_step} and {steps}.")

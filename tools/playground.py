@@ -145,13 +145,13 @@ def examples(lessons: str | None = None) -> list[dict]:
     return found
 
 
-REAL = "docs/real_pairs/templates.md"
+REAL = "docs/real_pairs/SmolLM2-135M-Instruct.Q4_1/figures.md"
 # What is shown of a real model: how it reads on the page, and the row of REAL that holds it.
 REAL_ROWS = {
-    "Capitals right, asked in its chat template": "its own template (ChatML)",
-    "Capitals right, asked in another family's (Llama 3's) template": "Llama 3's template",
-    "Capitals right, asked in bare text": "bare text",
-    "“You are a pirate.” obeyed in the system turn": "a true system turn: a pirate",
+    "Capitals right, asked in its chat template": "own template | answers",
+    "Capitals right, asked in another family's (Llama 3's) template": "llama-3's template | answers",
+    "Capitals right, asked in bare text": "bare text | answers",
+    "“You are a pirate.” obeyed in the system turn": "a true system turn: a pirate | pirates",
 }
 
 
@@ -163,15 +163,15 @@ def real_figures(lessons: str | None = None) -> dict:
     text = (ROOT / REAL).read_text(encoding="utf-8")
     figures = []
     for what, row in REAL_ROWS.items():
-        found = re.search(rf"^\| {re.escape(row)} \| ([^|]+?) \|", text, re.M)
+        found = re.search(rf"^\| {re.escape(row)} \| ([^|]+?) \| ([^|]+?) \|", text, re.M)
         if not found:
             raise ExportError(f'{REAL} has no row "{row}".\nNext: mend REAL_ROWS in tools/playground.py.')
-        figures.append({"what": what, "figure": found[1]})
+        figures.append({"what": what, "figure": f"{found[1]}, {found[2]}"})
     told = {
-        "text": "SmolLM2-135M-Instruct is 35 times as large as Pebble. In its own template it answers, too; "
-        "in bare text it ends at once, and an order in the system turn is lost on it.",
+        "text": "SmolLM2-135M-Instruct is 35 times as large as Pebble. In its own template it answers, too, "
+        "though half of the capitals are wrong; in bare text it ends at once, and an order in the system turn is lost on it.",
         "figures": figures,
-        "how": "Greedy, from a 4-bit file, 2026-11-26; with 95% intervals. Its bare texts were all empty.",
+        "how": "Greedy, from a 4-bit file, 2026-11-27; with 95% intervals. 23 of its 24 bare texts were empty.",
         "source": REAL,
     }
     address = badges.read_address()

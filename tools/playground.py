@@ -169,7 +169,8 @@ def real_figures(lessons: str | None = None) -> dict:
         figures.append({"what": what, "figure": f"{found[1]}, {found[2]}"})
     told = {
         "text": "SmolLM2-135M-Instruct is 35 times as large as Pebble. In its own template it answers, too, "
-        "though half of the capitals are wrong; in bare text it ends at once, and an order in the system turn is lost on it.",
+        "though half of the capitals are wrong; in bare text it ends at once, and an order in the system turn "
+        "is lost on it.",
         "figures": figures,
         "how": "Greedy, from a 4-bit file, 2026-11-27; with 95% intervals. 23 of its 24 bare texts were empty.",
         "source": REAL,

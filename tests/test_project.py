@@ -118,7 +118,7 @@ def test_contributing_names_every_variable_that_the_code_reads_and_no_other():
     read = set()
     for path in [ROOT / "course.py", *SOURCES]:
         source = path.read_text(encoding="utf-8")
-        read |= set(re.findall(r"environ(?:\.get\(|\[)\"(COURSE_\w+)\"", source))
+        read |= set(re.findall(r"environ(?:\.get\(|\[)\s*\"(COURSE_\w+)\"", source))
     table = set(re.findall(r"`(COURSE_\w+)`", text.split("## Variables")[1].split("\n## ")[0]))
     assert len(read) > 10 and table == read
 

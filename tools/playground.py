@@ -161,18 +161,22 @@ def real_figures(lessons: str | None = None) -> dict:
     Raises ExportError where the file no longer has one of these rows, so that no figure stands here alone.
     """
     text = (ROOT / REAL).read_text(encoding="utf-8")
-    figures = []
-    for what, row in REAL_ROWS.items():
+
+    def recorded(row: str) -> tuple[str, str]:
         found = re.search(rf"^\| {re.escape(row)} \| ([^|]+?) \| ([^|]+?) \|", text, re.M)
         if not found:
             raise ExportError(f'{REAL} has no row "{row}".\nNext: mend REAL_ROWS in tools/playground.py.')
-        figures.append({"what": what, "figure": f"{found[1]}, {found[2]}"})
+        return found[1], found[2]
+
+    figures = [{"what": what, "figure": ", ".join(recorded(row))} for what, row in REAL_ROWS.items()]
+    date = re.search(r"^Recorded (\S+)", text, re.M)
+    empty, _ = recorded("bare text | empty")
     told = {
         "text": "SmolLM2-135M-Instruct is 35 times as large as Pebble. In its own template it answers, too, "
-        "though half of the capitals are wrong; in bare text it ends at once, and an order in the system turn "
-        "is lost on it.",
+        "though often wrongly; in bare text it ends at once, and an order in the system turn is lost on it.",
         "figures": figures,
-        "how": "Greedy, from a 4-bit file, 2026-11-27; with 95% intervals. 23 of its 24 bare texts were empty.",
+        "how": f"Greedy, from a 4-bit file, {date[1] if date else 'undated'}; with 95% intervals. "
+        f"{empty} bare texts were empty.",
         "source": REAL,
     }
     address = badges.read_address()

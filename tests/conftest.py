@@ -15,9 +15,8 @@ _NO_NETWORK = str(_HERE / "no_network")
 
 # The loader must notice a missing network by itself, so the hub is not told to stay offline: it just finds none.
 if _NO_NETWORK not in os.environ.get("PYTHONPATH", "").split(os.pathsep):
-    if os.environ.get(
-        "COURSE_REAL_MODEL"
-    ):  # now or never; what it prints is where the file is, or why it is not
+    # Fetched now or never; what it prints is where the file is, or why it is not.
+    if os.environ.get("COURSE_REAL_MODEL"):
         subprocess.run([sys.executable, str(_HERE.parent / "tools" / "real_model.py")], check=False)
     _paths = [_NO_NETWORK, str(_HERE.parent), os.environ.get("PYTHONPATH")]
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, _paths))

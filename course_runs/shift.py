@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import torch
 
-from .compare import BasePrompt, base_text, rank_of
-from .variant import Prompt, Variant, as_messages, is_messages
+from course_utils.compare import BasePrompt, base_text, rank_of
+from course_utils.variant import Prompt, Variant, as_messages, is_messages
 
 if TYPE_CHECKING:
-    from .pairs import Pair
+    from course_utils.pairs import Pair
 
 CATEGORIES = ("unshifted", "marginal", "shifted")
 

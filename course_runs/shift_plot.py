@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..tokens import visible_token
-from . import house
+from course_utils.plots import house
+from course_utils.tokens import visible_token
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,6 +1,6 @@
 """Both variants on one prompt: their next-token probabilities in one table. Numbers in, DataFrames out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -40,17 +40,22 @@ def next_token_table(
         "instruct": pair.instruct.next_token_logits(for_instruct),  # (vocab,)
     }
     probs = {name: row.softmax(-1).cpu() for name, row in logits.items()}  # (vocab,), sums to 1
-    # One variant's logits may be padded further than the other's; only tokens that both can write are compared.
-    shared = min(len(row) for row in probs.values())
-    best = [row[:shared].topk(min(k, shared)).indices.tolist() for row in probs.values()]
-    # The union, so that a token that only one variant likes is shown with the other's small probability.
-    union = {i for ids in best for i in ids}
-    token_ids = sorted(union, key=lambda i: -max(float(row[i]) for row in probs.values()))
+    token_ids = best_tokens(probs, k)
     columns = {"token": [pair.instruct.token_text(i) for i in token_ids], "token_id": token_ids}
     # Ranks are counted over the whole vocabulary, not among the tokens shown.
     columns |= {f"prob_{name}": row[token_ids].tolist() for name, row in probs.items()}
     columns |= {f"rank_{name}": [rank_of(row, i) for i in token_ids] for name, row in probs.items()}
     return pd.DataFrame(columns)
+
+
+def best_tokens(probs: Mapping[str, torch.Tensor], k: int) -> list[int]:
+    """The ids of the `k` best tokens of each variant (its probabilities, `(vocab,)`), the likeliest of either first."""
+    # One variant's logits may be padded further than the other's; only tokens that both can write are compared.
+    shared = min(len(row) for row in probs.values())
+    best = [row[:shared].topk(min(k, shared)).indices.tolist() for row in probs.values()]
+    # The union, so that a token that only one variant likes is shown with the other's small probability.
+    union = {i for ids in best for i in ids}
+    return sorted(union, key=lambda i: (-max(float(row[i]) for row in probs.values()), i))
 
 
 def plot_next_token(pair: "Pair", prompt: Prompt, k: int = 10, **settings: Any) -> "Figure":

@@ -11,6 +11,7 @@ from .errors import (
     OFFLINE_ADVICE,
     BadFolderError,
     GatedError,
+    MissingTokenizerError,
     NoNetworkError,
     NotACausalLMError,
     NotFoundError,
@@ -138,8 +139,8 @@ def _shape(size) -> str:
     return " × ".join(map(str, size))
 
 
-def no_tokenizer(source: str) -> str:
-    return (
+def no_tokenizer(source: str) -> MissingTokenizerError:
+    return MissingTokenizerError(
         f"{source} comes without a tokenizer that can be read (looked for {', '.join(TOKENIZER_FILES[:2])} and the "
         "like). Save one beside the weights with tokenizer.save_pretrained(folder), or name one: "
         "load_variant(…, tokenizer=folder_or_hub_id)."

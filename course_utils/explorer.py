@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import threading
 import time
+import timeit
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from html import escape
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as widgets
 import pandas as pd
 
+from .compare import best_tokens
 from .plots.house import describe, png_base64, png_metadata, short_number, variant_style
 from .plots.next_token import draw_next_token
 from .sampling import processed_probs
@@ -30,17 +32,6 @@ ROW_PIXELS = 34
 SLOW_SECONDS = 0.15  # a model slower than this is asked when a control is released, not while it moves
 SECONDS_BETWEEN_UPDATES = 0.05  # while text is being written
 SHOWN_TOKENS = 120  # of a long prompt, the last ones
-
-
-def explore(
-    pair: Pair, prompt: str = "The capital of France is", k: int = 10, max_new_tokens: int = 80
-) -> Explorer:
-    """An interactive explorer of both variants' next-token distributions.
-
-    `k` tokens are shown, the likeliest of either variant; "Generate" writes at most `max_new_tokens`. Raises
-    VocabularyMismatch (a ValueError) when the two variants number their tokens differently.
-    """
-    return Explorer(pair, prompt, k=k, max_new_tokens=max_new_tokens)
 
 
 @dataclass(frozen=True)
@@ -67,19 +58,23 @@ def _guarded(callback: Callable) -> Callable:
 
 
 class Explorer:
-    """The controls and what they show; displayed as `ui`, with a picture for where widgets cannot run.
+    """An interactive explorer of both variants' next-token distributions, displayed as `ui`; `explore` makes one.
 
-    `state` is what the models read now; `token_ids` the same as ids; `table` the distribution on show
-    (columns token, token_id, prob_base, prob_instruct). The controls are attributes, so that code can work
-    them as a learner does.
+    The `k` likeliest tokens of either variant are shown; "Generate" writes at most `max_new_tokens`. `state` is what
+    the models read now; `token_ids` the same as ids; `table` the distribution on show (columns token, token_id,
+    prob_base, prob_instruct). The controls are attributes, so that code can work them as a learner does. Raises
+    VocabularyMismatch (a ValueError) when the two variants number their tokens differently.
     """
 
-    def __init__(self, pair: Pair, prompt: str, k: int = 10, max_new_tokens: int = 80) -> None:
+    def __init__(
+        self, pair: Pair, prompt: str = "The capital of France is", k: int = 10, max_new_tokens: int = 80
+    ) -> None:
         pair.require_same_vocabulary()
         self.pair, self.k, self.max_new_tokens = pair, k, max_new_tokens
-        self.state = self._start = State(prompt)
-        self._past: list[State] = []
-        self._future: list[State] = []
+        self._steps = [
+            State(prompt)
+        ]  # up to `_at` those that can be undone, behind it those that can be done again
+        self._at = 0
         self._typing = False  # whether the last change was typed: a run of keystrokes is one step to undo
         self._syncing = False  # whether the explorer itself is changing its controls
         self._stop = threading.Event()
@@ -87,22 +82,28 @@ class Explorer:
         self.table = pd.DataFrame(columns=["token", "token_id", "prob_base", "prob_instruct"])
         self._build()
         self._connect()
-        if min(self._timed_refresh(), self._timed_refresh()) > SLOW_SECONDS:
+        # Twice, because a model's first answer is slower than all later ones.
+        if min(timeit.repeat(self._refresh, repeat=2, number=1)) > SLOW_SECONDS:
             for control in (self.prompt_box, self.temperature, self.top_k, self.top_p):
                 control.continuous_update = False
+
+    @property
+    def state(self) -> State:
+        return self._steps[self._at]
 
     # --- the controls
 
     def _build(self) -> None:
-        wide = widgets.Layout(width="auto")
         self.prompt_box = widgets.Textarea(
             value=self.state.text, description="Prompt", layout=widgets.Layout(width="98%", height="64px")
         )
-        self.template = widgets.Checkbox(value=False, description="chat template", indent=False, layout=wide)
+        self.template = widgets.Checkbox(
+            description="chat template", indent=False, layout=widgets.Layout(width="auto")
+        )
         self.template.disabled = not self.pair.instruct.has_chat_template
-        self.undo = widgets.Button(description="Undo", tooltip="take back the last step", layout=wide)
-        self.redo = widgets.Button(description="Redo", tooltip="do the step again", layout=wide)
-        self.reset = widgets.Button(description="Reset", tooltip="back to the first prompt", layout=wide)
+        self.undo = _button("Undo", "take back the last step")
+        self.redo = _button("Redo", "do the step again")
+        self.reset = _button("Reset", "back to the first prompt")
         slider = {"readout": False, "layout": widgets.Layout(width="104px", margin="2px 10px 2px 2px")}
         self.temperature = widgets.FloatSlider(value=1.0, min=0.0, max=2.0, step=0.1, **slider)
         self.top_k = widgets.IntSlider(value=0, min=0, max=50, **slider)
@@ -113,39 +114,35 @@ class Explorer:
             "top_p": _number_box("top-p", self.top_p, widgets.BoundedFloatText),
         }
         self.message, self.reads, self.bars = widgets.HTML(), widgets.HTML(), widgets.HTML()
-        row = widgets.Layout(width="150px", height=f"{ROW_PIXELS - 4}px", margin="2px 0")
-        self.token_buttons = [widgets.Button(description="…", layout=_copy(row)) for _ in range(self.k)]
+        row = {"width": "150px", "height": f"{ROW_PIXELS - 4}px", "margin": "2px 0"}
+        self.token_buttons = [_button("…", "", **row) for _ in range(self.k)]
         self.generate = {
-            name: widgets.Button(
-                description=f"Generate: {name}",
-                tooltip=f"let {self.pair[name].name} write to its end",
-                layout=wide,
-            )
+            name: _button(f"Generate: {name}", f"let {self.pair[name].name} write to its end")
             for name in ("base", "instruct")
         }
-        self.stop = widgets.Button(description="Stop", tooltip="stop writing", disabled=True, layout=wide)
+        self.stop = _button("Stop", "stop writing")
+        self.stop.disabled = True
         self.written = {name: widgets.HTML() for name in self.generate}
+        self.ui = self._laid_out()
+
+    def _laid_out(self) -> widgets.VBox:
         line = widgets.Layout(flex_flow="row wrap", align_items="center")
         heading = widgets.HTML(_small("click to append"), layout=widgets.Layout(height="26px", margin="0"))
         tokens = widgets.VBox(
             [heading, *self.token_buttons], layout=widgets.Layout(margin="0 8px 0 0", flex="0 0 auto")
         )
         self.bars.layout = widgets.Layout(flex="1 1 auto", margin="0")
-        self.ui = widgets.VBox(
-            [
-                self.prompt_box,
-                widgets.HBox([self.template, self.undo, self.redo, self.reset], layout=_copy(line)),
-                widgets.HBox(
-                    [widgets.HBox([box, getattr(self, name)]) for name, box in self.numbers.items()],
-                    layout=_copy(line),
-                ),
-                self.message,
-                self.reads,
-                widgets.HBox([tokens, self.bars]),
-                widgets.HBox([*self.generate.values(), self.stop], layout=_copy(line)),
-                *self.written.values(),
-            ]
-        )
+        numbers = [widgets.HBox([box, getattr(self, name)]) for name, box in self.numbers.items()]
+        rows = [
+            self.prompt_box,
+            widgets.HBox([self.template, self.undo, self.redo, self.reset], layout=line),
+            widgets.HBox(numbers, layout=line),
+            self.message,
+            self.reads,
+            widgets.HBox([tokens, self.bars]),
+            widgets.HBox([*self.generate.values(), self.stop], layout=line),
+        ]
+        return widgets.VBox([*rows, *self.written.values()])
 
     def _connect(self) -> None:
         self.prompt_box.observe(self._on_typed, "value")
@@ -154,8 +151,8 @@ class Explorer:
             control.observe(self._on_sampling, "value")
         for number, button in enumerate(self.token_buttons):
             button.on_click(functools.partial(self._on_token, number))
-        self.undo.on_click(self._on_undo)
-        self.redo.on_click(self._on_redo)
+        self.undo.on_click(functools.partial(self._on_travel, -1))
+        self.redo.on_click(functools.partial(self._on_travel, +1))
         self.reset.on_click(self._on_reset)
         for name, button in self.generate.items():
             button.on_click(functools.partial(self._on_generate, name))
@@ -165,15 +162,13 @@ class Explorer:
 
     @_guarded
     def _on_typed(self, change: Any) -> None:
-        if self._syncing:
-            return
-        self._go(State(change["new"], (), self.state.template), typed=True)
+        if not self._syncing:
+            self._go(State(change["new"], (), self.state.template), typed=True)
 
     @_guarded
     def _on_template(self, change: Any) -> None:
-        if self._syncing:
-            return
-        self._go(State(self._boxed(self.state), (), bool(change["new"])))
+        if not self._syncing:
+            self._go(State(self._boxed(self.state), (), bool(change["new"])))
 
     @_guarded
     def _on_sampling(self, _: Any) -> None:
@@ -186,35 +181,24 @@ class Explorer:
             self._go(replace(self.state, tail=(*self.state.tail, token_id)))
 
     @_guarded
-    def _on_undo(self, _: Any) -> None:
-        self._travel(self._past, self._future)
-
-    @_guarded
-    def _on_redo(self, _: Any) -> None:
-        self._travel(self._future, self._past)
+    def _on_travel(self, by: int, _: Any) -> None:
+        if 0 <= self._at + by < len(self._steps):
+            self._enter(self._at + by)
 
     @_guarded
     def _on_reset(self, _: Any) -> None:
-        if self.state != self._start:
-            self._go(self._start)
-
-    def _travel(self, source: list[State], other: list[State]) -> None:
-        if source:
-            other.append(self.state)
-            self._typing = False
-            self._enter(source.pop())
+        if self.state != self._steps[0]:
+            self._go(self._steps[0])
 
     def _go(self, state: State, typed: bool = False) -> None:
-        """A new step, which can be undone."""
-        if not (typed and self._typing):
-            self._past.append(self.state)
-        self._future.clear()
-        self._typing = typed
-        self._enter(state)
+        """A new step, which can be undone; a further keystroke changes the last one."""
+        at = self._at if typed and self._typing else self._at + 1
+        self._steps[at:] = [state]
+        self._enter(at, typed)
 
-    def _enter(self, state: State) -> None:
+    def _enter(self, at: int, typed: bool = False) -> None:
         self._halt()
-        self.state = state
+        self._at, self._typing = at, typed
         for area in self.written.values():
             area.value = ""
         self._refresh()
@@ -240,13 +224,12 @@ class Explorer:
     def _distribution(self, token_ids: list[int]) -> pd.DataFrame:
         settings = (self.temperature.value, self.top_k.value, self.top_p.value)
         probs = {
-            v: processed_probs(self.pair[v].next_token_logits(token_ids), *settings).cpu()
-            for v in self.generate
+            name: processed_probs(self.pair[name].next_token_logits(token_ids), *settings).cpu()  # (vocab,)
+            for name in self.generate
         }
-        shared = min(len(row) for row in probs.values())
-        best = {i for row in probs.values() for i in row[:shared].topk(min(self.k, shared)).indices.tolist()}
-        highest = {i: max(float(row[i]) for row in probs.values()) for i in best}
-        shown = sorted((i for i in best if highest[i] > 0), key=lambda i: (-highest[i], i))[: self.k]
+        # A token that the settings rule out for both variants is not shown.
+        possible = [i for i in best_tokens(probs, self.k) if any(row[i] > 0 for row in probs.values())]
+        shown = possible[: self.k]
         columns = {"token": [token_text(self.pair.instruct.tokenizer, i) for i in shown], "token_id": shown}
         return pd.DataFrame(columns | {f"prob_{name}": row[shown].tolist() for name, row in probs.items()})
 
@@ -267,11 +250,6 @@ class Explorer:
         for number, button in enumerate(self.token_buttons):
             self._label(button, number)
 
-    def _timed_refresh(self) -> float:
-        start = time.perf_counter()
-        self._refresh()
-        return time.perf_counter() - start
-
     def _sync_controls(self) -> None:
         self._syncing = True
         try:
@@ -279,7 +257,8 @@ class Explorer:
             if self.prompt_box.value != boxed:
                 self.prompt_box.value = boxed
             self.template.value = self.state.template
-            self.undo.disabled, self.redo.disabled = not self._past, not self._future
+            self.undo.disabled = self._at == 0
+            self.redo.disabled = self._at == len(self._steps) - 1
         finally:
             self._syncing = False
 
@@ -302,8 +281,7 @@ class Explorer:
         first = max(0, len(token_ids) - SHOWN_TOKENS)
         spans = [
             _token_html(token_text(tokenizer, token_id), is_special(tokenizer, token_id), i >= clicked_from)
-            for i, token_id in enumerate(token_ids)
-            if i >= first
+            for i, token_id in enumerate(token_ids[first:], first)
         ]
         name = f"Both variants read {len(token_ids)} token{'s' if len(token_ids) != 1 else ''}"
         more = "… " if first else ""
@@ -337,24 +315,16 @@ class Explorer:
         if variant.context_length is not None:
             room = max(1, min(room, variant.context_length - len(token_ids)))
         self.stop.disabled = False
-        pieces = variant.stream_complete(
-            token_ids,
-            max_new_tokens=room,
-            temperature=self.temperature.value,
-            top_k=self.top_k.value,
-            top_p=self.top_p.value,
-        )
+        settings = {name: getattr(self, name).value for name in self.numbers}
+        pieces = variant.stream_complete(token_ids, room, **settings)
         text, ending, last = "", "stopped by you", 0.0
         try:
             while not stop.is_set():
                 try:
                     text += next(pieces)
                 except StopIteration as done:
-                    reasons = {
-                        "eos": "ended by itself",
-                        "length": f"cut after {len(done.value.token_ids)} tokens",
-                    }
-                    ending = reasons.get(done.value.stop_reason, done.value.stop_reason)
+                    cut = f"cut after {len(done.value.token_ids)} tokens"
+                    ending = "ended by itself" if done.value.stopped else cut
                     break
                 if time.monotonic() - last > SECONDS_BETWEEN_UPDATES:
                     self.written[name].value, last = _written_html(name, text, "writing …"), time.monotonic()
@@ -385,7 +355,15 @@ class Explorer:
         return f"Explorer of {self.pair.name!r} at {self._boxed(self.state)!r}"
 
 
+explore = Explorer
+
 # --- pieces of the controls and their HTML -----------------------------------------------------------------
+
+
+def _button(description: str, tooltip: str, width: str = "auto", **layout: str) -> widgets.Button:
+    return widgets.Button(
+        description=description, tooltip=tooltip, layout=widgets.Layout(width=width, **layout)
+    )
 
 
 def _number_box(name: str, slider: Any, kind: type) -> Any:
@@ -397,11 +375,6 @@ def _number_box(name: str, slider: Any, kind: type) -> Any:
     same = functools.partial(round, ndigits=2)  # a slider's 0.30000000000000004 is typed 0.3
     widgets.link((slider, "value"), (box, "value"), transform=(same, same))
     return box
-
-
-def _copy(layout: widgets.Layout) -> widgets.Layout:
-    keys = ("width", "height", "margin", "flex_flow", "align_items")
-    return widgets.Layout(**{key: getattr(layout, key) for key in keys if getattr(layout, key) is not None})
 
 
 def _small(text: str) -> str:

@@ -23,6 +23,11 @@ def is_adapter(folder: str | Path) -> bool:
     return (folder / "adapter_config.json").is_file() and not others
 
 
+def has_tokenizer(folder: str | Path) -> bool:
+    """Whether the folder holds one of the files that tokenizers are loaded from."""
+    return any((Path(folder) / file).exists() for file in TOKENIZER_FILES)
+
+
 def is_saved_model(folder: Path) -> bool:
     """Whether this is a folder with a config.json and weights, and not git-lfs's pointers in their place."""
     if not folder.is_dir():

@@ -9,7 +9,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from .folders import TOKENIZER_FILES
+from .folders import has_tokenizer
 
 PROBE_SECONDS = 2.0
 
@@ -28,8 +28,7 @@ def cached_snapshot(repo: str, revision: str | None) -> Path | None:
         if shards and all((folder / shard).exists() for shard in shards):
             weights += [folder / shard for shard in shards]
     weights += list(folder.glob("pytorch_model.bin"))
-    has_tokenizer = any((folder / file).exists() for file in TOKENIZER_FILES)
-    return folder if weights and has_tokenizer else None
+    return folder if weights and has_tokenizer(folder) else None
 
 
 def hub_endpoint() -> str:

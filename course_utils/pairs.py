@@ -1,9 +1,10 @@
 """The pairs the course knows, and loading them: `load_pair`, `load_variant`, and errors that say what to do.
 
-Everything here is cheap to import; torch and transformers are loaded with the first model.
+Everything here is cheap to import; torch and transformers are loaded with the first model. The table is pairs.json.
 """
 
 import difflib
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -14,14 +15,13 @@ from typing import TYPE_CHECKING
 
 from .errors import (
     BadFolderError,
-    MissingTokenizerError,
     NotACausalLMError,
     NotDownloadedError,
     NotFoundError,
     PairError,
     VocabularyMismatch,
 )
-from .folders import TOKENIZER_FILES, is_adapter, is_gguf
+from .folders import has_tokenizer, is_adapter, is_gguf
 from .hub import PEBBLE_MODELS, errors_explained, locate, no_weight_bar, on_this_computer
 
 if TYPE_CHECKING:
@@ -47,9 +47,9 @@ class PairSpec:
     name: str
     base: str
     instruct: str
-    parameters: int | None
-    download_mb: int
-    licence: str
+    parameters: int | None = None
+    download_mb: int = 0
+    licence: str = ""
     gated: bool = False
     notes: str = ""
     base_revision: str | None = None
@@ -57,72 +57,32 @@ class PairSpec:
     ladder: dict[str, str] = field(default_factory=dict)
 
 
-PAIRS: dict[str, PairSpec] = {
-    spec.name: spec
-    for spec in (
-        PairSpec(
-            "pebble", str(PEBBLE_MODELS / "pebble-base"), str(PEBBLE_MODELS / "pebble-dpo"), None, 0, "Apache-2.0",
-            notes="made by this course; needs no download",
-            ladder={rung: str(PEBBLE_MODELS / f"pebble-{rung}") for rung in ("sft", "dpo", "rl", "chat")},
-        ),
-        PairSpec(
-            "smollm2-135m", "HuggingFaceTB/SmolLM2-135M", "HuggingFaceTB/SmolLM2-135M-Instruct",
-            134_515_008, 538, "Apache-2.0", notes="the smallest real pair; ChatML",
-        ),
-        PairSpec(
-            "smollm2-360m", "HuggingFaceTB/SmolLM2-360M", "HuggingFaceTB/SmolLM2-360M-Instruct",
-            361_821_120, 1448, "Apache-2.0", notes="ChatML",
-        ),
-        PairSpec(
-            "qwen2.5-0.5b", "Qwen/Qwen2.5-0.5B", "Qwen/Qwen2.5-0.5B-Instruct",
-            494_032_768, 1976, "Apache-2.0 (see its card)", notes="the base ships a chat template",
-        ),
-        PairSpec(
-            "qwen3-0.6b", "Qwen/Qwen3-0.6B-Base", "Qwen/Qwen3-0.6B",
-            596_049_920, 2695, "Apache-2.0", notes="the instruct thinks before it answers, unless told not to",
-        ),
-        PairSpec(
-            "gemma-3-270m", "google/gemma-3-270m", "google/gemma-3-270m-it",
-            270_000_000, 1080, "Gemma terms of use", gated=True, notes="the assistant's role is called model",
-        ),
-        PairSpec(
-            "llama-3.2-1b", "meta-llama/Llama-3.2-1B", "meta-llama/Llama-3.2-1B-Instruct",
-            1_235_814_400, 4944, "Llama 3.2 Community License", gated=True,
-            notes="its template writes a dated system turn",
-        ),
-        PairSpec(
-            "olmo-2-1b", "allenai/OLMo-2-0425-1B", "allenai/OLMo-2-0425-1B-Instruct",
-            1_484_916_736, 8910, "Apache-2.0",
-            notes="the smallest full ladder from base to RL; the base is stored in float32",
-            ladder={
-                "sft": "allenai/OLMo-2-0425-1B-SFT",
-                "dpo": "allenai/OLMo-2-0425-1B-DPO",
-                "rlvr1": "allenai/OLMo-2-0425-1B-RLVR1",
-            },
-        ),
-    )
-}  # fmt: skip
+def _pebble_folder(name: str) -> str:
+    """The folder of a checkpoint of Pebble, such as "pebble-sft"; any other name stays as it is."""
+    return str(PEBBLE_MODELS / name) if re.fullmatch(r"pebble-[\w-]+", name) else name
+
+
+def _known_pairs() -> dict[str, PairSpec]:
+    rows = json.loads(Path(__file__).with_name("pairs.json").read_text(encoding="utf-8"))
+    for row in rows:
+        row |= {variant: _pebble_folder(row[variant]) for variant in ("base", "instruct")}
+        row["ladder"] = {rung: _pebble_folder(where) for rung, where in row.get("ladder", {}).items()}
+    return {row["name"]: PairSpec(**row) for row in rows}
+
+
+PAIRS = _known_pairs()
 
 
 def table() -> "pd.DataFrame":
     """Return the pairs as a DataFrame, one row a pair, smallest first."""
     import pandas as pd
 
-    rows = [
-        {
-            "name": spec.name,
-            "base": _tail(spec.base) if spec.name == "pebble" else spec.base,
-            "instruct": _tail(spec.instruct) if spec.name == "pebble" else spec.instruct,
-            "parameters": spec.parameters,
-            "download_mb": spec.download_mb,
-            "licence": spec.licence,
-            "gated": spec.gated,
-            "further": ", ".join(spec.ladder),
-            "notes": spec.notes,
-        }
-        for spec in PAIRS.values()
-    ]
-    return pd.DataFrame(rows).astype({"parameters": "Int64"})
+    shown = pd.DataFrame([vars(spec) for spec in PAIRS.values()])
+    for variant in ("base", "instruct"):  # of Pebble's folders the name alone
+        shown[variant] = shown[variant].str.removeprefix(f"{PEBBLE_MODELS}{os.sep}")
+    shown["further"] = shown.pop("ladder").map(", ".join)
+    columns = "name base instruct parameters download_mb licence gated further notes".split()
+    return shown[columns].astype({"parameters": "Int64"})
 
 
 # -- loading -------------------------------------------------------------------------------------------------
@@ -187,35 +147,34 @@ def load_pair(
     line, when COURSE_PAIR names another pair.
 
     One model only (a folder, a GGUF file, a name that load_variant knows, a tuple with None in it) stands in both
-    places, and a line says so. With `download=False` only what is on this computer already is loaded, unless the environment
-    variable COURSE_DOWNLOAD is set; otherwise NotDownloadedError says how large the download would be.
+    places, and a line says so. With `download=False` only what is on this computer already is loaded, unless the
+    environment variable COURSE_DOWNLOAD is set; otherwise NotDownloadedError says how large the download would be.
     """
     chosen = os.environ.get("COURSE_PAIR") or "pebble"
-    given = chosen if name is None else name
-    two, alone = _two_of(given)
-    base, instruct, label, own_revisions = _resolve_pair(two)
-    label = _tail(base) if alone else label
-    if because and label != chosen.strip().lower():
-        print(f"Here {label} is used and not COURSE_PAIR's {chosen}: {because}.")
+    spec, alone = _resolve_pair(chosen if name is None else name)
+    if because and spec.name != chosen.strip().lower():
+        print(f"Here {spec.name} is used and not COURSE_PAIR's {chosen}: {because}.")
     revisions = revision if isinstance(revision, tuple) else (revision, revision)
-    options = {"device": device, "dtype": dtype, "reload": reload}
     sources = [
-        (s, asked or own) for s, asked, own in zip((base, instruct), revisions, own_revisions, strict=True)
+        (spec.base, revisions[0] or spec.base_revision),
+        (spec.instruct, revisions[1] or spec.instruct_revision),
     ]
     if not (download or _downloads_wanted()) and not all(on_this_computer(*found) for found in sources):
-        size = f", {PAIRS[label].download_mb:,} MB" if label in PAIRS else ""
-        call = f"load_pair({(label if label in PAIRS else base if alone else (base, instruct))!r})"
-        raise NotDownloadedError(_not_unasked(label, f"{call} fetches it once{size}"))
+        known = spec.name in PAIRS
+        call = f"load_pair({spec.name if known else spec.base if alone else (spec.base, spec.instruct)!r})"
+        size = f", {spec.download_mb:,} MB" if known else ""
+        raise NotDownloadedError(_not_unasked(spec.name, f"{call} fetches it once{size}"))
+    options = {"device": device, "dtype": dtype, "reload": reload}
     variants = [load_variant(source, revision=asked, **options) for source, asked in sources]
     if alone:
         other = "('pebble-base', …)" if variants[0].has_chat_template else "(…, 'pebble-dpo')"
         print(
-            f"{label} is one model and stands in both places: base and instruct will be the same in everything below. For "
-            f"something to compare its texts with, give a second one, such as load_pair({other})."
+            f"{spec.name} is one model and stands in both places: base and instruct will be the same in everything "
+            f"below. For something to compare its texts with, give a second one, such as load_pair({other})."
         )
-    elif label not in PAIRS:
+    elif spec.name not in PAIRS:
         _warn_of_equals(*variants)
-    pair = Pair(*variants, name=label)
+    pair = Pair(*variants, name=spec.name)
     if not pair.same_vocabulary:
         from .leaving_out import leave_out_mismatches
 
@@ -223,29 +182,44 @@ def load_pair(
     return pair
 
 
-def _two_of(name):
-    """What stands for a pair, and whether that is one model in both places."""
+def _resolve_pair(name) -> tuple[PairSpec, bool]:
+    """The two models that a name stands for, and whether that is one model in both places."""
     parts = name.split(",") if isinstance(name, str) else [name] if isinstance(name, Path) else list(name)
-    given = [part for part in parts if part is not None and os.fspath(part).strip()]
-    if len(given) != 1 or len(parts) > 2 or (len(parts) == 1 and not _names_a_model(given[0])):
-        return name, False
-    one = given[0].strip() if isinstance(given[0], str) else given[0]
-    return (one, one), True
+    given = [text for part in parts if part is not None and (text := os.fspath(part).strip())]
+    if len(parts) == 1 and given and given[0].lower() in PAIRS:
+        return PAIRS[given[0].lower()], False
+    if len(given) == 1 and (len(parts) == 2 or (len(parts) == 1 and _names_a_model(parts[0]))):
+        return PairSpec(_tail(given[0]), base=given[0], instruct=given[0]), True
+    if len(parts) == 1:
+        asked = "".join(given)
+        close = difflib.get_close_matches(asked.lower(), PAIRS, n=1, cutoff=0.5)
+        raise NotFoundError(
+            f"No pair is called {asked!r}.{f' Did you mean {close[0]!r}?' if close else ''} "
+            f"Known: {', '.join(PAIRS)}. For other models give two folders or hub ids: load_pair(('base', "
+            "'instruct')); one model alone is loaded by load_variant."
+        )
+    if len(parts) != 2 or len(given) != 2:
+        raise ValueError(f"A pair is a base and an instruct model, two folders or hub ids; got {name!r}.")
+    return PairSpec(" / ".join(map(_tail, given)), *given), False
 
 
 def _names_a_model(name: str | Path) -> bool:
     """Whether this is a model's name rather than a pair's: a path, a hub id, or what load_variant knows."""
     text = os.fspath(name).strip()
-    if text.lower() in PAIRS:
-        return False
-    known = text.lower() in _variant_names() or re.fullmatch(r"pebble-[\w-]+", text)
-    return bool(
-        known or isinstance(name, Path) or _is_local(text) or is_gguf(text) or re.search(r"[/\\]", text)
+    known = text.lower() in _short_names() or _pebble_folder(text) != text
+    return (
+        known or isinstance(name, Path) or _is_local(text) or is_gguf(text) or bool(re.search(r"[/\\]", text))
     )
 
 
-def _variant_names() -> list[str]:
-    return [f"{spec.name}-{rung}" for spec in PAIRS.values() for rung in ("base", "instruct", *spec.ladder)]
+def _short_names() -> dict[str, tuple[str, str | None]]:
+    """What load_variant knows by a short name, such as "smollm2-135m-base": where it is, and its verified revision."""
+    names = {}
+    for spec in PAIRS.values():
+        names[f"{spec.name}-base"] = (spec.base, spec.base_revision)
+        names[f"{spec.name}-instruct"] = (spec.instruct, spec.instruct_revision)
+        names |= {f"{spec.name}-{rung}": (where, None) for rung, where in spec.ladder.items()}
+    return names
 
 
 def _is_local(name: str | Path) -> bool:
@@ -258,7 +232,10 @@ def _downloads_wanted() -> bool:
 
 
 def _not_unasked(what: str, how: str) -> str:
-    return f"{what} is not on this computer, and nothing is downloaded unasked. {how}; so does COURSE_DOWNLOAD=1 at the start."
+    return (
+        f"{what} is not on this computer, and nothing is downloaded unasked. {how}; so does COURSE_DOWNLOAD=1 at the "
+        "start."
+    )
 
 
 def _warn_of_equals(base: "Variant", instruct: "Variant") -> None:
@@ -331,41 +308,20 @@ def unload() -> None:
     _loaded.clear()
 
 
-def _resolve_pair(name) -> tuple[str, str, str, tuple[str | None, str | None]]:
-    if isinstance(name, str) and name.strip().lower() in PAIRS:
-        spec = PAIRS[name.strip().lower()]
-        return (spec.base, spec.instruct, spec.name, (spec.base_revision, spec.instruct_revision))
-    if isinstance(name, (str, Path)):
-        name = tuple(part.strip() for part in os.fspath(name).split(","))
-    if len(name) == 1:
-        close = difflib.get_close_matches(name[0].lower(), PAIRS, n=1, cutoff=0.5)
-        raise NotFoundError(
-            f"No pair is called {name[0]!r}.{f' Did you mean {close[0]!r}?' if close else ''} "
-            f"Known: {', '.join(PAIRS)}. For other models give two folders or hub ids: load_pair(('base', "
-            "'instruct')); one model alone is loaded by load_variant."
-        )
-    if len(name) != 2 or not all(part is not None and str(part) for part in name):
-        raise ValueError(f"A pair is a base and an instruct model, two folders or hub ids; got {name!r}.")
-    base, instruct = (os.fspath(part) for part in name)
-    return base, instruct, f"{_tail(base)} / {_tail(instruct)}", (None, None)
-
-
 def _resolve_variant(source: str | Path, revision: str | None) -> tuple[str, str | None]:
     """Return a folder or hub id for a short name such as "pebble-sft"; anything else stays as it is."""
     source = os.fspath(source)
     if _is_local(source):
         return str(Path(source).expanduser().resolve()), None
-    for spec in PAIRS.values():
-        known = {"base": (spec.base, spec.base_revision), "instruct": (spec.instruct, spec.instruct_revision)}
-        known |= {rung: (where, None) for rung, where in spec.ladder.items()}
-        for rung, (where, own_revision) in known.items():
-            if source.lower() == f"{spec.name}-{rung}":
-                return where, revision or own_revision
-    near = difflib.get_close_matches(source.lower(), _variant_names(), 1, 0.8)
-    if near and not source.startswith("pebble-") and not Path(source).exists():
+    known = _short_names()
+    if source.lower() in known:
+        where, own_revision = known[source.lower()]
+        return where, revision or own_revision
+    if source.startswith("pebble-"):
+        return _pebble_folder(source), None
+    near = difflib.get_close_matches(source.lower(), known, 1, 0.8)
+    if near and not Path(source).exists():
         raise NotFoundError(f"No model is called {source!r}. Did you mean {near[0]!r}?")
-    if re.fullmatch(r"pebble-[\w-]+", source):
-        return str(PEBBLE_MODELS / source), None
     return source, revision
 
 
@@ -387,7 +343,9 @@ def _load(
         hub = {"revision": revision, "local_files_only": local_only, "trust_remote_code": False}
         model, own_tokenizer = _load_whole(source, location, hub, device, dtype, tokenizer)
     with errors_explained(source, PAIRS):
-        model = _on_device(model, device, dtype)
+        if dtype is None and device.type == "cuda":
+            model = model.to(_dtype_on_a_gpu(model))
+        model = model.to(device).eval()
     return Variant(_tail(source).removesuffix(".gguf"), model, own_tokenizer)
 
 
@@ -418,13 +376,11 @@ def _load_whole(source: str, location: str, hub: dict, device, dtype, tokenizer)
         return model, loaded_tokenizer
 
 
-def _on_device(model, device, dtype):
+def _dtype_on_a_gpu(model) -> "torch.dtype":
     import torch
 
-    if dtype is None and device.type == "cuda":
-        big = sum(p.numel() for p in model.parameters()) >= TINY
-        model = model.to(torch.bfloat16 if big and torch.cuda.is_bf16_supported() else torch.float32)
-    return model.to(device).eval()
+    big = sum(p.numel() for p in model.parameters()) >= TINY
+    return torch.bfloat16 if big and torch.cuda.is_bf16_supported() else torch.float32
 
 
 def _load_adapters(source: str, folder: str, device, dtype, tokenizer):
@@ -440,8 +396,7 @@ def _load_adapters(source: str, folder: str, device, dtype, tokenizer):
         raise type(error)(
             f"{source} holds a LoRA adapter, a small change to its base model {base}, which is needed as well: {error}"
         ) from error
-    own = any((Path(folder) / file).exists() for file in TOKENIZER_FILES)
-    if own and tokenizer is None:
+    if tokenizer is None and has_tokenizer(folder):
         loaded.tokenizer = _load_tokenizer(source, folder, {}, None)
     return merge_adapters(loaded.model, folder), loaded.tokenizer
 
@@ -453,10 +408,10 @@ def _load_tokenizer(source: str, location: str, hub: dict, other: str | Path | N
         where, revision = _resolve_variant(other, None)
         location, local_only = locate(where, revision, fresh=False)
         hub = {**hub, "revision": revision, "local_files_only": local_only}
-    elif Path(location).is_dir() and not any((Path(location) / file).exists() for file in TOKENIZER_FILES):
+    elif Path(location).is_dir() and not has_tokenizer(location):
         from .explaining import no_tokenizer
 
-        raise MissingTokenizerError(no_tokenizer(source))
+        raise no_tokenizer(source)
     try:
         return AutoTokenizer.from_pretrained(location, **hub)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -464,7 +419,7 @@ def _load_tokenizer(source: str, location: str, hub: dict, other: str | Path | N
 
         if hub_error(error) is not None:
             raise
-        raise MissingTokenizerError(no_tokenizer(source)) from error
+        raise no_tokenizer(source) from error
 
 
 def _require_causal_lm(source: str, config, auto_model) -> None:

@@ -284,7 +284,6 @@ class Variant:
         stop: str | Sequence[str] | None = None,
         seed: int | None = None,
         stream: bool = False,
-        skip_special_tokens: bool = True,
     ) -> Completion:
         """Let the model write on after the prompt.
 
@@ -294,9 +293,8 @@ class Variant:
         eos ids are used: a repetition penalty or a temperature in it is left out, so that two models are
         compared on equal terms. Raises ValueError when prompt and new tokens do not fit the context.
         """
-        pieces = self.stream_complete(
-            prompt, max_new_tokens, temperature, top_p, top_k, stop, seed, skip_special_tokens
-        )
+        settings = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "stop": stop, "seed": seed}
+        pieces = self.stream_complete(prompt, max_new_tokens, **settings)
         while True:
             try:
                 piece = next(pieces)
@@ -307,36 +305,16 @@ class Variant:
             if stream:
                 print(piece, end="", flush=True)
 
-    def stream_complete(
-        self,
-        prompt: Prompt,
-        max_new_tokens: int = 64,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        top_k: int = 0,
-        stop: str | Sequence[str] | None = None,
-        seed: int | None = None,
-        skip_special_tokens: bool = True,
-    ) -> Iterator[str]:
+    def stream_complete(self, prompt: Prompt, max_new_tokens: int = 64, **settings) -> Iterator[str]:
         """Yield the completion's text in pieces as it is written; the generator's return value is the
         Completion.
 
         The pieces joined are the completion's text: half a character, or what may turn out to be the
-        beginning of a stop string, is held back until it is certain. Same settings as `complete`.
+        beginning of a stop string, is held back until it is certain. Further settings are those of `complete`.
         """
         from .writing import Job
 
-        job = Job.begin(
-            self,
-            [prompt],
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            top_p=top_p,
-            top_k=top_k,
-            stop=stop,
-            seed=seed,
-            skip_special_tokens=skip_special_tokens,
-        )
+        job = Job.begin(self, [prompt], max_new_tokens, **settings)
         row = job.rows[0]
         shown = ""  # what the caller has been given so far
         for _ in job.steps():
@@ -351,17 +329,14 @@ class Variant:
         self,
         prompts: Sequence[Prompt],
         max_new_tokens: int = 64,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        top_k: int = 0,
-        stop: str | Sequence[str] | None = None,
-        seed: int | None = None,
-        skip_special_tokens: bool = True,
+        *,
         batch_size: int = 64,
         progress: bool | None = None,
+        **settings,
     ) -> list[Completion]:
         """Complete many prompts, `batch_size` at a time, and return the completions in the prompts' order.
 
+        Further settings (`temperature`, `top_p`, `top_k`, `stop`, `seed`) are those of `complete`.
         Prompts of similar length share a left-padded batch, which is where the speed comes from; on a CPU a batch
         of long prompts is smaller, for the sake of memory. In float32 greedy tokens are those of `complete`; in
         bfloat16 a near tie may fall the other way. Prompt i is sampled with seed `seed + i`, so its result depends
@@ -378,17 +353,7 @@ class Variant:
         from .writing import Job, progress_bar
 
         prompts = list(prompts)
-        job = Job.begin(
-            self,
-            prompts,
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            top_p=top_p,
-            top_k=top_k,
-            stop=stop,
-            seed=seed,
-            skip_special_tokens=skip_special_tokens,
-        )
+        job = Job.begin(self, prompts, max_new_tokens, **settings)
         wanted = len(prompts) > 2 * batch_size if progress is None else progress
         with progress_bar(len(prompts), wanted, only_when_slow=progress is None) as bar:
             for batch in job.batches(batch_size):
@@ -511,10 +476,6 @@ def _as_ids(prompt) -> list[int]:
 
 
 def _millions(count: int) -> str:
-    return (
-        f"{count / 1e9:.2f}B"
-        if count >= 1e9
-        else f"{count / 1e6:.2f}M"
-        if count < 1e7
-        else f"{count / 1e6:.0f}M"
-    )
+    if count >= 1e9:
+        return f"{count / 1e9:.2f}B"
+    return f"{count / 1e6:.{2 if count < 1e7 else 0}f}M"

@@ -31,22 +31,19 @@ class Job:
     rows: list[Draft]
     stops: tuple[str, ...]
     sampling: dict[str, Any]
-    skip_special: bool
-    eos: frozenset[int]
 
     @classmethod
     def begin(
         cls,
         variant: "Variant",
         prompts: "Sequence[Prompt]",
-        *,
         max_new_tokens: int,
-        temperature: float,
-        top_p: float,
-        top_k: int,
-        stop: str | Sequence[str] | None,
-        seed: int | None,
-        skip_special_tokens: bool,
+        *,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        top_k: int = 0,
+        stop: str | Sequence[str] | None = None,
+        seed: int | None = None,
     ) -> "Job":
         """The job of writing after these prompts; ValueError for a setting outside its range, or a prompt too long."""
         if not isinstance(max_new_tokens, Integral) or max_new_tokens < 1:
@@ -61,16 +58,13 @@ class Job:
             variant.check_length(len(ids), max_new_tokens, number if len(prompts) > 1 else None)
             # A seed per prompt and not one for the batch: the same prompt gives the same text in any company.
             rows.append(Draft(ids, random.Random(seed + number) if temperature > 0 else None))
-        sampling = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
-        sampling["max_new_tokens"] = max_new_tokens
-        return cls(
-            variant,
-            rows,
-            _stop_strings(stop),
-            sampling,
-            skip_special_tokens,
-            frozenset(variant.eos_token_ids),
-        )
+        sampling = {
+            "max_new_tokens": max_new_tokens,
+            "temperature": temperature,
+            "top_k": top_k,
+            "top_p": top_p,
+        }
+        return cls(variant, rows, _stop_strings(stop), sampling)
 
     def steps(self, rows: list[Draft] | None = None) -> Iterator[None]:
         """Write on after all rows or these, one token each a step."""
@@ -98,8 +92,8 @@ class Job:
 
     def _ids(self, row: Draft) -> list[int]:
         ids = row.token_ids
-        # The end-of-turn token is no text, even where special tokens are to be shown.
-        return ids[:-1] if ids and ids[-1] in self.eos else ids
+        # The token that ended the row is no text, even where it is no special token.
+        return ids[:-1] if row.stop_reason == "eos" else ids
 
     def _full_text(self, row: Draft) -> str:
         return self.variant.decode(self._ids(row), False)
@@ -122,9 +116,9 @@ class Job:
         return self._shown(row, full, len(_certain(full, self.stops)))
 
     def _shown(self, row: Draft, full: str, end: int) -> str:
-        """The first `end` characters of the full text, without special tokens where these are not to be shown."""
+        """The first `end` characters of the full text, without the special tokens among them."""
         ids = self._ids(row)
-        if not self.skip_special or self.variant.decode(ids, True) == full:
+        if self.variant.decode(ids, True) == full:
             return full[:end]
         count, before = len(ids), full
         # Back to the last token that ends before the cut; what is left of the next is text.

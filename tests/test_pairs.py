@@ -16,17 +16,15 @@ from tiny import save, shared, smollm2, tiny_llama, tiny_tokenizer, tiny_variant
 
 from course_utils import network as finding
 from course_utils import pairs
-from course_utils.pairs import (
-    PAIRS,
+from course_utils.errors import (
     BadFolderError,
     MissingTokenizerError,
     NotACausalLMError,
     NotFoundError,
     PairError,
     VocabularyMismatch,
-    load_pair,
-    load_variant,
 )
+from course_utils.pairs import PAIRS, load_pair, load_variant
 
 
 @pytest.fixture(autouse=True)

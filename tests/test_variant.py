@@ -386,7 +386,7 @@ def test_eos_falls_back_to_the_tokenizers():
 @pytest.mark.parametrize("lengths", [[3, 1, 2], [9_000, 5, 5], [4_000] * 5, [10] * 130, []])
 def test_batches_hold_every_prompt_once_within_their_sizes(lengths):
     rows = [Draft([0] * length) for length in lengths]
-    batches = Job(tiny_variant(), rows, (), {}, True, frozenset()).batches(64)
+    batches = Job(tiny_variant(), rows, (), {}).batches(64)
     assert sorted(id(row) for batch in batches for row in batch) == sorted(map(id, rows))
     for batch in batches:
         assert len(batch) <= 64
@@ -609,11 +609,10 @@ def runaway(ids: list[int]) -> Variant:
 
 
 @pytest.mark.parametrize("stop", ["<|im_end|>", "<|im_end|>\nuser", "o<|im_end|>"])
-@pytest.mark.parametrize("show", [False, True])
-def test_a_special_token_may_be_a_stop_string(stop, show):
+def test_a_special_token_may_be_a_stop_string(stop):
     tokenizer = tiny_variant(chat=True).tokenizer
     ids = tokenizer("Hello<|im_end|>\nuser: more of it", add_special_tokens=False)["input_ids"]
-    settings = {"max_new_tokens": len(ids), "stop": stop, "skip_special_tokens": not show}
+    settings = {"max_new_tokens": len(ids), "stop": stop}
     answer = runaway(ids).chat("Hi", **settings)
     assert answer.stop_reason == "stop_string"
     assert answer.text == ("Hell" if stop.startswith("o") else "Hello")

@@ -1,6 +1,6 @@
 """Make docs/real_pairs.md from the table of pairs: `python tools/real_pairs.py [--check]`.
 
-The pairs, their sizes, licences and ladders come from course_utils/pairs.py; change them there. A revision is shown
+The pairs, their sizes, licences and ladders come from course_utils/pairs.json; change them there. A revision is shown
 only where somebody has verified one.
 """
 
@@ -33,7 +33,7 @@ TEXT = """\
 # Real pairs
 
 Which pairs of models the course knows by a short name, what each costs, and how to measure a lesson on one.
-Made from `course_utils/pairs.py` by `python tools/real_pairs.py`; change it there.
+Made from `course_utils/pairs.json` by `python tools/real_pairs.py`; change it there.
 
 ## The pairs
 

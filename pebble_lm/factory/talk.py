@@ -80,7 +80,7 @@ class Talk:
     def _stream(self, variant: Variant, prompt: Prompt) -> str:
         """Write what the variant says as it comes; the whole of it."""
         said = ""
-        for piece in variant.stream_complete(prompt, LIMIT, self.temperature):
+        for piece in variant.stream_complete(prompt, LIMIT, temperature=self.temperature):
             said += piece
             self.write(piece, end="", flush=True)
         self.write("")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from course_utils.plots import house, panels
+from course_utils.evaluate import panels
+from course_utils.plots import house
 from course_utils.stats import wilson
 
 if TYPE_CHECKING:

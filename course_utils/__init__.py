@@ -17,8 +17,6 @@ _HOME = {
     "load_variant": "pairs",
     "Variant": "variant",
     "Completion": "completion",
-    "query_base_as_instruct": "base_as_instruct",
-    "qa_prompt": "base_as_instruct",
     "next_token_table": "compare",
     "plot_next_token": "compare",
     "loss_mask": "batches",
@@ -34,6 +32,8 @@ _HOME = {
     "show_tokens": "ribbon",
     "explore": "explorer",
     # These packages know this one; this one knows them by name alone.
+    "query_base_as_instruct": "course_runs.base_as_instruct",
+    "qa_prompt": "course_runs.base_as_instruct",
     "token_shift": "course_runs.shift",
     "plot_token_shift": "course_runs.shift_plot",
     "check": "course_grading.checks",

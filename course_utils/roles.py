@@ -7,9 +7,8 @@ and other lengths, and what differs shows where a turn begins and ends. Knows to
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 WORDS = ("\u2042", "\u2051", "\u203b", "\u2058")  # contents that nobody writes
@@ -69,7 +68,7 @@ def rendered(tokenizer: Any, messages: Messages, settings: Mapping[str, Any]) ->
         return tokenizer.apply_chat_template(messages, tokenize=False, **settings)
 
 
-def _try_rendered(tokenizer: Any, messages: Messages, settings: Mapping[str, Any]) -> str | None:
+def try_rendered(tokenizer: Any, messages: Messages, settings: Mapping[str, Any]) -> str | None:
     """The rendered text, or None where the template refuses these messages (many refuse some prefixes)."""
     try:
         return tokenizer.apply_chat_template(list(messages), tokenize=False, **settings) if messages else None
@@ -85,15 +84,15 @@ def common_prefix(one: Sequence, other: Sequence) -> int:
     return min(len(one), len(other))
 
 
-def _pieces(text: str) -> list[str]:
+def text_pieces(text: str) -> list[str]:
     """The text cut into tags such as <|im_start|> or [INST], and single characters."""
     return re.findall(r"<[^<>\s]+>|\[[^\[\]\s]+\]|.", text, re.DOTALL)
 
 
-def _common_pieces(one: str, other: str) -> str:
+def common_pieces(one: str, other: str) -> str:
     """The beginning that two texts share, no tag cut in two."""
-    pieces = _pieces(one)
-    return "".join(pieces[: common_prefix(pieces, _pieces(other))])
+    pieces = text_pieces(one)
+    return "".join(pieces[: common_prefix(pieces, text_pieces(other))])
 
 
 # --- which characters belong to which turn --------------------------------------------------------------------
@@ -125,7 +124,7 @@ def turn_bounds(tokenizer: Any, messages: Messages, text: str, **template_settin
     for i in range(len(messages)):
         floor = contents[i][1] if contents[i] else 0
         ceiling = next((c[0] for c in contents[i + 1 :] if c), len(text))
-        prefix = _try_rendered(tokenizer, messages[: i + 1], closed)
+        prefix = try_rendered(tokenizer, messages[: i + 1], closed)
         end = floor
         if prefix is not None:
             end = common_prefix(prefix, text)
@@ -149,10 +148,10 @@ def _closing(tokenizer: Any, messages: list[dict], settings: Mapping[str, Any], 
     """
     content = _content_span(tokenizer, messages, len(messages) - 1, settings, alone)
     after = alone[content[1] :] if content else ""
-    shared = _common_pieces(after, gap)
+    shared = common_pieces(after, gap)
     if shared or not after:
         return shared
-    own, other = _pieces(gap), _pieces(after)
+    own, other = text_pieces(gap), text_pieces(after)
     return own[0] if own and len(own[0]) > 1 and len(other[0]) > 1 else ""  # two different marks of an end
 
 
@@ -166,7 +165,7 @@ def _content_span(
     for mark in WORDS[:2]:
         changed = [*messages]
         changed[number] = {**messages[number], "content": mark}
-        renderings.append(_try_rendered(tokenizer, changed, settings))
+        renderings.append(try_rendered(tokenizer, changed, settings))
     if None in renderings:
         return None
     start = common_prefix(*renderings)
@@ -194,8 +193,8 @@ def _first_turn(
         return behind_bos
     first = {**messages[0], "content": WORDS[0]}
     reply = {"role": "assistant", "content": WORDS[1]}
-    exchange = _try_rendered(tokenizer, [first, reply], settings)
-    longer = _try_rendered(tokenizer, [first, reply, first], settings)
+    exchange = try_rendered(tokenizer, [first, reply], settings)
+    longer = try_rendered(tokenizer, [first, reply, first], settings)
     if exchange is None or longer is None or not longer.startswith(exchange):
         return behind_bos
     header = longer[len(exchange) : longer.rindex(WORDS[0])]
@@ -219,61 +218,3 @@ def roles_at(spans: Sequence[RoleSpan], offsets: Sequence[tuple[int, int]]) -> l
         most = max(shares, key=lambda share: share[0], default=(0, None))
         roles.append(most[1] if most[0] > 0 else None)
     return roles
-
-
-# --- the marks around turns -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class TurnMarks:
-    """What a chat template writes around turns, as text without the surrounding whitespace."""
-
-    user: str  # opens a user's turn
-    user_end: str  # ends it, where there is such a mark
-    assistant: str  # opens an assistant's turn
-    ends: tuple[str, ...]  # end an assistant's turn: in the middle of a conversation, and at its end
-
-    def headers(self, text: str, learned_from: Callable[[int], int]) -> list[tuple[int, int]]:
-        """Where headers stand in a row's text: (start, end) in characters.
-
-        An answer may quote a mark that is plain text, such as Zephyr's. It is a header where a turn ends in front
-        of it, or where nothing is learned in front of it (`learned_from`: where the stretch of learned text that
-        holds a character begins; that character itself where it is not learned).
-        """
-        ends = [end for end in (self.user_end, *self.ends) if end]
-        found = []
-        for mark in filter(None, (self.user, self.assistant)):
-            for match in re.finditer(re.escape(mark), text):
-                before = text[learned_from(match.start()) : match.start()].rstrip()
-                if not before or any(before.endswith(end) for end in ends):
-                    found.append(match.span())
-        return sorted(found)
-
-
-def turn_marks(tokenizer: Any, template: str) -> TurnMarks | None:
-    """Find a template's marks by rendering an example conversation; None where it refuses or hides the contents."""
-    roles = ["user", "assistant"] * 2
-    messages = [{"role": role, "content": word} for role, word in zip(roles, WORDS, strict=True)]
-    settings = {"chat_template": template}
-    whole, question = (_try_rendered(tokenizer, messages[:count], settings) for count in (4, 1))
-    opened = _try_rendered(tokenizer, messages[:1], {**settings, "add_generation_prompt": True})
-    if whole is None or question is None or opened is None:
-        return None
-    parts = re.split("|".join(WORDS), whole)
-    if len(parts) != 5:
-        return None
-    _, to_answer, to_question, _, ending = parts
-    shared = _common_pieces(ending, to_question)
-    end = shared.strip() or next((piece for piece in _pieces(to_question) if len(piece) > 1), "")
-    user = to_question.strip().removeprefix(end).strip()
-    ends = dict.fromkeys(mark for mark in (end, ending.strip()) if mark)
-    assistant = _assistant_header(opened[len(question) :] if opened.startswith(question) else "", to_answer)
-    return TurnMarks(user, to_answer.strip().removesuffix(assistant).strip(), assistant, tuple(ends))
-
-
-def _assistant_header(prompt: str, to_answer: str) -> str:
-    """What opens an assistant's turn wherever it stands: of a prompt that opens a thought as well, the rest."""
-    pieces = _pieces(prompt)
-    while pieces and not to_answer.endswith("".join(pieces)):
-        pieces.pop()
-    return "".join(pieces).strip() or prompt.strip() or to_answer.strip()

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny import smollm2, tiny_llama, tiny_tokenizer, tiny_variant
 
+from course_runs.base_as_instruct import qa_prompt
 from course_runs.distance import weight_change
 from course_runs.shift import token_shift
-from course_utils.base_as_instruct import qa_prompt
 from course_utils.compare import next_token_table
 from course_utils.pairs import Pair, VocabularyMismatch
 from course_utils.stats import wilson

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import CHATML, smollm2, stories, tiny_llama, tiny_tokenizer, tiny_variant
 
-from course_utils.base_as_instruct import qa_prompt, query_base_as_instruct
+from course_runs.base_as_instruct import qa_prompt, query_base_as_instruct
 from course_utils.generation import Draft, _choose, processed_probs
 from course_utils.templates import FAMILIES
 from course_utils.variant import Variant, as_messages

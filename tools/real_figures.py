@@ -20,8 +20,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from course_runs.base_as_instruct import qa_prompt
 from course_utils import evaluate, templates, train
-from course_utils.base_as_instruct import qa_prompt
 from course_utils.evaluate import judges
 from course_utils.stats import wilson
 from course_utils.templates import encode_safely

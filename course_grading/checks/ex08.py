@@ -422,7 +422,7 @@ def _harmless(rng: Random) -> tuple[str | None, str]:
 
 
 def _different(rng: Random) -> tuple[str | None, str]:
-    from course_utils.base_as_instruct import qa_prompt
+    from course_runs.base_as_instruct import qa_prompt
     from course_utils.evaluate import load_suite
 
     wishes = rng.sample([one.prompt for one in load_suite("formats") if one.kind == "bullets"], WISHES)

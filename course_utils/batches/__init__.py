@@ -12,10 +12,10 @@ is to be learned and -100 where it is not. The model itself compares its predict
 Rows of a batch count from 0, as in the tensors.
 """
 
-from ..roles import TurnMarks
 from ..tokens import IGNORED
-from .audit import FIXES, audit_batch, turn_marks
+from .audit import FIXES, audit_batch
 from .fitting import collate, pack, truncate
+from .marks import TurnMarks, turn_marks
 from .masks import LOSS_ON, encode_pairs, encode_row, encode_rows, has_generation_marks, loss_mask
 from .rows import Encoded, labels, loss_counts
 

@@ -8,11 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from .. import roles
-from ..roles import TurnMarks
 from ..templates import Family
 from ..tokens import IGNORED, is_special, token_text, visible_token
-from .masks import template_of
+from .marks import TurnMarks, turn_marks
 from .rows import Example, as_list, ids_and_labels
 
 FIXES = {
@@ -80,13 +78,6 @@ def audit_batch(
         for bug, evidence in audit.findings(row)
     ]
     return pd.DataFrame(found, columns=["bug", "row", "evidence", "fix"])
-
-
-def turn_marks(tokenizer: Any, chat_template: str | Family | None = None) -> TurnMarks | None:
-    """The marks of a chat template, or of the tokenizer's own; None where there is none or it refuses."""
-    if chat_template is None and not getattr(tokenizer, "chat_template", None):
-        return None
-    return roles.turn_marks(tokenizer, template_of(tokenizer, chat_template))
 
 
 def _stop_ids(eos_token_ids: int | Sequence[int] | None) -> frozenset[int] | None:

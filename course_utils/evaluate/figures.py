@@ -7,7 +7,8 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..plots import house, panels
+from ..plots import house
+from . import panels
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -19,12 +19,11 @@ _NAMES = {
         "png_base64 require_columns short_number text_points variant_style"
     ),
     ".next_token": "draw_next_token",
-    ".one_variant": "plot_distribution",
     # Figures of a subject or a lesson stand beside it; this package knows them by name alone.
     "..evaluate.figures": "plot_behaviours plot_rates plot_scoreboard",
     "..train.figures": "plot_runs runs_table",
+    "course_runs.one_variant": "plot_distribution plot_logprobs",
     "course_runs.shift_plot": "SHIFT_CATEGORIES plot_token_shift",
-    "course_runs.surprise_plot": "plot_logprobs",
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
 

@@ -7,7 +7,8 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..plots import house, panels
+from ..evaluate import panels
+from ..plots import house
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from . import house
+from ..plots import house
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from .completion import Completion
+from course_utils.completion import Completion
 
 if TYPE_CHECKING:
-    from .variant import Variant
+    from course_utils.variant import Variant
 
 
 def qa_prompt(

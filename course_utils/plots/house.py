@@ -7,6 +7,7 @@ import functools
 import io
 import textwrap
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..tokens import visible_token
@@ -39,34 +40,9 @@ _OTHER = Style("#6B6B6B", "\\\\\\\\", "P")
 
 INK, SOFT_INK, GRID, PAPER = "#1A1A1A", "#555555", "#D9D9D9", "#FFFFFF"
 WIDTH_INCHES = 7.6
-DOTS_PER_INCH = (
-    144  # 1.5 dots for each CSS pixel: sharp on fine screens, small enough for a committed notebook
-)
+# 1.5 dots for each CSS pixel: sharp on fine screens, small enough for a committed notebook.
+DOTS_PER_INCH = 144
 CSS_PIXELS_PER_INCH = 96
-
-_RC = {
-    "font.family": ["DejaVu Sans"],
-    "font.size": 9.5,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": SOFT_INK,
-    "axes.facecolor": PAPER,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.titlesize": 9.5,
-    "axes.titlecolor": SOFT_INK,
-    "axes.titlelocation": "left",
-    "axes.unicode_minus": False,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "grid.color": GRID,
-    "grid.linewidth": 0.8,
-    "hatch.linewidth": 0.7,
-    "legend.frameon": False,
-    "legend.fontsize": 9,
-    "savefig.facecolor": PAPER,
-}
 
 
 def variant_style(name: str) -> Style:
@@ -89,6 +65,18 @@ def bar_looks(style: Style) -> dict[str, Any]:
 
 
 # --- text in figures ----------------------------------------------------------------------------------------
+
+
+@functools.cache
+def house_settings() -> dict[str, Any]:
+    """matplotlib's own defaults, changed by the course's style sheet."""
+    import matplotlib
+
+    own = matplotlib.rc_params_from_file(
+        Path(__file__).with_name("house.mplstyle"), use_default_template=False
+    )
+    # The backend stays as it is: reading or setting it would start pyplot.
+    return {key: value for key, value in matplotlib.rcParamsDefault.items() if "backend" not in key} | own
 
 
 @functools.cache
@@ -217,9 +205,7 @@ def house_style(function: Any) -> Any:
     def drawn(*args: Any, **kwargs: Any) -> Any:
         import matplotlib
 
-        # The backend stays as it is: reading or setting it would start pyplot.
-        defaults = {key: value for key, value in matplotlib.rcParamsDefault.items() if "backend" not in key}
-        with matplotlib.rc_context(defaults | _RC):
+        with matplotlib.rc_context(house_settings()):
             return function(*args, **kwargs)
 
     return drawn

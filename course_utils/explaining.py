@@ -1,11 +1,13 @@
 """What is wrong with a model, in words that say what to do: the library's errors, and folders that hold something else.
 
-Loaded when something is.
+Loaded when something is. The words stand in explaining.json.
 """
 
 import difflib
+import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from .errors import (
     OFFLINE_ADVICE,
@@ -19,6 +21,18 @@ from .errors import (
 )
 from .folders import TOKENIZER_FILES, is_pointer, is_weights
 from .network import hub_endpoint
+
+_WORDS = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
+_HUB_ERRORS = {
+    "gated": GatedError,
+    "revision": NotFoundError,
+    "missing": NotFoundError,
+    "offline": NoNetworkError,
+}
+
+
+def _said(kind: str, **details: Any) -> str:
+    return _WORDS[kind].format(**details)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -40,8 +54,7 @@ def hub_error(error: BaseException) -> str | None:
     kinds = {
         "gated": errors.GatedRepoError,
         "revision": errors.RevisionNotFoundError,
-        "missing": errors.RepositoryNotFoundError,
-        "bad name": errors.HFValidationError,
+        "missing": (errors.RepositoryNotFoundError, errors.HFValidationError),
         "offline": (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, ConnectionError),
     }
     chain = list(_chain(error))
@@ -60,59 +73,27 @@ def _is_transport_error(error: BaseException) -> bool:
 def explain(source: str, error: Exception, known: Iterable[str]) -> PairError | None:
     """Return the course's error for a library's, or None for a kind nobody foresaw."""
     kind = hub_error(error)
-    if kind == "gated":
-        return GatedError(
-            f"{source} is gated: its owner asks you to accept a licence. Accept it at {hub_endpoint()}/{source}, then "
-            "run `hf auth login` with a token of yours and load again; 'pebble' and 'smollm2-135m' need neither."
-        )
-    if kind == "revision":
-        return NotFoundError(
-            f"{source} has no such revision. Check the commit hash or branch, or leave revision out."
-        )
-    if kind in ("missing", "bad name"):
+    if kind is not None:
         close = difflib.get_close_matches(source.lower(), known, n=1, cutoff=0.6)
         hint = f" The pair {close[0]!r} is loaded with load_pair({close[0]!r})." if close else ""
-        return NotFoundError(
-            f"{hub_endpoint()} has no model {source!r}, or it is private. Check the spelling (owner/name), or log in "
-            f"with `hf auth login` if it is yours.{hint}"
-        )
-    if kind == "offline":
-        return NoNetworkError(
-            f"The download of {source} broke off: {hub_endpoint()} stopped answering. Run the cell again to go on "
-            f"where it stopped, or {OFFLINE_ADVICE}"
-        )
+        said = _said(kind, source=source, hub=hub_endpoint(), hint=hint, advice=OFFLINE_ADVICE)
+        return _HUB_ERRORS[kind](said)
     text = " ".join(str(one) for one in _chain(error))
-    if (
-        "trust_remote_code" in text
-        or "model type" in text
-        or "model_type" in text
-        or "Unrecognized model" in text
-    ):
-        return NotACausalLMError(
-            f"{source} is of a kind that transformers does not know as a causal language model. Choose a model whose "
-            "config.json names an architecture ending in ForCausalLM."
-        )
+    details = {"source": source, "line": first_line(error)}
+    if any(word in text for word in ("trust_remote_code", "model type", "model_type", "Unrecognized model")):
+        return NotACausalLMError(_said("unknown kind", **details))
     if "does not appear to have a file named config.json" in text:
-        return BadFolderError(
-            f"{source} has no config.json, so it is no whole model: a data set, perhaps, or weights for "
-            "another program. See its files on its page, and load its base model or a converted version."
-        )
+        return BadFolderError(_said("not whole", **details))
     if isinstance(error, RuntimeError) and "out of memory" in text.lower():
-        return PairError(
-            f"{source} does not fit into memory ({first_line(error).rstrip('.')}). Load a smaller one, "
-            "dtype=torch.bfloat16, or call unload() first."
-        )
+        return PairError(_said("memory", **details))
     if not isinstance(error, (ImportError, MemoryError)):
-        return BadFolderError(
-            f"{source} could not be read as a model: {first_line(error)} Check that config.json and the weights are "
-            "whole and belong together."
-        )
+        return BadFolderError(_said("unreadable", **details))
     return None
 
 
 def first_line(error: Exception) -> str:
-    line = (str(error).strip() or type(error).__name__).splitlines()[0].strip()
-    return line if line.endswith(".") else line + "."
+    """The first line of what an error says, without its full stop."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].strip().rstrip(".")
 
 
 # -- models that lack a part ------------------------------------------------------------------------------------
@@ -121,18 +102,12 @@ def first_line(error: Exception) -> str:
 def incomplete(source: str, report: dict) -> BadFolderError:
     """The error for weights that do not cover what config.json describes, by transformers' report on loading them."""
     if report["mismatched_keys"]:
-        name, in_file, in_config = sorted(report["mismatched_keys"], key=str)[0]
-        return BadFolderError(
-            f"{source}: config.json and the weights do not belong together: {name} is {_shape(in_file)} in the "
-            "weights and "
-            f"{_shape(in_config)} by config.json. After resizing the embedding, save model and tokenizer again with "
-            "save_pretrained, which writes both files."
-        )
-    some = ", ".join(sorted(report["missing_keys"])[:3])
-    return BadFolderError(
-        f"{source} lacks {len(report['missing_keys'])} of the weights its config.json describes ({some}, …), "
-        "and they would be random. Use a complete checkpoint, or a config.json that belongs to these weights."
-    )
+        name, *shapes = sorted(report["mismatched_keys"], key=str)[0]
+        in_file, in_config = map(_shape, shapes)
+        said = _said("other shapes", source=source, name=name, in_file=in_file, in_config=in_config)
+        return BadFolderError(said)
+    lacking = sorted(report["missing_keys"])
+    return BadFolderError(_said("lacking", source=source, count=len(lacking), some=", ".join(lacking[:3])))
 
 
 def _shape(size) -> str:
@@ -140,68 +115,33 @@ def _shape(size) -> str:
 
 
 def no_tokenizer(source: str) -> MissingTokenizerError:
-    return MissingTokenizerError(
-        f"{source} comes without a tokenizer that can be read (looked for {', '.join(TOKENIZER_FILES[:2])} and the "
-        "like). Save one beside the weights with tokenizer.save_pretrained(folder), or name one: "
-        "load_variant(…, tokenizer=folder_or_hub_id)."
-    )
+    return MissingTokenizerError(_said("no tokenizer", source=source, files=", ".join(TOKENIZER_FILES[:2])))
 
 
 # -- folders that are no saved model ---------------------------------------------------------------------------
+
+_MAKERS_FILES = ("consolidated.00.pth", "consolidated.safetensors", "params.json", "tekken.json")
+_OTHER_RUNTIMES = (".onnx", ".h5", ".msgpack", ".tflite", ".mlpackage")
 
 
 def why_no_model(path: Path) -> str:
     """What keeps a folder that is no saved model from being loaded, in one or two sentences with the next step."""
     if path.is_file():
-        return (
-            f"{path} is a file; give the folder it is in, with config.json and the weights beside each other."
-        )
-    names = {file.name for file in path.iterdir()}
-    pointer = next((name for name in sorted(names) if is_pointer(path / name)), None)
-    if pointer:
-        return (
-            f"{path} holds pointers of git-lfs in place of its files ({pointer} among them): the clone did not "
-            "fetch them. Install git-lfs and run `git lfs pull` there."
-        )
-    return _other_kind(path, names) or _what_lacks(path, names)
-
-
-def _other_kind(path: Path, names: set[str]) -> str | None:
-    """A folder that is whole in itself, but something else than a model of transformers."""
-    if "model_index.json" in names:
-        return f"{path} holds a pipeline of diffusers, which makes images; it predicts no next token."
-    originals = {"params.json", "consolidated.safetensors", "consolidated.00.pth", "tekken.json"} & names
-    if originals and "config.json" not in names:
-        return (
-            f"{path} holds weights in their maker's own layout ({', '.join(sorted(originals))}). Load the "
-            "version that was converted to transformers (its folder has a config.json)."
-        )
-    other = next(
-        (n for n in sorted(names) if n.endswith((".onnx", ".h5", ".msgpack", ".tflite", ".mlpackage"))), None
-    )
-    if other and not any(is_weights(name) for name in names):
-        return f"{path} holds weights for another runtime ({other}); this course needs PyTorch's (*.safetensors)."
-    return None
-
-
-def _what_lacks(path: Path, names: set[str]) -> str:
-    """A folder that lacks a part of a saved model."""
+        return _said("a file", path=path)
+    names = sorted(file.name for file in path.iterdir())
+    has_config, weights = "config.json" in names, [name for name in names if is_weights(name)]
     inside = sorted(name for name in names if (path / name / "config.json").is_file())
     inside += sorted(str(found.parent.relative_to(path)) for found in path.glob("snapshots/*/config.json"))
-    if "config.json" in names:
-        return (
-            f"{path} holds a config.json but no weights (*.safetensors). Save the model there with "
-            "model.save_pretrained(folder), or finish the download."
-        )
-    if inside:
-        return f"{path} holds no config.json itself, but models inside. Give one of them: {', '.join(inside[:5])}."
-    if {"tokenizer.json", "tokenizer.model", "vocab.json"} & names:
-        return (
-            f"{path} holds no config.json, only a tokenizer. "
-            "Save the model beside it with model.save_pretrained(folder)."
-        )
-    if any(is_weights(name) for name in names):
-        return f"{path} holds weights but no config.json. Copy the config.json of the same model beside them."
-    return (
-        f"{path} holds no config.json, so it is no saved model. Give the folder that save_pretrained wrote."
-    )
+    # What a folder can be, by the files that tell; the first that has any is what it is.
+    found = {
+        "pointers": [name for name in names if is_pointer(path / name)][:1],
+        "pipeline": [name for name in names if name == "model_index.json"],
+        "maker's layout": [name for name in names if name in _MAKERS_FILES and not has_config],
+        "another runtime": [name for name in names if name.endswith(_OTHER_RUNTIMES) and not weights][:1],
+        "config alone": ["config.json"] * has_config,
+        "models inside": inside[:5],
+        "tokenizer alone": [n for n in names if n in ("tokenizer.json", "tokenizer.model", "vocab.json")],
+        "weights alone": weights,
+    }
+    kind = next((kind for kind, files in found.items() if files), "something else")
+    return _said(kind, path=path, files=", ".join(found.get(kind, ())))

@@ -24,7 +24,7 @@ def usable_device(device) -> "torch.device":
         from .explaining import first_line
 
         raise BadOptionError(
-            f"There is no device {str(device)!r} here ({first_line(error).rstrip('.')}). This computer has: "
+            f"There is no device {str(device)!r} here ({first_line(error)}). This computer has: "
             f"{', '.join(there)}. Leave device= out to take the best."
         ) from error
     return found

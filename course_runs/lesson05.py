@@ -26,8 +26,8 @@ import pandas as pd
 
 from course_utils.evaluate import judges
 from course_utils.evaluate.paired import compare_outcomes
+from course_utils.evaluate.stats import wilson
 from course_utils.pairs import PEBBLE_MODELS
-from course_utils.stats import wilson
 from pebble_lm.world import conversations, corpus, grammar, knowledge
 from pebble_lm.world.genres import practice
 from pebble_lm.world.knowledge import Fact, capitalise

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from course_utils.stats import wilson
+from course_utils.evaluate.stats import wilson
 
 WATCHED = {
     "right": "right answers",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from course_utils.evaluate.paired import Comparison, compare_outcomes
-from course_utils.stats import wilson
+from course_utils.evaluate.stats import wilson
 
 if TYPE_CHECKING:
     from course_utils.evaluate.board import Scoreboard

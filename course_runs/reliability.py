@@ -6,8 +6,8 @@ import math
 from typing import TYPE_CHECKING
 
 from course_utils.evaluate import panels
+from course_utils.evaluate.stats import wilson
 from course_utils.plots import house
-from course_utils.stats import wilson
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from random import Random
 from typing import TYPE_CHECKING
 
-from course_utils.stats import wilson
+from course_utils.evaluate.stats import wilson
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -22,7 +22,7 @@ _HOME = {
     "loss_mask": "batches",
     "encode_row": "batches",
     "audit_batch": "batches",
-    "wilson": "stats",
+    "wilson": "evaluate.stats",
     "FAMILIES": "templates",
     "encode_safely": "templates",
     "toy_tokenizer": "templates",

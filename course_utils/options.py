@@ -12,9 +12,8 @@ def usable_device(device) -> "torch.device":
     """The torch.device of this name; BadOptionError where torch knows none, or this computer has none."""
     import torch
 
-    there = ["cpu"]
-    there += [f"cuda:{i}" for i in range(torch.cuda.device_count())]
-    there += ["mps"] if torch.backends.mps.is_available() else []
+    there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    there += ["mps"] * torch.backends.mps.is_available()
     try:
         found = torch.device(device)
         if found.type == "meta":
@@ -34,23 +33,15 @@ def usable_dtype(dtype):
     """A torch dtype that weights can have, from itself or its name; BadOptionError for anything else."""
     import torch
 
-    known = {
-        str(one).removeprefix("torch."): one
-        for one in (torch.float32, torch.bfloat16, torch.float16, torch.float64)
-    }
-    if dtype is None or dtype in known.values():
-        return dtype
-    name = str(dtype).removeprefix("torch.")
-    name = {
-        "float": "float32",
-        "fp32": "float32",
-        "half": "float16",
-        "fp16": "float16",
-        "bf16": "bfloat16",
-    }.get(name, name)
-    if name not in known:
-        raise BadOptionError(
-            f"dtype={dtype!r} is none that a model can be loaded in; choose one of {', '.join(known)} (as "
-            "torch.float32 or by name), or leave dtype= out."
+    found = dtype
+    if isinstance(dtype, str):
+        name = dtype.removeprefix("torch.")
+        found = getattr(
+            torch, {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}.get(name, name), None
         )
-    return known[name]
+    if dtype is not None and found not in (torch.float32, torch.bfloat16, torch.float16, torch.float64):
+        raise BadOptionError(
+            f"dtype={dtype!r} is none that a model can be loaded in; choose one of float32, bfloat16, float16, "
+            "float64 (as torch.float32 or by name), or leave dtype= out."
+        )
+    return found

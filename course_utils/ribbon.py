@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import groupby
 from numbers import Integral
 from typing import Any
 
@@ -66,37 +67,43 @@ def show_tokens(
     """
     tokenizer = getattr(tokenizer, "tokenizer", tokenizer)
     ids, turns = _ids_and_turns(tokenizer, content, add_generation_prompt, template_settings)
-    role_row = turns if roles is True else _along("roles", roles or None, ids)
-    label_row = _along("labels", labels, ids) if labels is not None and not isinstance(labels, bool) else None
+    label_row = None if isinstance(labels, bool) else _along("labels", labels, ids)
     mask_row = _along("loss_mask", loss_mask, ids)
     if mask_row is None and label_row is not None:
         mask_row = [int(label) != IGNORED for label in label_row]
+    role_row = turns if roles is True else _along("roles", roles or None, ids)
     prob_row = _along("probs", probs, ids)
-    texts = [visible_token(token_text(tokenizer, i)) for i in ids]
-    targets = _targets(tokenizer, ids, labels, label_row, mask_row)
-    return TokenRibbon(
-        tuple(
-            RibbonToken(
-                text=texts[i],
-                token_id=token_id,
-                special=is_special(tokenizer, token_id),
-                role=(role_row[i] or "") if role_row is not None else None,
-                in_loss=bool(mask_row[i]) if mask_row is not None else None,
-                target=targets[i] if targets is not None else None,
-                prob=_probability(prob_row[i]) if prob_row is not None else None,
-            )
-            for i, token_id in enumerate(ids)
+    # The columns that were asked for, each with one value a token.
+    columns = {
+        "role": role_row and [role or "" for role in role_row],
+        "in_loss": mask_row and [bool(counts) for counts in mask_row],
+        "target": _targets(tokenizer, ids if labels is True else label_row, mask_row),
+        "prob": prob_row and [None if p is None or p != p else float(p) for p in prob_row],
+    }
+    asked = {name: column for name, column in columns.items() if column}
+    tokens = (
+        RibbonToken(
+            visible_token(token_text(tokenizer, token_id)),
+            token_id,
+            is_special(tokenizer, token_id),
+            **{name: column[i] for name, column in asked.items()},
         )
+        for i, token_id in enumerate(ids)
     )
+    return TokenRibbon(tuple(tokens))
+
+
+def _flat(values: Any) -> list[Any]:
+    """A list of a list, tensor or array; of a batch with one row, that row."""
+    values = values.tolist() if hasattr(values, "tolist") else list(values)
+    return list(values[0]) if len(values) == 1 and isinstance(values[0], (list, tuple)) else values
 
 
 def _along(name: str, values: Any, ids: Sequence[int]) -> list[Any] | None:
     """`values` as a list as long as the tokens, or None for None."""
     if values is None:
         return None
-    values = values.tolist() if hasattr(values, "tolist") else list(values)
-    if len(values) == 1 and isinstance(values[0], list):
-        values = values[0]
+    values = _flat(values)
     if len(values) != len(ids):
         raise ValueError(
             f"{name} has {len(values)} values for {len(ids)} tokens; give one value a token, in their order."
@@ -104,28 +111,17 @@ def _along(name: str, values: Any, ids: Sequence[int]) -> list[Any] | None:
     return values
 
 
-def _probability(value: Any) -> float | None:
-    return None if value is None or value != value else float(value)
-
-
-def _targets(
-    tokenizer: Any, ids: list[int], labels: Any, label_row: list | None, mask: list | None
-) -> list | None:
+def _targets(tokenizer: Any, labels: list[int] | None, mask: list | None) -> list[str] | None:
     """The target under each input as text: "" under the last, "ignored" where it is left out of the loss."""
-    if label_row is None and not labels:
+    if not labels:
         return None
-    following = [*(label_row if label_row is not None else ids)[1:], None]
-    counted = [*(mask[1:] if mask is not None else [True] * (len(ids) - 1)), True]
-    return [
-        "" if label is None
-        else "ignored" if label == IGNORED or not count
-        else visible_token(token_text(tokenizer, int(label)))
-        for label, count in zip(following, counted, strict=True)
-    ]  # fmt: skip
-
-
-def _is_messages(content: Any) -> bool:
-    return isinstance(content, (list, tuple)) and bool(content) and isinstance(content[0], Mapping)
+    counted = mask or [True] * len(labels)
+    # Position i predicts token i + 1, so a label stands under the input one place to its left.
+    following = [
+        "ignored" if label == IGNORED or not counts else visible_token(token_text(tokenizer, int(label)))
+        for label, counts in zip(labels[1:], counted[1:], strict=True)
+    ]
+    return [*following, ""]
 
 
 def _ids_and_turns(
@@ -134,39 +130,39 @@ def _ids_and_turns(
     """Token ids, and for messages the role of each token."""
     if isinstance(content, str):
         return list(tokenizer(content)["input_ids"]), None
-    if not _is_messages(content):
-        if isinstance(content, Mapping) and "input_ids" in content:
-            content = content["input_ids"]
-        ids = content.tolist() if hasattr(content, "tolist") else list(content)
-        if len(ids) == 1 and isinstance(ids[0], (list, tuple)):
-            ids = list(ids[0])
-        if not all(isinstance(i, Integral) and not isinstance(i, bool) for i in ids):
-            raise TypeError(
-                "show_tokens takes a text, a list of messages ({'role': …, 'content': …}) or token ids of "
-                f"one text; this {type(content).__name__} is none of them."
-            )
-        if IGNORED in ids or min(ids, default=0) < 0:
-            raise ValueError(
-                f"Token ids are 0 or more, and these hold {min(ids)}. If they are a batch's labels ({IGNORED} "
-                f"where nothing is "
-                "learned), show its input_ids and hand these over as labels=."
-            )
-        return [int(i) for i in ids], None
-    if not getattr(tokenizer, "chat_template", None) and "chat_template" not in settings:
+    if isinstance(content, (list, tuple)) and content and isinstance(content[0], Mapping):
+        return _of_messages(tokenizer, content, {**settings, "add_generation_prompt": add_generation_prompt})
+    ids = _flat(content["input_ids"] if isinstance(content, Mapping) and "input_ids" in content else content)
+    if not all(isinstance(i, Integral) and not isinstance(i, bool) for i in ids):
+        raise TypeError(
+            "show_tokens takes a text, a list of messages ({'role': …, 'content': …}) or token ids of "
+            f"one text; this {type(content).__name__} is none of them."
+        )
+    if min(ids, default=0) < 0:
+        raise ValueError(
+            f"Token ids are 0 or more, and these hold {min(ids)}. If they are a batch's labels ({IGNORED} where "
+            "nothing is learned), show its input_ids and hand these over as labels=."
+        )
+    return [int(i) for i in ids], None
+
+
+def _of_messages(
+    tokenizer: Any, messages: Sequence[Mapping], settings: dict
+) -> tuple[list[int], list[str | None] | None]:
+    template = settings.get("chat_template")
+    if template is None and not getattr(tokenizer, "chat_template", None):
         raise ValueError(
             "This tokenizer has no chat template, so it cannot render messages. Pass the instruct's "
             "tokenizer, or the template's text as chat_template=…."
         )
-    template = settings.get("chat_template")
-    settings = {**settings, "add_generation_prompt": add_generation_prompt}
     if template is not None:  # one of templates.FAMILIES does as well as its text
         settings["chat_template"] = getattr(template, "template", template)
-    text = rendered(tokenizer, content, settings)
-    with template_errors_explained(content):
-        encoded = tokenizer.apply_chat_template(content, tokenize=True, return_dict=True, **settings)
+    text = rendered(tokenizer, messages, settings)
+    with template_errors_explained(messages):
+        encoded = tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True, **settings)
     ids = list(encoded["input_ids"])
     offsets = token_offsets(tokenizer, text, ids)
-    return ids, offsets and roles_at(role_spans(tokenizer, content, **settings), offsets)
+    return ids, offsets and roles_at(role_spans(tokenizer, messages, **settings), offsets)
 
 
 # --- the ribbon ---------------------------------------------------------------------------------------------
@@ -306,13 +302,11 @@ def _html_cell(content: str, style: str, colspan: int = 1) -> str:
 
 def _html_roles(roles: list[str]) -> list[str]:
     """One cell a run of the same role, tinted and named."""
-    cells, start = [], 0
-    for i in range(1, len(roles) + 1):
-        if i == len(roles) or roles[i] != roles[start]:
-            tint = _ROLE_TINTS.get(roles[start], _OTHER_TINT) if roles[start] else "transparent"
-            style = f"background: {tint}; border-bottom: 2px solid {_LINE}; font-size: 11px;"
-            cells.append(_html_cell(escape(roles[start]), style, i - start))
-            start = i
+    cells = []
+    for role, run in groupby(roles):
+        tint = _ROLE_TINTS.get(role, _OTHER_TINT) if role else "transparent"
+        style = f"background: {tint}; border-bottom: 2px solid {_LINE}; font-size: 11px;"
+        cells.append(_html_cell(escape(role), style, len(list(run))))
     return cells
 
 

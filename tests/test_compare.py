@@ -14,8 +14,8 @@ from course_runs.base_as_instruct import qa_prompt
 from course_runs.distance import weight_change
 from course_runs.shift import token_shift
 from course_utils.compare import next_token_table
+from course_utils.evaluate.stats import wilson
 from course_utils.pairs import Pair, VocabularyMismatch
-from course_utils.stats import wilson
 from course_utils.variant import Variant
 
 QUESTION = "What is the capital of Spain?"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from course_utils.stats import wilson
+from course_utils.evaluate.stats import wilson
 from tools import notebooks, real_figures
 
 RECORDED = notebooks.ROOT / "docs" / "real_pairs"

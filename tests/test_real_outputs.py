@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from course_utils.stats import wilson
+from course_utils.evaluate.stats import wilson
 from tools import judges as agreement
 
 

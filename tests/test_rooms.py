@@ -17,7 +17,7 @@ MAY_KNOW = {
     "course_utils": (),  # the core; its __init__ names the others, and fetches them by name when they are asked for
     **dict.fromkeys(SUBJECTS, ("course_utils",)),
     # Both are pure functions without torch: intervals, and what counts as right in a text.
-    "pebble_lm.world": ("course_utils.stats", "course_utils.evaluate.judges"),
+    "pebble_lm.world": ("course_utils.evaluate.stats", "course_utils.evaluate.judges"),
     "pebble_lm.factory": ("pebble_lm.world", "course_utils"),
     "pebble_lm": ("pebble_lm.world", "pebble_lm.factory"),
     "course_runs": ("pebble_lm.world", "course_utils"),

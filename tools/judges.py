@@ -15,7 +15,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from course_utils.evaluate import judges
-from course_utils.stats import wilson
+from course_utils.evaluate.stats import wilson
 
 ROOT = Path(__file__).resolve().parent.parent
 OUTPUTS = ROOT / "tests" / "real_outputs.jsonl"

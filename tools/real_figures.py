@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from course_runs.base_as_instruct import qa_prompt
 from course_utils import evaluate, templates, train
 from course_utils.evaluate import judges
-from course_utils.stats import wilson
+from course_utils.evaluate.stats import wilson
 from course_utils.templates import encode_safely
 from course_utils.variant import Completion, Variant
 from pebble_lm.world.questions import draw_facts, plain_question

@@ -7,7 +7,7 @@ from random import Random
 import torch
 
 from course_utils import qa_prompt
-from course_utils.stats import wilson
+from course_utils.evaluate.stats import wilson
 
 from . import draw
 from .task import Case, Claim, Prediction, Task, known

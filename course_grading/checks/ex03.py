@@ -6,7 +6,7 @@ from random import Random
 from typing import Any
 from unittest.mock import patch
 
-from course_utils.stats import wilson
+from course_utils.evaluate.stats import wilson
 from course_utils.templates import Family, encode_safely, render, toy_tokenizer
 
 from . import draw, talks, values

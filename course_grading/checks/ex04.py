@@ -11,7 +11,7 @@ import torch
 
 from course_utils import formats
 from course_utils.batches import collate, labels, loss_mask
-from course_utils.stats import wilson
+from course_utils.evaluate.stats import wilson
 
 from . import draw, talks, values
 from .task import Case, Claim, Prediction, Task, Unusable, known

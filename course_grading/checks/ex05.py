@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from course_utils import qa_prompt
 from course_utils.evaluate import mcnemar
+from course_utils.evaluate.stats import wilson
 from course_utils.pairs import Pair, load_pair
-from course_utils.stats import wilson
 from course_utils.train import sft
 from course_utils.variant import Variant
 

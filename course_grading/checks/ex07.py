@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from course_utils.evaluate import mcnemar
-from course_utils.stats import wilson
+from course_utils.evaluate.stats import wilson
 
 from . import draw, talks
 from .open_task import Measured, OpenTask, Unusable

@@ -9,8 +9,8 @@ from typing import Any
 from course_runs import lesson09
 from course_utils.batches import loss_mask
 from course_utils.evaluate import mcnemar
+from course_utils.evaluate.stats import wilson
 from course_utils.pairs import Pair, load_pair
-from course_utils.stats import wilson
 from course_utils.variant import Variant
 from pebble_lm.world import conversations
 

@@ -18,10 +18,10 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from ..stats import wilson
 from ..variant import Completion, Variant
 from . import judges, sandbox, suites
 from .paired import Comparison, compare_outcomes
+from .stats import wilson
 from .suites import KINDS, MEASURES, Item
 
 Column = Variant | Callable[..., Any]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import comb, sqrt
 from typing import TYPE_CHECKING
 
-from ..stats import wilson
+from .stats import wilson
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -17,7 +17,7 @@ import pandas as pd
 
 from course_utils.evaluate.judges import asks_on, code_in, is_empty, normalise, parse_json, refuses, says
 from course_utils.evaluate.sandbox import all_pass, passes_tests
-from course_utils.stats import wilson
+from course_utils.evaluate.stats import wilson
 from course_utils.variant import Variant
 
 from ..world import conversations, knowledge

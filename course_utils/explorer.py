@@ -13,13 +13,13 @@ import time
 import timeit
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 import pandas as pd
 
 from .compare import best_tokens
+from .markup import template
 from .plots.house import describe, png_base64, png_metadata, short_number, variant_style
 from .plots.next_token import draw_next_token
 from .sampling import processed_probs
@@ -127,7 +127,9 @@ class Explorer:
 
     def _laid_out(self) -> widgets.VBox:
         line = widgets.Layout(flex_flow="row wrap", align_items="center")
-        heading = widgets.HTML(_small("click to append"), layout=widgets.Layout(height="26px", margin="0"))
+        heading = widgets.HTML(
+            _html("small", "click to append"), layout=widgets.Layout(height="26px", margin="0")
+        )
         tokens = widgets.VBox(
             [heading, *self.token_buttons], layout=widgets.Layout(margin="0 8px 0 0", flex="0 0 auto")
         )
@@ -279,13 +281,12 @@ class Explorer:
         tokenizer = self.pair.instruct.tokenizer
         clicked_from = len(token_ids) - len(self.state.tail)
         first = max(0, len(token_ids) - SHOWN_TOKENS)
-        spans = [
-            _token_html(token_text(tokenizer, token_id), is_special(tokenizer, token_id), i >= clicked_from)
-            for i, token_id in enumerate(token_ids[first:], first)
-        ]
-        name = f"Both variants read {len(token_ids)} token{'s' if len(token_ids) != 1 else ''}"
-        more = "… " if first else ""
-        return f'<div role="group" aria-label="{name}">{_small(name + ":")} {more}{" ".join(spans)}</div>'
+        tokens = []
+        for place, token_id in enumerate(token_ids[first:], first):
+            text = token_text(tokenizer, token_id)
+            looks = {"special": is_special(tokenizer, token_id), "clicked": place >= clicked_from}
+            tokens.append({"text": visible_token(text), "ends_line": text.endswith("\n"), **looks})
+        return _html("reads", len(token_ids), tokens, first > 0)
 
     # --- writing to the end
 
@@ -336,10 +337,7 @@ class Explorer:
     # --- showing
 
     def _show_error(self, error: Exception) -> None:
-        self.message.value = (
-            '<div role="alert" style="border-left: 3px solid; padding: 2px 8px; white-space: pre-wrap;">'
-            f"<b>{escape(type(error).__name__)}</b>: {escape(str(error))}</div>"
-        )
+        self.message.value = _html("error", type(error).__name__, str(error))
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict, dict]:
         data = {"text/plain": repr(self)}
@@ -377,66 +375,22 @@ def _number_box(name: str, slider: Any, kind: type) -> Any:
     return box
 
 
-def _small(text: str) -> str:
-    return f'<span style="font-size: 11px; opacity: 0.8;">{escape(text)}</span>'
-
-
-_CODE = "font-family: var(--jp-code-font-family, monospace); font-size: 13px;"
-_LINE = "rgba(128, 128, 128, 0.35)"
-_GRID = f"background: linear-gradient(to right, {_LINE} 1px, transparent 1px) 0 0 / 25% 100%;"
-
-
-def _token_html(text: str, special: bool, clicked: bool) -> str:
-    style = f"{_CODE} border-radius: 4px; padding: 0 3px;"
-    style += " border: 1px solid currentColor;" if special else " background: rgba(128, 128, 128, 0.18);"
-    shown = escape(visible_token(text))
-    if clicked:
-        shown, style = f"<u>{shown}</u>", f"{style} font-weight: 700;"
-    return f'<span style="{style}">{shown}</span>' + ("<br>" if text.endswith("\n") else "")
+def _html(macro: str, *contents: Any) -> str:
+    return getattr(template("explorer.jinja").module, macro)(*contents)
 
 
 def _written_html(name: str, text: str, ending: str) -> str:
-    frame = f"border-left: 4px solid {variant_style(name).color}; padding: 2px 8px; margin: 4px 0; line-height: 1.4;"
-    body = f'<div style="white-space: pre-wrap; overflow-wrap: anywhere; {_CODE}">{escape(text)}</div>'
-    return (
-        f'<div role="region" aria-label="what {name} writes" style="{frame}">'
-        f"<b>{name}</b> {_small(ending)}{body}</div>"
-    )
+    return _html("written", name, text, ending, variant_style(name).color)
 
 
 def _bars_html(table: pd.DataFrame) -> str:
-    """Paired bars on an axis from 0 to 1, each row as high as its token's button."""
-    ticks = "".join(
-        f'<span style="position: absolute; left: {100 * tick}%; transform: translateX(-50%);">{tick:g}</span>'
-        for tick in (0, 0.25, 0.5, 0.75, 1)
-    )
-    swatch = "display: inline-block; width: 22px; height: 9px; margin-right: 4px;"
-    key = "".join(
-        f'<span style="margin-right: 14px;"><span style="{swatch} {_fill(name)}"></span>{name}</span>'
-        for name in ("base", "instruct")
-    )
-    rows = "".join(_row_html(row) for row in table.to_dict("records"))
-    return (
-        '<div style="margin: 0 70px 0 8px; line-height: 1.2; font-size: 11px;">'
-        f'<div style="height: 26px; position: relative;" aria-hidden="true">{ticks}</div>'
-        '<div role="list" aria-label="probability of being the next token" '
-        f'style="{_GRID} border-right: 1px solid {_LINE};">{rows}</div>'
-        f'<div style="padding-top: 6px;">{key}probability of being the next token</div></div>'
-    )
-
-
-def _row_html(row: dict) -> str:
-    parts = [(name, float(row[f"prob_{name}"])) for name in ("base", "instruct")]
-    said = f"{visible_token(row['token'])}: " + ", ".join(f"{name} {short_number(p)}" for name, p in parts)
-    bars = "".join(_bar_html(name, probability) for name, probability in parts)
-    style = f"height: {ROW_PIXELS}px; padding: 4px 0; box-sizing: border-box;"
-    return f'<div role="listitem" aria-label="{escape(said, quote=True)}" style="{style}">{bars}</div>'
-
-
-def _bar_html(name: str, probability: float) -> str:
-    bar = f"flex: none; height: 11px; width: {100 * probability:.2f}%; {_fill(name)}"
-    number = f'<span style="font-size: 10px; padding-left: 4px;">{short_number(probability)}</span>'
-    return f'<div style="height: 13px; display: flex; align-items: center;"><div style="{bar}"></div>{number}</div>'
+    fills = {name: _fill(name) for name in ("base", "instruct")}
+    rows = []
+    for row in table.to_dict("records"):
+        bars = [(name, row[f"prob_{name}"], short_number(row[f"prob_{name}"])) for name in fills]
+        said = ", ".join(f"{name} {number}" for name, _, number in bars)
+        rows.append({"said": f"{visible_token(row['token'])}: {said}", "bars": bars})
+    return _html("bars", rows, fills, ROW_PIXELS)
 
 
 def _fill(name: str) -> str:

@@ -1,9 +1,9 @@
 """The token ribbon: a text as the model reads it, token by token. This module knows tokenizers, but no model.
 
 The ribbon is a plain HTML table, cut into lines: one column a token, one row each for its text, id, role,
-whether it counts in the loss, and the target under each input. It needs no script and no style sheet: colours
-are inline and follow JupyterLab's theme, and where styles are stripped (GitHub) the table still says
-everything in words. `print` it, or let a text-only front-end show it, and the same comes as aligned text.
+whether it counts in the loss, and the target under each input (`ribbon.jinja`). It needs no script and no style
+sheet: colours are inline and follow JupyterLab's theme, and where styles are stripped (GitHub) the table still
+says everything in words. `print` it, or let a text-only front-end show it, and the same comes as aligned text.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from itertools import groupby
 from numbers import Integral
 from typing import Any
 
+from .markup import template
 from .roles import rendered, role_spans, roles_at, template_errors_explained, token_offsets
 from .tokens import IGNORED, is_special, token_text, visible_token
 
@@ -167,23 +167,6 @@ def _of_messages(
 
 # --- the ribbon ---------------------------------------------------------------------------------------------
 
-_ROLE_TINTS = {  # none of them a variant's colour
-    "system": "rgba(240, 228, 66, 0.22)",
-    "user": "rgba(0, 158, 115, 0.18)",
-    "assistant": "rgba(204, 121, 167, 0.22)",
-    "tool": "rgba(86, 180, 233, 0.18)",
-}
-_OTHER_TINT = "rgba(128, 128, 128, 0.12)"
-# Plain values where they matter: of stored HTML that is not trusted, JupyterLab keeps no var() and no currentColor.
-_LINE = "#808080"  # seen on white and on black
-_FONT = "margin: 0 0 10px 0; font-family: monospace; font-size: 13px; line-height: 1.35;"
-_CELL = "padding: 2px 6px; text-align: center; white-space: pre; background: transparent; color: inherit;"
-_HEAD = (
-    "padding: 2px 8px 2px 0; text-align: left; font-weight: normal; white-space: nowrap; "
-    "background: transparent; color: inherit; opacity: 0.75; font-size: 11px;"
-)
-_SMALL = "font-size: 11px; opacity: 0.8;"
-
 
 @dataclass(frozen=True)
 class TokenRibbon:
@@ -227,36 +210,15 @@ class TokenRibbon:
 
     def _repr_html_(self) -> str:
         rows = self._rows()
-        tables = "".join(self._html_table(rows, line) for line in self._lines(rows))
+        parts = []
+        for line in self._lines(rows):
+            here = slice(line.start, line.stop)
+            cells = [(name, _runs(texts[here]) if name == "role" else texts[here]) for name, texts in rows]
+            parts.append(
+                {"first": line.start + 1, "last": line.stop, "tokens": self.tokens[here], "rows": cells}
+            )
         legend = "; ".join(self._legend())
-        return (
-            f'<div role="group" aria-label="{len(self)} tokens" '
-            f'style="color: var(--jp-ui-font-color1, inherit); overflow-x: auto;" tabindex="0">{tables}'
-            f'<p style="font-size: 11px; margin: 2px 0 8px 0; opacity: 0.8;">{escape(legend)}</p></div>'
-        )
-
-    def _html_table(self, rows: list[tuple[str, list[str]]], line: range) -> str:
-        body = [_html_row("token", [self._html_token(self.tokens[i]) for i in line])]
-        for name, texts in rows:
-            if name == "role":
-                body.append(_html_row(name, _html_roles([texts[i] for i in line])))
-            else:
-                body.append(_html_row(name, [_html_cell(escape(texts[i]), _SMALL) for i in line]))
-        caption = f"tokens {line.start + 1} to {line.stop} of {len(self)}"
-        return (
-            f'<table aria-label="{caption}" '
-            f'style="border-collapse: separate; border-spacing: 2px 0; border: none; {_FONT}">'
-            f"<tbody>{''.join(body)}</tbody></table>"
-        )
-
-    def _html_token(self, token: RibbonToken) -> str:
-        style = "font-weight: 600; border: 1px solid transparent;"
-        if token.special:
-            style = f"font-weight: 600; border: 1px solid {_LINE}; border-radius: 4px;"
-        text = escape(token.text)
-        if token.in_loss:
-            text = f'<u style="text-decoration: underline; text-underline-offset: 3px;">{text}</u>'
-        return _html_cell(text, style)
+        return template("ribbon.jinja").render(count=len(self), parts=parts, legend=legend)
 
     def _legend(self) -> list[str]:
         says = [f"{len(self)} tokens", "␣ is a space, ↵ a line break"]
@@ -290,24 +252,9 @@ class TokenRibbon:
         printer.text(str(self))
 
 
-def _html_row(name: str, cells: list[str]) -> str:
-    head = f'<th scope="row" style="{_HEAD}">{escape(name)}</th>'
-    return f'<tr style="background: transparent;">{head}{"".join(cells)}</tr>'
-
-
-def _html_cell(content: str, style: str, colspan: int = 1) -> str:
-    span = f' colspan="{colspan}"' if colspan > 1 else ""
-    return f'<td{span} style="{_CELL} {style}">{content}</td>'
-
-
-def _html_roles(roles: list[str]) -> list[str]:
-    """One cell a run of the same role, tinted and named."""
-    cells = []
-    for role, run in groupby(roles):
-        tint = _ROLE_TINTS.get(role, _OTHER_TINT) if role else "transparent"
-        style = f"background: {tint}; border-bottom: 2px solid {_LINE}; font-size: 11px;"
-        cells.append(_html_cell(escape(role), style, len(list(run))))
-    return cells
+def _runs(roles: Sequence[str]) -> list[tuple[str, int]]:
+    """Each run of the same role as the role and its number of tokens."""
+    return [(role, len(list(run))) for role, run in groupby(roles)]
 
 
 def _marked_once(roles: Sequence[str]) -> list[str]:

@@ -59,6 +59,7 @@ def generate_rows(
             elif step + 1 == max_new_tokens:
                 row.stop_reason = "length"
         yield
+        # Places in the batch, which is smaller than the list of rows once some were cut out.
         running = [i for i, row in enumerate(active) if row.stop_reason is None]
         if not running:
             return
@@ -78,7 +79,8 @@ def _choose(logits, rows: list[Draft], temperature: float, top_k: int, top_p: fl
         if probs.device.type == "mps":
             probs = probs.cpu()  # no float64 there
         draws = [row.rng.random() if row.stop_reason is None else 0.0 for row in rows]
-        cumulative = probs.double().cumsum(-1)
+        # In float64: with 150,000 tokens, float32 would lose the last of them to rounding.
+        cumulative = probs.double().cumsum(-1)  # (rows, vocab), rising to the total
         total = cumulative[:, -1:].contiguous()
         # A draw u in [0, 1) picks the first token whose cumulative probability exceeds u: inverse sampling.
         target = torch.tensor(draws, dtype=torch.float64, device=probs.device)[:, None] * total
@@ -118,9 +120,10 @@ class _Batch:
             options["attention_mask"] = self.mask[:, : self.width]
             if accepts(self.model, "position_ids"):
                 options["position_ids"] = self.positions[:, self.width - self.new_ids.shape[1] : self.width]
+        # The whole prompt at first, one token a row from then on; the mask still speaks of all columns.
         output = self.model(input_ids=self.new_ids, **options)
         self.cache = output.past_key_values
-        return output.logits[:, -1].float()
+        return output.logits[:, -1].float()  # (rows, vocab)
 
     def append(self, token_ids: torch.Tensor) -> None:
         self.new_ids = token_ids[:, None]  # (rows, 1): the cache knows all that came before

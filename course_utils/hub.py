@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import OFFLINE_ADVICE, BadFolderError, NoNetworkError, PairError
-from .folders import is_saved_model
+from .folders import is_gguf, is_saved_model
 
 PEBBLE_MODELS = Path(__file__).parent.parent / "pebble_lm" / "models"
 
@@ -22,21 +22,15 @@ PEBBLE_MODELS = Path(__file__).parent.parent / "pebble_lm" / "models"
 def locate(source: str, revision: str | None, fresh: bool) -> tuple[str, bool]:
     """Return where to load from and whether without the network; raise what can be known beforehand."""
     folder = Path(source).expanduser()
-    if folder.is_file() and folder.suffix.lower() == ".gguf":
-        return str(folder), True
-    if folder.suffix.lower() == ".gguf" and not folder.exists():
+    if folder.exists():
+        return str(_model_in(folder)), True
+    if is_gguf(source):
         raise BadFolderError(
             f"There is no file {source!r} here (looked in {Path.cwd()}). Check the spelling and the folder."
         )
-    if folder.exists():
-        return str((folder.is_dir() and _gguf_in(folder)) or _require_model_files(folder)), True
-    if (
-        not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", source)
-        or source.startswith((".", "/"))
-        or folder.is_absolute()
-    ):
-        raise BadFolderError(_no_folder(source))
-    if source.count("/") == 1 and Path(source).parent.is_dir():
+    is_hub_id = re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", source)
+    # Beside other folders, a name with one slash is a misspelt folder and no hub id.
+    if not is_hub_id or ("/" in source and folder.parent.is_dir()):
         raise BadFolderError(_no_folder(source))
     from .network import PROBE_SECONDS, cached_snapshot, hub_endpoint, network_reachable
 
@@ -69,19 +63,6 @@ def _no_folder(source: str) -> str:
     )
 
 
-def _gguf_in(folder: Path) -> Path | None:
-    """The GGUF file of a folder without a config.json; BadFolderError where there are several to choose from."""
-    files = sorted(file for file in folder.iterdir() if file.suffix.lower() == ".gguf")
-    if not files or (folder / "config.json").exists():
-        return None
-    if len(files) > 1:
-        raise BadFolderError(
-            f"{folder} holds {len(files)} GGUF files: {', '.join(file.name for file in files)}. Give the path "
-            "of one of them."
-        )
-    return files[0]
-
-
 def on_this_computer(source: str, revision: str | None = None) -> bool:
     """Whether a model needs no download: a folder, a file, or a complete copy in the hub's local cache."""
     from .network import cached_snapshot
@@ -89,15 +70,23 @@ def on_this_computer(source: str, revision: str | None = None) -> bool:
     return Path(source).expanduser().exists() or cached_snapshot(source, revision) is not None
 
 
-def _require_model_files(folder: Path) -> Path:
-    """The folder, if it holds a whole model or adapters; BadFolderError with what it is instead."""
-    if folder.is_dir() and (folder / "adapter_config.json").exists():
-        return folder
-    if not is_saved_model(folder):
+def _model_in(path: Path) -> Path:
+    """What to load of a path that exists: a GGUF file, or a folder with a model or adapters; else BadFolderError."""
+    if path.is_dir() and not (path / "config.json").exists():
+        files = sorted(file for file in path.iterdir() if is_gguf(file))
+        if len(files) > 1:
+            raise BadFolderError(
+                f"{path} holds {len(files)} GGUF files: {', '.join(file.name for file in files)}. Give the path of one "
+                "of them."
+            )
+        path = files[0] if files else path
+    if not (
+        (path.is_file() and is_gguf(path)) or (path / "adapter_config.json").is_file() or is_saved_model(path)
+    ):
         from .explaining import why_no_model
 
-        raise BadFolderError(why_no_model(folder))
-    return folder
+        raise BadFolderError(why_no_model(path))
+    return path
 
 
 # -- turning the library's errors into the course's ----------------------------------------------------------

@@ -22,20 +22,18 @@ def cached_snapshot(repo: str, revision: str | None) -> Path | None:
     if not isinstance(config, str):
         return None
     folder = Path(config).parent
-    weights = [folder / "model.safetensors"] if (folder / "model.safetensors").exists() else []
+    # One file with all weights, or an index that names the files of which each holds a part.
+    sets = [{"model.safetensors"}, {"pytorch_model.bin"}]
     for index in folder.glob("*.index.json"):
-        shards = set(re.findall(r'"([^"/]+\.(?:safetensors|bin))"', index.read_text(encoding="utf-8")))
-        if shards and all((folder / shard).exists() for shard in shards):
-            weights += [folder / shard for shard in shards]
-    weights += list(folder.glob("pytorch_model.bin"))
-    return folder if weights and has_tokenizer(folder) else None
+        sets.append(set(re.findall(r'"([^"/]+\.(?:safetensors|bin))"', index.read_text(encoding="utf-8"))))
+    whole = any(files and all((folder / file).exists() for file in files) for files in sets)
+    return folder if whole and has_tokenizer(folder) else None
 
 
 def hub_endpoint() -> str:
     """The address of the model hub: HF_ENDPOINT, or Hugging Face's."""
-    if (
-        "huggingface_hub.constants" in sys.modules
-    ):  # it read the variable when it was imported, and stays with that
+    # The hub's client read the variable when it was imported, and stays with that.
+    if "huggingface_hub.constants" in sys.modules:
         return sys.modules["huggingface_hub.constants"].ENDPOINT
     return os.environ.get("HF_ENDPOINT", "").rstrip("/") or "https://huggingface.co"
 

@@ -106,8 +106,7 @@ class Pair:
 
     @cached_property
     def same_vocabulary(self) -> bool:
-        """Whether a token id means the same token in both (one of the two may have tokens added at the
-        end)."""
+        """Whether a token id means the same token in both (one of the two may have tokens added at the end)."""
         few, many = sorted((v.tokenizer.get_vocab() for v in self), key=len)
         return few.items() <= many.items()
 

@@ -63,9 +63,8 @@ def require_numbers(logits: torch.Tensor) -> None:
     if not bool(best.isfinite().all()):
         bad = best[~best.isfinite()].flatten()[0].item()
         raise NotFiniteError(
-            f"The model's logits are no numbers (the best of them is {bad}). Its weights may be broken, by a "
-            f"training with "
-            "too high a learning rate, say, or its float16 overflows: load it again, with dtype=torch.float32."
+            f"The model's logits are no numbers (the best of them is {bad}). Its weights may be broken, by a training "
+            "with too high a learning rate, say, or its float16 overflows: load it again, with dtype=torch.float32."
         )
 
 

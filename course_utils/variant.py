@@ -52,6 +52,7 @@ class Variant:
 
     @cached_property
     def num_parameters(self) -> int:
+        # A tensor that two layers share, such as an embedding tied to the head, is counted once.
         return sum(p.numel() for p in self.model.parameters())
 
     @property
@@ -60,8 +61,7 @@ class Variant:
 
     @property
     def eos_token_ids(self) -> list[int]:
-        """Ids that end generation: the generation config's, as in `generate`; the tokenizer's where it names
-        none."""
+        """Ids that end generation: the generation config's, as in `generate`, or else the tokenizer's."""
         # One id or several (Llama 3 has two): `generate` stops at any of them.
         ids = self.model.generation_config.eos_token_id
         if ids is None:
@@ -114,15 +114,11 @@ class Variant:
         # An id beyond the embedding would be an index error deep inside the model.
         outside = next((i for i in ids if not 0 <= i < vocabulary), None)
         if outside is not None:
-            hint = (
-                "-100 marks what labels leave out; give input_ids"
-                if outside == IGNORED
-                else "the ids are another's"
-            )
+            labels = "-100 marks what labels leave out; give input_ids"
+            hint = labels if outside == IGNORED else "the ids are another's"
             raise ValueError(
-                f"The prompt holds token id {outside}, but {self.name} has the ids 0 to {vocabulary - 1}: "
-                f"{hint}, or the "
-                "tokenizer belongs to another model."
+                f"The prompt holds token id {outside}, but {self.name} has the ids 0 to {vocabulary - 1}: {hint}, or "
+                "the tokenizer belongs to another model."
             )
 
     def _encode_messages(self, messages, chat_template, add_generation_prompt, template_options) -> list[int]:
@@ -168,8 +164,7 @@ class Variant:
     # -- probabilities ---------------------------------------------------------------------------------------
 
     def next_token_logits(self, prompt: Prompt) -> torch.Tensor:
-        """Return the logits of the token after the prompt: float32, shape `(vocab,)`, on the model's
-        device."""
+        """Return the logits of the token after the prompt: float32, shape `(vocab,)`, on the model's device."""
         ids = self.encode(prompt)
         self.check_length(len(ids))
         # Inference tensors refuse in-place changes later on; a learner may well want to set a logit to -inf.
@@ -250,8 +245,7 @@ class Variant:
         return table
 
     def iter_logits(self, ids: Sequence[int]) -> Iterator[tuple[int, torch.Tensor]]:
-        """Yield `(start, logits)`: float32 logits `(n, vocab)` of positions start … start+n-1, chunk by
-        chunk.
+        """Yield `(start, logits)` chunk by chunk: float32 logits `(n, vocab)` of positions start … start+n-1.
 
         Chunks keep memory flat for large vocabularies; the KV cache carries over from one to the next.
         """
@@ -299,6 +293,7 @@ class Variant:
             try:
                 piece = next(pieces)
             except StopIteration as done:
+                # What a generator returns comes with the exception that ends it.
                 if stream:
                     print(flush=True)
                 return done.value
@@ -306,8 +301,7 @@ class Variant:
                 print(piece, end="", flush=True)
 
     def stream_complete(self, prompt: Prompt, max_new_tokens: int = 64, **settings) -> Iterator[str]:
-        """Yield the completion's text in pieces as it is written; the generator's return value is the
-        Completion.
+        """Yield the completion's text in pieces as it is written; the generator returns the Completion.
 
         The pieces joined are the completion's text: half a character, or what may turn out to be the
         beginning of a stop string, is held back until it is certain. Further settings are those of `complete`.
@@ -385,6 +379,7 @@ class Variant:
             chat_template=chat_template,
             template_options=template_options,
         )
+        # Once it is ids, a conversation is written on like any other text: there is no other mode of a model.
         return self.complete(ids, max_new_tokens, **settings)
 
     def chat_batch(
@@ -409,6 +404,7 @@ class Variant:
         return self.complete_batch(prompts, max_new_tokens, **settings)
 
     def check_length(self, prompt_tokens: int, new_tokens: int = 0, number: int | None = None) -> None:
+        # Beyond its context a model has learned no positions: it would fail, or write nonsense without an error.
         limit = self.context_length
         if limit is None or prompt_tokens + new_tokens <= limit:
             return
@@ -423,11 +419,11 @@ class Variant:
 
 
 def as_messages(messages_or_text: str | Messages, system: str | None = None) -> list[dict[str, str]]:
-    """Return a conversation as a list of messages; a text becomes one user message, `system` goes in
-    front."""
+    """Return a conversation as a list of messages; a text becomes one user message, `system` goes in front."""
     if isinstance(messages_or_text, str):
         messages = [{"role": "user", "content": messages_or_text}]
     elif is_messages(messages_or_text):
+        # Copies, so that nothing done to the result changes the caller's conversation.
         messages = [dict(message) for message in messages_or_text]
     else:
         raise TypeError(
@@ -459,9 +455,8 @@ def _require_encodable(text: str) -> None:
         text.encode()
     except UnicodeEncodeError as error:
         raise ValueError(
-            f"The prompt holds half a character at place {error.start} ({text[error.start]!r}), as left by "
-            f"bytes that were "
-            "not UTF-8. Read the text again with its right encoding."
+            f"The prompt holds half a character at place {error.start} ({text[error.start]!r}), as left by bytes that "
+            "were not UTF-8. Read the text again with its right encoding."
         ) from None
 
 

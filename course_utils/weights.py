@@ -76,9 +76,8 @@ def _tell_the_memory(file: Path, bytes_each: int) -> None:
     kinds = [tensor.tensor_type.name for tensor in tensors]
     needed = sum(int(tensor.n_elements) for tensor in tensors) * bytes_each
     print(
-        f"{file.name} ({file.stat().st_size / 1e6:.0f} MB, mostly {max(set(kinds), key=kinds.count)}) is "
-        "turned back into "
-        f"full numbers: about {needed / 1e6:,.0f} MB of memory. What rounding took away does not come back."
+        f"{file.name} ({file.stat().st_size / 1e6:.0f} MB, mostly {max(set(kinds), key=kinds.count)}) is turned back "
+        f"into full numbers: about {needed / 1e6:,.0f} MB of memory. What rounding took away does not come back."
     )
 
 

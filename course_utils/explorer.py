@@ -316,7 +316,7 @@ class Explorer:
         if variant.context_length is not None:
             room = max(1, min(room, variant.context_length - len(token_ids)))
         self.stop.disabled = False
-        settings = {name: getattr(self, name).value for name in self.numbers}
+        settings = {setting: getattr(self, setting).value for setting in self.numbers}
         pieces = variant.stream_complete(token_ids, room, **settings)
         text, ending, last = "", "stopped by you", 0.0
         try:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import warnings
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -117,6 +118,14 @@ def test_a_figure_has_a_title_axis_labels_and_a_sentence_that_begins_with_the_ti
     assert len(plots.describe(fig)) > len(title(fig))
     labelled = [ax for ax in fig.axes if ax.axison]
     assert all(ax.get_xlabel() or ax.get_ylabel() or fig.get_supxlabel() for ax in labelled)
+
+
+def test_the_style_sheet_has_the_colours_that_the_code_names():
+    from matplotlib import rc_params_from_file
+
+    sheet = rc_params_from_file(Path(plots.__file__).parent / "house.mplstyle", use_default_template=False)
+    colours = {value.upper() for name, value in sheet.items() if name.endswith("color")}
+    assert colours == {plots.INK, plots.SOFT_INK, plots.GRID, plots.PAPER}
 
 
 @every_figure

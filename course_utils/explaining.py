@@ -22,7 +22,7 @@ from .errors import (
 from .folders import TOKENIZER_FILES, is_pointer, is_weights
 from .network import hub_endpoint
 
-_WORDS = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
+_SENTENCES = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
 _HUB_ERRORS = {
     "gated": GatedError,
     "revision": NotFoundError,
@@ -32,7 +32,7 @@ _HUB_ERRORS = {
 
 
 def _said(kind: str, **details: Any) -> str:
-    return _WORDS[kind].format(**details)
+    return _SENTENCES[kind].format(**details)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 import pandas as pd
+from ipywidgets import Layout
 
 from .compare import best_tokens
 from .markup import template
@@ -71,10 +72,8 @@ class Explorer:
     ) -> None:
         pair.require_same_vocabulary()
         self.pair, self.k, self.max_new_tokens = pair, k, max_new_tokens
-        self._steps = [
-            State(prompt)
-        ]  # up to `_at` those that can be undone, behind it those that can be done again
-        self._at = 0
+        # Up to `_at` stand the steps that can be undone, behind it those that can be done again.
+        self._steps, self._at = [State(prompt)], 0
         self._typing = False  # whether the last change was typed: a run of keystrokes is one step to undo
         self._syncing = False  # whether the explorer itself is changing its controls
         self._stop = threading.Event()
@@ -95,16 +94,16 @@ class Explorer:
 
     def _build(self) -> None:
         self.prompt_box = widgets.Textarea(
-            value=self.state.text, description="Prompt", layout=widgets.Layout(width="98%", height="64px")
+            value=self.state.text, description="Prompt", layout=Layout(width="98%", height="64px")
         )
         self.template = widgets.Checkbox(
-            description="chat template", indent=False, layout=widgets.Layout(width="auto")
+            description="chat template", indent=False, layout=Layout(width="auto")
         )
         self.template.disabled = not self.pair.instruct.has_chat_template
         self.undo = _button("Undo", "take back the last step")
         self.redo = _button("Redo", "do the step again")
         self.reset = _button("Reset", "back to the first prompt")
-        slider = {"readout": False, "layout": widgets.Layout(width="104px", margin="2px 10px 2px 2px")}
+        slider = {"readout": False, "layout": Layout(width="104px", margin="2px 10px 2px 2px")}
         self.temperature = widgets.FloatSlider(value=1.0, min=0.0, max=2.0, step=0.1, **slider)
         self.top_k = widgets.IntSlider(value=0, min=0, max=50, **slider)
         self.top_p = widgets.FloatSlider(value=1.0, min=0.05, max=1.0, step=0.05, **slider)
@@ -126,14 +125,11 @@ class Explorer:
         self.ui = self._laid_out()
 
     def _laid_out(self) -> widgets.VBox:
-        line = widgets.Layout(flex_flow="row wrap", align_items="center")
-        heading = widgets.HTML(
-            _html("small", "click to append"), layout=widgets.Layout(height="26px", margin="0")
-        )
-        tokens = widgets.VBox(
-            [heading, *self.token_buttons], layout=widgets.Layout(margin="0 8px 0 0", flex="0 0 auto")
-        )
-        self.bars.layout = widgets.Layout(flex="1 1 auto", margin="0")
+        line = Layout(flex_flow="row wrap", align_items="center")
+        heading = widgets.HTML(_html("small", "click to append"), layout=Layout(height="26px", margin="0"))
+        beside = Layout(margin="0 8px 0 0", flex="0 0 auto")
+        tokens = widgets.VBox([heading, *self.token_buttons], layout=beside)
+        self.bars.layout = Layout(flex="1 1 auto", margin="0")
         numbers = [widgets.HBox([box, getattr(self, name)]) for name, box in self.numbers.items()]
         rows = [
             self.prompt_box,
@@ -295,9 +291,8 @@ class Explorer:
         self._halt()
         self._stop = threading.Event()
         # A thread, so that the kernel stays free to hear the Stop button.
-        self._writer = threading.Thread(
-            target=self._write, args=(name, self.token_ids, self._stop), daemon=True
-        )
+        job = (name, self.token_ids, self._stop)
+        self._writer = threading.Thread(target=self._write, args=job, daemon=True)
         self._writer.start()
 
     def wait(self, timeout: float | None = None) -> None:
@@ -359,16 +354,14 @@ explore = Explorer
 
 
 def _button(description: str, tooltip: str, width: str = "auto", **layout: str) -> widgets.Button:
-    return widgets.Button(
-        description=description, tooltip=tooltip, layout=widgets.Layout(width=width, **layout)
-    )
+    return widgets.Button(description=description, tooltip=tooltip, layout=Layout(width=width, **layout))
 
 
 def _number_box(name: str, slider: Any, kind: type) -> Any:
     """A number to type, a slider's rounded to two digits: ipywidgets names boxes for a screen reader, but no slider."""
     box = kind(
         value=slider.value, min=slider.min, max=slider.max, step=slider.step, description=name,
-        layout=widgets.Layout(width="140px"), style={"description_width": "84px"},
+        layout=Layout(width="140px"), style={"description_width": "84px"},
     )  # fmt: skip
     same = functools.partial(round, ndigits=2)  # a slider's 0.30000000000000004 is typed 0.3
     widgets.link((slider, "value"), (box, "value"), transform=(same, same))

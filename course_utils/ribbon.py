@@ -19,8 +19,6 @@ from .markup import template
 from .roles import rendered, role_spans, roles_at, template_errors_explained, token_offsets
 from .tokens import IGNORED, is_special, token_text, visible_token
 
-__all__ = ["RibbonToken", "TokenRibbon", "role_spans", "show_tokens", "token_text", "visible_token"]
-
 
 @dataclass(frozen=True)
 class RibbonToken:

@@ -1,1 +1,1 @@
-"""What lessons train and ask: lesson 04's clinic, what 07 reads, and the runs behind the tables that 05 and 09 ship."""
+"""What lessons train, ask and draw: shifts of tokens, a base in a plain frame, and the runs behind tables that ship."""

@@ -36,7 +36,8 @@ FIRST_USER = 61_000  # numbers that no account of a usual system has
 WAYS = ("bubblewrap, another user", "bubblewrap", "another user", "none")
 # All of the environment that a submission sees, besides what kernel_environment sets: no tokens, no passwords.
 PASSED_ON = (
-    *("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "VIRTUAL_ENV", "CUDA_VISIBLE_DEVICES"),
+    *("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"),
+    *("VIRTUAL_ENV", "CUDA_VISIBLE_DEVICES"),
     *("SYSTEMROOT", "SYSTEMDRIVE", "COMSPEC", "PATHEXT", "WINDIR", "NUMBER_OF_PROCESSORS", "PYTHONUTF8"),
 )  # fmt: skip
 _users = count(FIRST_USER + os.getpid() % 1000 * 4)
@@ -226,10 +227,8 @@ class Kernel:
         self._client = self._manager.blocking_client()
         self._client.start_channels()
         self._client.wait_for_ready(timeout=600)
-        ended, text = self.run(
-            f"from course_grading import inside as _i; _i.prepare({exercise!r}, {limits.memory}, {limits.disk}); del _i",
-            600,
-        )
+        prepare = f"_i.prepare({exercise!r}, {limits.memory}, {limits.disk})"
+        ended, text = self.run(f"from course_grading import inside as _i; {prepare}; del _i", 600)
         if ended != "ok":
             self.close()
             raise RuntimeError(f"The checks of exercise {exercise} do not load: {text}.")

@@ -16,8 +16,9 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from html import escape
+from itertools import combinations
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -26,6 +27,7 @@ from . import values
 
 CORRECT, WRONG, NOT_ATTEMPTED = "correct", "wrong", "not attempted"
 SYMBOLS = {CORRECT: "✔ Correct", WRONG: "✘ Not yet", NOT_ATTEMPTED: "○ Not attempted yet"}
+AND = " + "  # between the names of bugs that were left in together
 COLOURS = {CORRECT: "#2e7d32", WRONG: "#c62828", NOT_ATTEMPTED: "#757575"}
 
 
@@ -61,7 +63,10 @@ class Outcome:
 
 @cache
 def texts() -> dict[str, dict[str, Any]]:
-    """What the course says to learners, from texts.json: {task: {"hints": [three], "mistakes": {name: what to say}}}."""
+    """What the course says to learners, from texts.json: {task: {"hints": [three], "mistakes": {name: what to say}}}.
+
+    Of a prediction "mistakes" are {claim: {wrong choice: [name of the misconception, what to say]}}.
+    """
     return json.loads(Path(__file__).with_name("texts.json").read_text(encoding="utf-8"))
 
 
@@ -100,9 +105,22 @@ class Mistake:
     cured: Callable[..., tuple] | None = None
 
 
-def known(name: str, answer: Callable, cured: Callable[..., tuple] | None = None) -> Mistake:
-    """A mistake of which texts.json says what to say."""
-    return Mistake(name, "", answer, cured)
+def known(answers: Mapping[str, Callable | tuple[Callable, Callable]]) -> list[Mistake]:
+    """The mistakes of which texts.json says what to say: {name: answer}, or {name: (answer, cured)}."""
+    return [Mistake(name, "", *(one if isinstance(one, tuple) else (one,))) for name, one in answers.items()]
+
+
+def bugs_left(bugs: Sequence[str], answer: Callable) -> dict[str, Callable]:
+    """{names: answer} of who left one bug in, or two, …: `answer(*arguments, bugs=names)` makes those of `bugs`."""
+    left = [chosen for size in range(1, len(bugs) + 1) for chosen in combinations(bugs, size)]
+    return {AND.join(chosen): partial(answer, bugs=chosen) for chosen in left}
+
+
+def told(task: str, mistake: str) -> tuple[str, str]:
+    """A mistake's name, and what texts.json says of it; of several bugs their number, and what it says of the first."""
+    first, *others = mistake.split(AND)
+    several = f"{1 + len(others)} bugs are left. First, " if others else ""
+    return mistake, several + texts()[task]["mistakes"][first]
 
 
 class Unusable(ValueError):
@@ -123,7 +141,7 @@ class Task(Hinted):
 
     `measure(answer, *arguments)` gives what counts of an answer: what it returns, or for an open-ended task what
     comes of it. It calls the learner's function, the right one and the mistakes alike. `named` are parameters that the
-    notebook's later cells give by name, so they have to keep it.
+    notebook's later cells give by name, so they have to keep it. `mistakes` may be given as `known` takes them.
     """
 
     name: str
@@ -131,11 +149,16 @@ class Task(Hinted):
     minutes: int
     answer: Callable
     cases: Sequence[Case]
-    mistakes: Sequence[Mistake]
+    mistakes: Sequence[Mistake] | Mapping[str, Callable | tuple[Callable, Callable]]
     hints: Sequence[str] = ()
     tolerance: float = 1e-4
     measure: Callable = _called
     named: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.mistakes, Mapping):
+            object.__setattr__(self, "mistakes", known(self.mistakes))
 
     @property
     def points(self) -> int:
@@ -150,7 +173,8 @@ class Task(Hinted):
             return Outcome(self.name, WRONG, 0, self.points, says, "not a function")
         if lost := [name for name in self.named if not takes(answer, name)]:
             right = f"{self.name}{inspect.signature(self.answer)}"
-            says = f"Keep the parameters' names, which later cells use: {right}. Yours takes no {' and no '.join(lost)}."
+            says = f"Keep the parameters' names, which later cells use: {right}. "
+            says += f"Yours takes no {' and no '.join(lost)}."
             return Outcome(self.name, WRONG, 0, self.points, says, "other parameters")
         earned, first = 0, None
         for case in self.cases:
@@ -208,13 +232,14 @@ class Task(Hinted):
         same = all(values.same(trial.found, trials[0].found, 0) for trial in trials[1:])
         if plain and same and len(trials) > 1:
             return "a constant", where + (
-                f"your function gives {values.short(first.found)} each time, although the inputs differ; right for one "
-                f"of them is {values.short(first.expected)}. Compute the result from the inputs, which are new each time."
+                f"your function gives {values.short(first.found)} each time, although the inputs differ; right for "
+                f"one of them is {values.short(first.expected)}. Compute the result from the inputs, which are new "
+                "each time."
             )
         return None, where + self._numbers(first)
 
     def _says(self, mistake: Mistake) -> str:
-        return mistake.says or texts()[self.name]["mistakes"][mistake.name]
+        return mistake.says or told(self.name, mistake.name)[1]
 
     def _made(self, mistake: Mistake, trial: Trial) -> bool:
         mistaken = attempt(mistake.answer, trial.arguments, self.measure)
@@ -246,14 +271,15 @@ class Claim:
     """One thing to predict: the choices, and the measurement that decides.
 
     `measure` returns the choice that holds (None when it is too close to call, and then every choice counts) and a
-    sentence with the numbers. `mistakes` gives for each wrong choice the name of the misconception and what to say.
+    sentence with the numbers. `mistakes` gives for each wrong choice the name of the misconception and what to say;
+    without it, texts.json does.
     """
 
     key: str
     choices: tuple[str, ...]
     points: int
     measure: Callable[[Random], tuple[str | None, str]]
-    mistakes: Mapping[str, tuple[str, str]]
+    mistakes: Mapping[str, tuple[str, str]] | None = None
 
 
 @dataclass(frozen=True)
@@ -280,6 +306,7 @@ class Prediction(Hinted):
         mistake, says = self._form(trial)
         if says:
             return Outcome(self.name, WRONG, 0, self.points, says, mistake)
+        misconceptions = texts().get(self.name, {}).get("mistakes", {})
         earned, lines, first = 0, [], None
         for claim in self.claims:
             chosen = trial.found[claim.key]
@@ -288,7 +315,7 @@ class Prediction(Hinted):
                 earned += claim.points
                 lines.append(f"✔ {claim.key}: {measured}")
             else:
-                name, why = claim.mistakes.get(chosen, (None, ""))
+                name, why = (claim.mistakes or misconceptions.get(claim.key, {})).get(chosen, (None, ""))
                 first = first or name
                 lines.append(f"✘ {claim.key}: you said {chosen!r}. {measured} {why}".rstrip())
         status = CORRECT if earned == self.points else WRONG

@@ -210,6 +210,8 @@ class _Grading:
             if not again:
                 cpu, clock = min(cpu, self.cpu_left), min(clock, self.clock_left)
             ended, text = self.kernel.run(source, cpu, clock=clock)
+            if ended != "dead" and not self.kernel.answers():
+                ended, text = "dead", "it ended the kernel"
             if not again:
                 self.clock_left -= time.monotonic() - started
             if ended == "error" and text.startswith("MemoryError"):

@@ -200,6 +200,7 @@ class Kernel:
         from jupyter_client.manager import KernelManager
 
         self._limits, self._folder, self._looked = limits, folder, 0.0
+        self._cpu, self._seen = 0.0, {}  # seconds in all, and of each process when it was last seen
         way = protection()
         self._user = make_home(folder, way)
         walled = wall(folder, way, self._user, hidden)
@@ -318,16 +319,25 @@ class Kernel:
                     family.append(process)
         return family
 
+    def answers(self) -> bool:
+        """Whether it still runs code: what a cell did may end it only after the cell's reply."""
+        return self.run("pass", 10)[0] != "dead"
+
     def cpu_seconds(self) -> float:
-        """CPU time of the kernel and of everything it started, in seconds."""
+        """CPU time of the kernel and of everything it ever started, in seconds; it never falls.
+
+        Of what has ended the system tells the sum, unless nobody waited for it: then what was last seen of it counts.
+        """
         import psutil
 
-        total = 0.0
+        told = 0.0
         for process in self._family():
             with suppress(psutil.Error):
                 times = process.cpu_times()
-                total += times.user + times.system
-        return total
+                self._seen[process] = own = times.user + times.system
+                told += own + times.children_user + times.children_system
+        self._cpu = max(self._cpu, told, sum(self._seen.values()))
+        return self._cpu
 
     def _too_much(self) -> str | None:
         """What it has used more of than it may: memory, processes or disk."""

@@ -109,6 +109,7 @@ MEAN_LOSS = Task(
         "divided by all tokens": lambda logits, ids: -_as_numbers(logits, ids).sum() / len(ids),
         "no minus": lambda logits, ids: _as_numbers(logits, ids).mean(),
         "probability instead of its logarithm": lambda logits, ids: -_as_numbers(logits, ids).exp().mean(),
+        "bits": lambda logits, ids: mean_loss(logits, ids) / math.log(2),
     },
 )
 
@@ -245,6 +246,8 @@ TOP_P = Task(
         "p as a threshold": lambda probs, p: _keep(probs, probs >= p),
         "in the order of the ids": lambda probs, p: _keep(probs, probs.cumsum(0) - probs < p),
         "nothing is cut": lambda probs, p: probs,
+        "divided by p": lambda probs, p: _keep(probs, keep_top_p(probs, p) > 0, normalise=False) / p,
+        "ones and zeros": lambda probs, p: (keep_top_p(probs, p) > 0).float(),
     },
 )
 
@@ -327,6 +330,7 @@ WRITE = Task(
         "stopped by the prompt": lambda model, ids, eos, limit: (
             [] if eos in ids else _write(model, ids, eos, limit)
         ),
+        "one too few": lambda model, ids, eos, limit: _write(model, ids, eos, limit - 1),
     },
 )
 
@@ -385,6 +389,10 @@ SURPRISE = Task(
         "bits": lambda model, prompt, answer: surprise(model, prompt, answer) / math.log(2),
         "without the prompt": lambda model, prompt, answer: (
             -sum(_answer_logprobs(model, answer[:1], answer[1:]))
+        ),
+        "one row early": lambda model, prompt, answer: -sum(_answer_logprobs(model, prompt, answer, shift=2)),
+        "the last token is left out": lambda model, prompt, answer: (
+            -sum(_answer_logprobs(model, prompt, answer)[:-1])
         ),
     },
 )

@@ -62,6 +62,7 @@ RELATIVE_CHANGE = Task(
             name: float((y - x).norm() / x.norm()) if x.shape == y.shape else math.nan
             for (name, x), y in zip(a.items(), b.values())
         },
+        "percent": lambda a, b: _changes(a, b, lambda x, y: 100 * (y - x).norm() / x.norm()),
     },
 )
 
@@ -84,8 +85,8 @@ def _two_places(rng: Random) -> tuple:
 
 
 def _certain_places(rng: Random) -> tuple:
-    size = rng.randint(6, 10)
     """A token impossible to both, and one impossible to the base alone: a probability of 0 in a float."""
+    size = rng.randint(6, 10)
     never, not_for_base = rng.sample(range(size), 2)
     spread = draw.normal(rng, size, scale=2.0)
     spread[not_for_base] = spread.max()  # the instruct may well write it
@@ -128,6 +129,8 @@ KL_DIVERGENCE = Task(
         "not weighted": lambda p, q: (p.log_softmax(-1) - q.log_softmax(-1)).sum(),
         "the logarithm of 0": _naive_kl,
         "a small number inside the logarithm": (_kl_with(1e-8), _possible),
+        "cross-entropy": lambda p, q: -(p.softmax(-1) * q.log_softmax(-1)).sum(),
+        "the mean of both directions": lambda p, q: (kl_divergence(p, q) + kl_divergence(q, p)) / 2,
     },
 )
 
@@ -168,9 +171,12 @@ def _generated(rng: Random, pad_is_end: bool) -> tuple:
         ends = _ends(rows, eos)
         counts = {
             int(found.sum())
-            for found in (ends.any(1), ends[:, -1], (rows == eos[0]).any(1), rows[:, -1] == eos[0])
+            for found in (
+                *(ends.any(1), ~ends.any(1), ends[:, -1]),
+                *((rows == eos[0]).any(1), rows[:, -1] == eos[0]),
+            )
         }
-        if len(counts) == 4 or pad_is_end:
+        if (len(counts) == 5 and 0 not in counts) or pad_is_end:
             return rows, eos
 
 
@@ -366,6 +372,10 @@ SHIFT_SHARES = Task(
         ),
         "percent": lambda logits, ids, start: _shares(_ranks(logits[start - 1 : -1], ids[start:]), scale=100),
         "worst first": lambda logits, ids, start: _shares(_ranks(-logits[start - 1 : -1], ids[start:])),
+        "one row early": lambda logits, ids, start: _shares(_ranks(logits[start - 2 : -2], ids[start:])),
+        "the shares overlap": lambda logits, ids, start: (
+            lambda found: found | {"marginal": found["unshifted"] + found["marginal"]}
+        )(shift_shares(logits, ids, start)),
     },
 )
 
@@ -478,6 +488,10 @@ ANSWER_RATES = Task(
         },
         "the rate is missing": lambda pair, questions: {
             name: tuple(rest) for name, (_, *rest) in _rates(pair, questions).items()
+        },
+        "a count": lambda pair, questions: {
+            name: (rate * len(questions), low, high)
+            for name, (rate, low, high) in _rates(pair, questions).items()
         },
     },
 )

@@ -89,6 +89,10 @@ RENDER_CHATML = Task(
         "the generation prompt has no line break": _rendered(opening="<|im_start|>assistant"),
         "the open turn is closed": _rendered(continued=lambda continues: False),
         "the end of turn stays on": _rendered(ending="\n"),
+        "no line break after the last turn": lambda *given, **named: _rendered()(
+            *given, **named
+        ).removesuffix("\n"),
+        "every conversation is left open": _rendered(continued=lambda continues: True),
     },
 )
 
@@ -391,6 +395,17 @@ def _with_system(rng: Random) -> tuple:
     return talks.conversation(rng, 2, talks.a_system(rng), open_end=open_end), open_end
 
 
+def _own_white_space(found: Any, right: str, messages: list[dict], *_) -> bool:
+    """Whether a text has white space too much, and all contents as they are to be."""
+    if not isinstance(found, str) or "".join(found.split()) != "".join(right.split()):
+        return False
+    asked, answers = ([m["content"] for m in messages if m["role"] == role] for role in ("user", "assistant"))
+    as_is = all(text in found for text in asked) and not any(
+        text in found for text in answers if text != text.strip()
+    )
+    return as_is and len(found) > len(right)
+
+
 HARBOUR = Task(
     name="harbour",
     title="Write a template",
@@ -425,6 +440,7 @@ HARBOUR = Task(
             ).replace("(system if loop.first else '')", "''")
         ),
         "no blank line behind the system text": _changed("+ '\\n\\n' if has_system", "if has_system"),
+        "white space of the template's own": (_changed("{%- else %}", "{% else %}"), None, _own_white_space),
     },
 )
 

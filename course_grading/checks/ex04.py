@@ -81,7 +81,8 @@ NAMES = (
 
 
 def _plain_row(rng: Random) -> tuple:
-    return (_shuffled(rng, _of_format(rng, rng.choice(NAMES))),)
+    # Twice as many rows with a verdict as of another format, so that both verdicts are among them.
+    return (_shuffled(rng, _of_format(rng, rng.choice([*NAMES, "unpaired-preference"]))),)
 
 
 COLUMNS = (
@@ -133,6 +134,10 @@ DETECT_FORMAT = Task(
         ),
         "text comes first": lambda row: _detected(
             row, ("text", "sharegpt", "messages", "preference", "unpaired", "alpaca", "pair")
+        ),
+        "a label of False is none": lambda row: _detected({**row, "label": row.get("label") or None}),
+        "Alpaca without an input is overlooked": lambda row: (
+            "text" if _detected(row) == "alpaca" and row.get("input") is None else _detected(row)
         ),
     },
 )
@@ -351,6 +356,7 @@ LABEL_BY_HAND = Task(
         "the system message is learned": _with(
             lambda role, part, *_: _answer_part(role, part) or (role == "system" and part in _LEARNED)
         ),
+        "the BOS is learned": _with(lambda role, part, *_: _answer_part(role, part) or part == "bos"),
     },
 )
 
@@ -431,6 +437,9 @@ COLLATE_ROWS = Task(
         )(_collated(rows, pad)),
         "padded in front": lambda rows, pad: _collated(rows, pad, left=True),
         "cut to the shortest": lambda rows, pad: _collated(rows, pad, shortest=True),
+        "inputs filled up with 0": lambda rows, pad: _collated(rows, 0),
+        "inputs filled up with -100": lambda rows, pad: _collated(rows, IGNORED),
+        "labels filled up with 0": lambda rows, pad: _collated(rows, pad, label_filler=0),
     },
 )
 

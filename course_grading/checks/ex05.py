@@ -1,6 +1,7 @@
 """Exercise 05, supervised fine-tuning: its loss, its loop, replay, what appears when, what is kept, what differs."""
 
 import copy
+import math
 from collections.abc import Callable
 from functools import cache, partial
 from itertools import islice
@@ -120,6 +121,9 @@ SFT_LOSS = Task(
         "the mean of the rows": _mean_of_rows,
         "the sum": lambda logits, ids, mask: (_token_losses(logits, ids) * mask[:, 1:]).sum(),
         "masked inputs": lambda logits, ids, mask: _token_losses(logits, ids * mask).mean(),
+        "no minus": lambda *given: -sft_loss(*given),
+        "shifted right": lambda logits, ids, mask: _loss(logits[:, 1:], ids[:, :-1], mask[:, :-1]),
+        "bits": lambda *given: sft_loss(*given) / math.log(2),
     },
 )
 
@@ -147,11 +151,22 @@ def train_losses(new_model, batches, pad_token_id, lr):
 BUGS = ("the wrong side of the mask", "not shifted", "the end is hidden", "gradients pile up")
 
 
-def _trained(new_model, batches, pad_token_id, lr, bugs: tuple = (), shift: int = 1) -> list[float]:
+def _trained(
+    new_model,
+    batches,
+    pad_token_id,
+    lr,
+    bugs: tuple = (),
+    shift: int = 1,
+    optimizer: Callable = torch.optim.SGD,
+    reduction: str = "mean",
+    late: bool = False,
+) -> list[float]:
+    """The right losses, and with its settings the wrong ones; `late`: measured after each step."""
     model = new_model()
-    optimizer = torch.optim.SGD(model.parameters(), lr=lr)
-    losses = []
-    for ids, mask in batches:
+    optimizer = optimizer(model.parameters(), lr=lr)
+
+    def loss_of(ids, mask) -> torch.Tensor:
         logits = model(ids).logits
         hidden = mask == 1 if "the wrong side of the mask" in bugs else mask == 0
         labels = ids.masked_fill(hidden, IGNORED)
@@ -159,12 +174,16 @@ def _trained(new_model, batches, pad_token_id, lr, bugs: tuple = (), shift: int 
             labels = labels.masked_fill(ids == pad_token_id, IGNORED)
         if "not shifted" not in bugs:
             logits, labels = logits[:, :-shift], labels[:, shift:]
-        loss = F.cross_entropy(logits.flatten(0, 1), labels.flatten())
+        return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction=reduction)
+
+    losses = []
+    for batch in batches:
         if "gradients pile up" not in bugs:
             optimizer.zero_grad()
+        loss = loss_of(*batch)
         loss.backward()
         optimizer.step()
-        losses.append(loss.item())
+        losses.append((loss_of(*batch) if late else loss).item())
     return losses
 
 
@@ -215,6 +234,9 @@ TRAIN_LOSSES = Task(
             _trained(new_model, [batch], *given)[0] for batch in batches
         ],
         "shifted twice": partial(_trained, shift=2),
+        "measured after the step": partial(_trained, late=True),
+        "the sum": partial(_trained, reduction="sum"),
+        "AdamW instead of SGD": partial(_trained, optimizer=torch.optim.AdamW),
     },
 )
 
@@ -361,6 +383,11 @@ def _one_average(model, input_ids, mask, old_ids, weight):
     return (learned * new + weight * read * old) / (learned + read)
 
 
+def _weighed(of: Callable) -> Callable:
+    """The answer that makes of the two right losses `of(new, past, weight)`."""
+    return lambda model, ids, mask, old, weight: of(*_both(model, ids, mask, old), weight)
+
+
 def _with_gradients(answer: Callable, model, input_ids, mask, old_ids, weight) -> dict:
     """A loss, and how long its gradient is with respect to each of the model's parameters."""
     with torch.enable_grad():
@@ -386,22 +413,14 @@ REPLAY_LOSS = Task(
     measure=_with_gradients,
     cases=[Case("a small model, conversations and old texts", 12, _two_kinds_of_text, times=4)],
     mistakes={
-        "the weight on the wrong one": lambda model, ids, mask, old, weight: (
-            lambda new, past: weight * new + past
-        )(*_both(model, ids, mask, old)),
+        "the weight on the wrong one": _weighed(lambda new, past, weight: weight * new + past),
         "no gradient": lambda *given: replay_loss(*given).detach(),
-        "the old text does not train": lambda model, ids, mask, old, weight: (
-            lambda new, past: new + weight * past.detach()
-        )(*_both(model, ids, mask, old)),
-        "the conversations do not train": lambda model, ids, mask, old, weight: (
-            lambda new, past: new.detach() + weight * past
-        )(*_both(model, ids, mask, old)),
-        "a mixture": lambda model, ids, mask, old, weight: (
-            lambda new, past: (1 - weight) * new + weight * past
-        )(*_both(model, ids, mask, old)),
-        "no weight": lambda model, ids, mask, old, weight: sum(_both(model, ids, mask, old)),
+        "the old text does not train": _weighed(lambda new, past, weight: new + weight * past.detach()),
+        "the conversations do not train": _weighed(lambda new, past, weight: new.detach() + weight * past),
+        "a mixture": _weighed(lambda new, past, weight: (1 - weight) * new + weight * past),
+        "no weight": _weighed(lambda new, past, weight: new + past),
         "one average over all tokens": _one_average,
-        "only the conversations": lambda model, ids, mask, old, weight: _both(model, ids, mask, old)[0],
+        "only the conversations": _weighed(lambda new, past, weight: new),
         "the prompts are learned too": lambda model, ids, mask, old, weight: replay_loss(
             model, ids, torch.ones_like(mask), old, weight
         ),
@@ -409,6 +428,9 @@ REPLAY_LOSS = Task(
             _both(model, ids, mask, old)[0]
             + weight * F.cross_entropy(model(old).logits.flatten(0, 1), old.flatten())
         ),
+        "the weight on both": _weighed(lambda new, past, weight: weight * (new + past)),
+        "a weighted average": _weighed(lambda new, past, weight: (new + weight * past) / (1 + weight)),
+        "only the old texts": _weighed(lambda new, past, weight: weight * past),
     },
 )
 
@@ -473,6 +495,12 @@ COMPARE_RUNS = Task(
         "p the wrong way round": lambda a, b: _compared(a, b, verdict_of=lambda a, b, p: p >= 0.05),
         "one-sided": lambda a, b: (lambda found: found | {"p_value": found["p_value"] / 2})(_compared(a, b)),
         "a count": lambda a, b: _compared(a, b) | {"difference": sum(b) - sum(a)},
+        "no sign": lambda a, b: (lambda found: found | {"difference": abs(found["difference"])})(
+            _compared(a, b)
+        ),
+        "percent": lambda a, b: (lambda found: found | {"difference": 100 * found["difference"]})(
+            _compared(a, b)
+        ),
     },
 )
 

@@ -73,6 +73,10 @@ FEW_SHOT_PROMPT = Task(
             + [f"Question: {asked}" for asked, _ in examples]
             + [f"Question: {question}\nAnswer:"]
         ),
+        "question and answer on one line": lambda *given: few_shot_prompt(*given).replace(
+            "\nAnswer:", " Answer:"
+        ),
+        "Q and A": lambda *given: few_shot_prompt(*given).replace("Question:", "Q:").replace("Answer:", "A:"),
     },
 )
 
@@ -179,6 +183,9 @@ CUT_AT_STOP = Task(
         "stripped": lambda text, stops: (
             cut_at_stop(text, stops)[0].strip(),
             cut_at_stop(text, stops)[1],
+        ),
+        "True and False are swapped": lambda text, stops: (lambda cut, stopped: (cut, not stopped))(
+            *cut_at_stop(text, stops)
         ),
     },
 )

@@ -77,6 +77,8 @@ DPO_LOSS = Task(
         "no minus": _loss_of(lambda margin, beta: F.logsigmoid(beta * margin)),
         "no logarithm": _loss_of(lambda margin, beta: 1 - torch.sigmoid(beta * margin)),
         "infinity": _loss_of(lambda margin, beta: -torch.log(torch.sigmoid(beta * margin))),
+        "divided by beta": _loss_of(lambda margin, beta: -F.logsigmoid(margin / beta)),
+        "no sigmoid": _loss_of(lambda margin, beta: -beta * margin),
     },
 )
 
@@ -154,6 +156,9 @@ ADVANTAGES = Task(
         "beta is missing": _centred(lambda rewards, kl, beta: rewards - kl),
         "penalised after the baseline": lambda rewards, kl, beta: (
             rewards - rewards.mean(1, keepdim=True) - beta * kl
+        ),
+        "the mean of the others": _penalised(
+            lambda total: (total.sum(1, keepdim=True) - total) / (total.shape[1] - 1)
         ),
     },
 )
@@ -329,6 +334,12 @@ BEST_OF_N = Task(
         "log n alone": lambda *given: _best_of(*given, kl=math.log),
         "bits": lambda *given: _best_of(*given, kl=lambda n: math.log2(n) - (n - 1) / n),
         "n − 1 is not divided": lambda *given: _best_of(*given, kl=lambda n: math.log(n) - (n - 1)),
+        "every so many apart": lambda rewards, right, n: _best_of(
+            *(x.reshape(len(x), n, -1).transpose(1, 2).flatten(1) for x in (rewards, right)), n
+        ),
+        "n groups": lambda rewards, right, n: (
+            _best_of(rewards, right, rewards.shape[1] // n) | {"kl": math.log(n) - (n - 1) / n}
+        ),
     },
 )
 
@@ -372,10 +383,12 @@ def _pairs(
 
 
 def _mixed(rng: Random, name: str, right: int = 2, wrong: int = 2) -> tuple[str, list[str]]:
-    """A city and sampled answers in random order, so many of them right, the shortest of these not the first."""
+    """A city and sampled answers in random order, so many of them right; the first of three is neither the shortest of
+    these nor the longest, that of two the longest."""
     city, *others = rng.sample(CITIES, 4)
     good = [SAYINGS[i].format(name=name, city=city) for i in rng.sample(range(4), right)]
     good.sort(key=len, reverse=True)
+    good = [*good[1:-1], good[0], good[-1]] if right > 2 else good
     bad = [rng.choice(SAYINGS).format(name=name, city=other) for other in (others * 2)[:wrong]]
     order = [True] * right + [False] * wrong
     rng.shuffle(order)
@@ -386,7 +399,7 @@ def _asked(rng: Random, kind: str = "mixed") -> tuple:
     names = rng.sample(talks.NAMES, rng.randint(3, 5))
     cities, samples = [], []
     for number, name in enumerate(names):
-        counts = {"right": rng.randint(2, 3), "wrong": rng.randint(2, 3)}
+        counts = {"right": rng.randint(2, 3) if number else 3, "wrong": rng.randint(2, 3)}
         if kind == "all alike" and number < 2:
             counts = {"right": 3, "wrong": 0} if number else {"right": 0, "wrong": 3}
         city, texts = _mixed(rng, name, **counts)
@@ -427,6 +440,9 @@ OWN_PAIRS = Task(
         "the value itself": lambda *given: _pairs(*given, choose=lambda _, value: value),
         "nothing right to choose": lambda *given: _pairs(*given, always=True),
         "capital letters": lambda *given: _pairs(*given, is_right=lambda text, value: value in text),
+        "the longest right sample": lambda *given: _pairs(
+            *given, choose=lambda right, _: max(right, key=len)
+        ),
     },
 )
 

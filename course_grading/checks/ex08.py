@@ -29,6 +29,7 @@ def _ece(
     weighted: bool = True,
     gap: Callable[[float], float] = abs,
     middle: bool = False,
+    worst: bool = False,
 ) -> float:
     """The right error, and with its settings the wrong ones."""
     confidence, right = confidence.double(), right.double()
@@ -40,6 +41,8 @@ def _ece(
         if inside.any():
             said = (b + 0.5) / bins if middle else float(confidence[inside].mean())
             found.append((float(inside.double().mean()), gap(said - float(right[inside].mean()))))
+    if worst:
+        return max(distance for _, distance in found)
     if not weighted:
         return sum(distance for _, distance in found) / len(found)
     return sum(share * distance for share, distance in found)
@@ -55,13 +58,21 @@ def _answers(rng: Random, certain: int = 0) -> tuple:
     return torch.tensor(sure), torch.tensor(right), bins
 
 
+def _unsure_answers(rng: Random) -> tuple:
+    """Such answers, less sure than right on the whole, and surer than right in some bin: signs show."""
+    while True:
+        given = _answers(rng)
+        if -_ece(*given) + 0.02 < _ece(*given, gap=lambda x: x) < -0.01:
+            return given
+
+
 ECE = Task(
     name="ece",
     title="Expected calibration error",
     minutes=10,
     answer=ece,
     cases=[
-        Case("answers in all bins", 12, _answers),
+        Case("answers in all bins", 12, _unsure_answers),
         Case("answers with confidence 1", 6, lambda rng: _answers(rng, certain=6)),
     ],
     mistakes={
@@ -73,6 +84,8 @@ ECE = Task(
         "the middle of the bin": lambda *given: _ece(*given, middle=True),
         "the surest answers are lost": lambda *given: _ece(*given, last=False),
         "the share that is wrong": lambda c, right, bins: _ece(c, 1 - right.double(), bins),
+        "the worst bin": lambda *given: _ece(*given, worst=True),
+        "no distance": lambda *given: _ece(*given, gap=lambda x: x),
     },
 )
 
@@ -197,6 +210,14 @@ VARIETY = Task(
         "bits": lambda *given: _variety(*given, unit=math.log(2)),
         "a share": lambda *given: _variety(*given, share=True),
         "the sign": lambda *given: (lambda found: found | {"nats": -found["nats"]})(_variety(*given)),
+        "the prompts are mixed up": lambda texts, logprobs, times: _variety(
+            [text for i in range(len(texts) // times) for text in texts[i :: len(texts) // times]],
+            logprobs,
+            times,
+        ),
+        "the sum": lambda texts, *given: (lambda found: found | {"nats": found["nats"] * len(texts)})(
+            _variety(texts, *given)
+        ),
     },
 )
 

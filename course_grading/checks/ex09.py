@@ -109,6 +109,10 @@ CLEAN_ORDERS = Task(
         "gaps and false records stay": lambda rows: _cleaned(rows, gaps=True, lies=True),
         "repeats stay": lambda rows: _cleaned(rows, repeats=True),
         "nothing is left out": lambda rows: _cleaned(rows, gaps=True, lies=True, repeats=True),
+        "the roles are swapped": lambda rows: [
+            {"messages": [turn | {"role": other["role"]} for turn, other in zip(pair, pair[::-1])]}
+            for pair in (talk["messages"] for talk in clean_orders(rows))
+        ],
     },
 )
 
@@ -331,6 +335,9 @@ WITHIN_BUDGET = Task(
         ),
         "long ones are skipped": _skipping,
         "an exact fit is left out": _left_out_exact,
+        "told for one epoch": lambda tokenizer, talks, epochs, budget: (
+            lambda found: found | {key: found[key] // epochs for key in ("read", "learned")}
+        )(within_budget(tokenizer, talks, epochs, budget)),
     },
 )
 

@@ -96,17 +96,19 @@ class Mistake:
     """A typical wrong answer: its name, what to say about it, and the answer of a learner who makes it.
 
     Where it can be written in many ways, `cured(*arguments)` gives arguments without the trap: an answer that is right
-    on those, and wrong on the others, has made this mistake.
+    on those, and wrong on the others, has made this mistake. Or `seen(found, right, *arguments)` says whether a result
+    shows it.
     """
 
     name: str
     says: str
     answer: Callable
     cured: Callable[..., tuple] | None = None
+    seen: Callable[..., bool] | None = None
 
 
-def known(answers: Mapping[str, Callable | tuple[Callable, Callable]]) -> list[Mistake]:
-    """The mistakes of which texts.json says what to say: {name: answer}, or {name: (answer, cured)}."""
+def known(answers: Mapping[str, Callable | tuple]) -> list[Mistake]:
+    """The mistakes of which texts.json says what to say: {name: answer}, or {name: (answer, cured, seen)}."""
     return [Mistake(name, "", *(one if isinstance(one, tuple) else (one,))) for name, one in answers.items()]
 
 
@@ -149,7 +151,7 @@ class Task(Hinted):
     minutes: int
     answer: Callable
     cases: Sequence[Case]
-    mistakes: Sequence[Mistake] | Mapping[str, Callable | tuple[Callable, Callable]]
+    mistakes: Sequence[Mistake] | Mapping[str, Callable | tuple]
     hints: Sequence[str] = ()
     tolerance: float = 1e-4
     measure: Callable = _called
@@ -223,7 +225,12 @@ class Task(Hinted):
         for mistake in () if broken else self.mistakes:
             if all(self._made(mistake, trial) for trial in trials):
                 return mistake.name, where + self._says(mistake)
-        if cured:
+        shown = (
+            ()
+            if broken
+            else [m for m in self.mistakes if m.seen and all(_shows(m, trial) for trial in wrong)]
+        )
+        if cured := [*cured, *shown]:
             return cured[0].name, where + self._says(cured[0])
         first, plain = wrong[0], self.measure is _called
         wrong_form = values.difference(first.found, first.expected) if plain else ""
@@ -264,6 +271,10 @@ class Task(Hinted):
             return f"{asked} gives {values.short(trial.found)}; right is {values.short(trial.expected)}."
         said = values.contrast(trial.found, trial.expected)
         return f"{asked}: {said}" if asked != "your function" else said
+
+
+def _shows(mistake: Mistake, trial: Trial) -> bool:
+    return mistake.seen(trial.found, trial.expected, *copied(trial.arguments))
 
 
 @dataclass(frozen=True)

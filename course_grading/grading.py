@@ -1,13 +1,13 @@
 """Grade submissions of the exercises: `python course.py grade [NOTEBOOK or folder ...]`.
 
-Each submission's code cells run in a kernel of their own, in an empty folder, under limits of time, memory and disk. Then
-the grader's own copy of the checks examines the functions that are defined there. So it does not matter whether cells are
-missing, moved, run twice or fail, nor what became of the check cells; what counts is the functions at the end.
+Each submission's code cells run in a kernel of their own, in an empty folder, under limits of time, memory and disk.
+Then the grader's own copy of the checks examines the functions that are defined there. So it does not matter whether
+cells are missing, moved, run twice or fail, nor what became of the check cells: the functions at the end count.
 
 Where bubblewrap (`bwrap`) is installed, a submission has no network, sees neither other submissions nor grades, and can
 change no file; where root grades without it, it runs as a user of its own. The last line on screen says which of these
-protected you. Without either, a submission runs with your rights: the limits stop accidents, and it can read, change and
-delete your files, other submissions and grades. Code of people you do not trust then belongs into a container, for
+protected you. Without either, a submission runs with your rights: the limits stop accidents, and it can read, change
+and delete your files, other submissions and grades. Code of people you do not trust then belongs into a container, for
 instance
 
     docker run --rm --network none --memory 4g -v "$PWD":/course -w /course IMAGE \\
@@ -15,8 +15,8 @@ instance
 
 (IMAGE: any with Python and requirements.txt, made by `FROM python:3.12` and `RUN pip install -r requirements.txt`.)
 
-What all of this does not protect against: with intent, a submission can tamper with the checks inside its own kernel and take
-the full points of its tasks. It can never take more than those.
+What all of this does not protect against: with intent, a submission can tamper with the checks inside its own kernel
+and take the full points of its tasks. It can never take more than those.
 """
 
 from __future__ import annotations
@@ -160,18 +160,15 @@ class _Grading:
         self.cells, self.result, self.limits = cells, result, limits
         self.folder, self.hidden = folder, hidden
         self.skipped: set[int] = set()
-        self.done: set[int] = (
-            set()
-        )  # cells that have been run to their end: running them again costs nothing more
+        self.done: set[int] = set()  # cells that ran to their end: running them again costs nothing more
         self.cpu_left, self.clock_left = limits.total, limits.by_the_clock
         self.end = time.monotonic() + 3 * limits.by_the_clock
         self.kernel: Kernel | None = None
 
     def run(self, seed: int) -> None:
         try:
-            tasks = tasks_of(
-                self.result.exercise
-            )  # read here: nothing in a submission changes what there is to earn
+            # Read here: nothing in a submission changes what there is to earn.
+            tasks = tasks_of(self.result.exercise)
             self._run_cells()
             self.clock_left = self.limits.by_the_clock
             for task in tasks:
@@ -213,6 +210,8 @@ class _Grading:
             if not again:
                 cpu, clock = min(cpu, self.cpu_left), min(clock, self.clock_left)
             ended, text = self.kernel.run(source, cpu, clock=clock)
+            if ended != "dead" and not self.kernel.answers():
+                ended, text = "dead", "it ended the kernel"
             if not again:
                 self.clock_left -= time.monotonic() - started
             if ended == "error" and text.startswith("MemoryError"):
@@ -323,8 +322,8 @@ def grade_all(
     """Grade submissions, several at a time, and write out/results.json, out/results.csv and out/feedback/.
 
     Each grade is kept in out/parts as soon as it is there, so that a run that was interrupted goes on where it stopped;
-    a submission, the checks, the limits or the seed that changed is graded afresh. All are examined with one seed. Grades
-    in `out` of other submissions stay in the tables. Where nothing keeps submissions from writing into `out`
+    a submission, the checks, the limits or the seed that changed is graded afresh. All are examined with one seed.
+    Grades in `out` of other submissions stay in the tables. Where nothing keeps submissions from writing into `out`
     (`protection()` is "none"), what is kept there is not believed unless `resume` is set.
     """
     limits, out = limits or Limits(), Path(os.path.abspath(out))
@@ -372,10 +371,8 @@ def grade_all(
             raise
         finally:
             done = {name: result for name, result in results.items() if result}
-            for (
-                name,
-                result,
-            ) in done.items():  # again, from memory: nothing that ran meanwhile has changed them
+            # Again, from memory: nothing that ran meanwhile has changed them.
+            for name, result in done.items():
                 keep(name, written[name], result)
             merged = {name: result for name, (_, result) in earlier.items()} | done
             write_results([merged[name] for name in sorted(merged)], out, seed)

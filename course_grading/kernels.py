@@ -36,7 +36,8 @@ FIRST_USER = 61_000  # numbers that no account of a usual system has
 WAYS = ("bubblewrap, another user", "bubblewrap", "another user", "none")
 # All of the environment that a submission sees, besides what kernel_environment sets: no tokens, no passwords.
 PASSED_ON = (
-    *("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "VIRTUAL_ENV", "CUDA_VISIBLE_DEVICES"),
+    *("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"),
+    *("VIRTUAL_ENV", "CUDA_VISIBLE_DEVICES"),
     *("SYSTEMROOT", "SYSTEMDRIVE", "COMSPEC", "PATHEXT", "WINDIR", "NUMBER_OF_PROCESSORS", "PYTHONUTF8"),
 )  # fmt: skip
 _users = count(FIRST_USER + os.getpid() % 1000 * 4)
@@ -199,6 +200,7 @@ class Kernel:
         from jupyter_client.manager import KernelManager
 
         self._limits, self._folder, self._looked = limits, folder, 0.0
+        self._cpu, self._seen = 0.0, {}  # seconds in all, and of each process when it was last seen
         way = protection()
         self._user = make_home(folder, way)
         walled = wall(folder, way, self._user, hidden)
@@ -226,10 +228,8 @@ class Kernel:
         self._client = self._manager.blocking_client()
         self._client.start_channels()
         self._client.wait_for_ready(timeout=600)
-        ended, text = self.run(
-            f"from course_grading import inside as _i; _i.prepare({exercise!r}, {limits.memory}, {limits.disk}); del _i",
-            600,
-        )
+        prepare = f"_i.prepare({exercise!r}, {limits.memory}, {limits.disk})"
+        ended, text = self.run(f"from course_grading import inside as _i; {prepare}; del _i", 600)
         if ended != "ok":
             self.close()
             raise RuntimeError(f"The checks of exercise {exercise} do not load: {text}.")
@@ -319,16 +319,25 @@ class Kernel:
                     family.append(process)
         return family
 
+    def answers(self) -> bool:
+        """Whether it still runs code: what a cell did may end it only after the cell's reply."""
+        return self.run("pass", 10)[0] != "dead"
+
     def cpu_seconds(self) -> float:
-        """CPU time of the kernel and of everything it started, in seconds."""
+        """CPU time of the kernel and of everything it ever started, in seconds; it never falls.
+
+        Of what has ended the system tells the sum, unless nobody waited for it: then what was last seen of it counts.
+        """
         import psutil
 
-        total = 0.0
+        told = 0.0
         for process in self._family():
             with suppress(psutil.Error):
                 times = process.cpu_times()
-                total += times.user + times.system
-        return total
+                self._seen[process] = own = times.user + times.system
+                told += own + times.children_user + times.children_system
+        self._cpu = max(self._cpu, told, sum(self._seen.values()))
+        return self._cpu
 
     def _too_much(self) -> str | None:
         """What it has used more of than it may: memory, processes or disk."""

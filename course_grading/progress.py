@@ -2,8 +2,9 @@
 right, and the lessons done. A lesson counts as done once each of its self-check questions has been answered right:
 reading leaves no trace that could be counted.
 
-The file is `.course_progress.json` in the course folder (or what COURSE_PROGRESS names, such as ~/progress.json; "off" keeps none). Nothing is
-sent anywhere. A file that cannot be read or written never stops a lesson: progress is then simply not kept.
+The file is `.course_progress.json` in the course folder, or what COURSE_PROGRESS names, such as ~/progress.json; "off"
+keeps none. Nothing is sent anywhere. A file that cannot be read or written never stops a lesson: progress is then
+simply not kept.
 """
 
 import contextlib

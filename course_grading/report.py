@@ -77,7 +77,10 @@ def lessons() -> "pd.DataFrame":
 def summary(table: "pd.DataFrame") -> str:
     """One sentence of what `lessons()` holds; where to begin when nothing is done yet."""
     if (table.state == "open").all():
-        return "Nothing is done yet: the first questions stand at the end of lesson 00, the first points in exercise 01."
+        return (
+            "Nothing is done yet: the first questions stand at the end of lesson 00, "
+            "the first points in exercise 01."
+        )
     done, total = (table.state == "done").sum(), table.sum(numeric_only=True)
     return (
         f"{done} of {len(table)} lessons done, {total.questions} of {total.questions_of} questions answered right, "

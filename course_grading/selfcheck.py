@@ -19,7 +19,7 @@ from . import progress, quizzes
 RIGHT, WRONG, OPEN = "✔ Right.", "✘ Not this one.", "○ Nothing chosen yet."
 PATIENCE = 2.0  # seconds after a click within which a choice is taken for one that the page had held back
 COLOURS = {RIGHT: "#2e7d32", WRONG: "#c62828", OPEN: "#757575"}
-# ipywidgets gives a choice one line of fixed height, and lets its button float behind the text; ours may need two lines.
+# ipywidgets gives a choice one line of fixed height, and lets its button float behind the text; ours may need two.
 STYLE = (
     "<style>.course-quiz .widget-radio-box label {height: auto; line-height: 1.4; margin: 3px 0; white-space: normal;"
     " display: block; position: relative; padding-left: 22px}"

@@ -347,7 +347,7 @@ def _everything() -> list[Submission]:
 
 
 # What a right answer may lose to its own neighbour: points that are not given though they were earned.
-MAY_LOSE = {"%reset", "the event loop stopped", "many open files", "sys.modules emptied", "a random seed", "a syntax error", "file descriptors closed", "stdout closed",
+MAY_LOSE = {"%reset", "many open files", "sys.modules emptied", "a random seed", "a syntax error", "file descriptors closed", "stdout closed",
             "kill of everything", "exercise a list", "metadata a list", "globals as a name"}  # fmt: skip
 
 

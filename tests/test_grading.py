@@ -133,6 +133,37 @@ def test_too_much_memory_is_refused_and_what_follows_still_counts(tmp_path):
     assert any("MemoryError" in note or "memory" in note for note in result.notes)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "import threading, time\ndef f():\n    while True: sum(range(1000))\n"
+        "for _ in range(3): threading.Thread(target=f, daemon=True).start()\ntime.sleep(10**6)",
+        "import subprocess, sys\nsubprocess.run([sys.executable, '-c', 'while True: pass'])",
+        "import subprocess, sys\nwhile True: subprocess.run([sys.executable, '-c', 'sum(range(3 * 10**6))'])",
+        "import os, signal, time\nsignal.signal(signal.SIGCHLD, signal.SIG_IGN)\nwhile True:\n"
+        "    if not os.fork():\n        sum(range(2 * 10**7)); os._exit(0)\n    time.sleep(1)",
+    ],
+    ids=["threads", "a process", "many short processes", "processes that nobody waits for"],
+)
+def test_what_threads_and_processes_compute_counts_as_the_cells_own(cell, tmp_path, monkeypatch):
+    monkeypatch.setattr(kernels, "WALL_FACTOR", 1000)
+    monkeypatch.setattr(kernels, "GRACE_SECONDS", 1)
+    result = graded(tmp_path, DOUBLE, cell, SQUARE, limits=Limits(cell=2, total=60, memory=600, clock=300))
+    assert points(result) == {"double": 10, "square": 10}
+    assert "Code cell 2" in result.notes[0] and "2 s of computing" in result.notes[0]
+
+
+@pytest.mark.slow
+def test_a_cell_that_ends_the_kernel_after_its_reply_is_the_one_left_out(tmp_path):
+    stops = "import asyncio; asyncio.get_event_loop().stop()"
+    for cells in ((DOUBLE, stops, SQUARE), (DOUBLE, SQUARE, stops)):
+        result = graded(tmp_path, *cells)
+        assert points(result) == {"double": 10, "square": 10}
+        number = cells.index(stops) + 1
+        assert result.notes == [f"Code cell {number} was left out: it ended the kernel."]
+
+
 class StandInForAKernel(kernels.Kernel):
     """A kernel that never answers, and what its owner sees of it."""
 

@@ -16,6 +16,7 @@ SUBJECTS = {"templates", "templates.py", "formats", "batches", "train", "evaluat
 MOST_LOADED = 2_000  # to load a pair and draw its first figure
 MOST_CORE = 3_600  # to load, ask, compare, plot, show tokens, explore
 MOST_SUBJECTS = 6_500  # templates, formats, batches, train, evaluate together
+MOST_GRADING = 8_000  # checks, self-check questions, progress, the grader
 MOST_FUNCTION = 60  # lines, its docstring among them
 
 ROOT = HERE.parent
@@ -58,6 +59,14 @@ def test_the_subjects_stay_small():
     if "train/loop.py" not in {name.replace("\\", "/") for name in counted}:
         raise LookupError(f"train/loop.py was not found in {HERE}")
     assert sum(counted.values()) <= MOST_SUBJECTS, counted
+
+
+def test_the_checks_and_the_grader_stay_small():
+    paths = (ROOT / "course_grading").rglob("*.py")
+    counted = {path.relative_to(ROOT).as_posix(): len(path.read_text("utf-8").splitlines()) for path in paths}
+    if "course_grading/checks/task.py" not in counted:
+        raise LookupError(f"checks/task.py was not found in {ROOT / 'course_grading'}")
+    assert sum(counted.values()) <= MOST_GRADING, counted
 
 
 def definitions(packages, kind):

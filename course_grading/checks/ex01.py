@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from . import draw
-from .task import Case, Claim, Prediction, Task, known
+from .task import Case, Claim, Prediction, Task
 
 # -- softmax --------------------------------------------------------------------------------------------------
 
@@ -47,23 +47,19 @@ SOFTMAX = Task(
         Case("a temperature", 5, _scores_and_temperature),
         Case("scores in the hundreds", 4, _large_scores, times=12),
     ],
-    mistakes=[
-        known(
-            "temperature multiplies", lambda scores, temperature=1.0: torch.softmax(scores * temperature, -1)
+    mistakes={
+        "temperature multiplies": lambda scores, temperature=1.0: torch.softmax(scores * temperature, -1),
+        "temperature on probabilities": lambda scores, temperature=1.0: (
+            torch.softmax(scores, -1) / temperature
         ),
-        known(
-            "temperature on probabilities",
-            lambda scores, temperature=1.0: torch.softmax(scores, -1) / temperature,
+        "temperature ignored": lambda scores, temperature=1.0: torch.softmax(scores, -1),
+        "not divided by the sum": lambda scores, temperature=1.0: (scores / temperature).exp(),
+        "no exponential": lambda scores, temperature=1.0: (
+            (scores / temperature) / (scores / temperature).sum()
         ),
-        known("temperature ignored", lambda scores, temperature=1.0: torch.softmax(scores, -1)),
-        known("not divided by the sum", lambda scores, temperature=1.0: (scores / temperature).exp()),
-        known(
-            "no exponential",
-            lambda scores, temperature=1.0: (scores / temperature) / (scores / temperature).sum(),
-        ),
-        known("overflow", lambda scores, temperature=1.0: _plain_softmax(scores / temperature)),
-        known("logarithms", lambda scores, temperature=1.0: torch.log_softmax(scores / temperature, -1)),
-    ],
+        "overflow": lambda scores, temperature=1.0: _plain_softmax(scores / temperature),
+        "logarithms": lambda scores, temperature=1.0: torch.log_softmax(scores / temperature, -1),
+    },
 )
 
 # -- the loss, find and fix the bug ---------------------------------------------------------------------------
@@ -104,18 +100,17 @@ MEAN_LOSS = Task(
         Case("a made-up text", 8, _random_text),
         Case("a sentence that the base has read", 7, _sentence_read_by_the_base, times=2),
     ],
-    mistakes=[
-        known("shifted right", lambda logits, ids: _loss_of(logits[1:], ids[:-1])),
-        known("not shifted", lambda logits, ids: _loss_of(logits, ids)),
-        known("shifted twice", lambda logits, ids: _loss_of(logits[:-2], ids[2:])),
-        known("around the corner", lambda logits, ids: _loss_of(logits, ids.roll(-1))),
-        known("the sum", lambda logits, ids: -_as_numbers(logits, ids).sum()),
-        known("divided by all tokens", lambda logits, ids: -_as_numbers(logits, ids).sum() / len(ids)),
-        known("no minus", lambda logits, ids: _as_numbers(logits, ids).mean()),
-        known(
-            "probability instead of its logarithm", lambda logits, ids: -_as_numbers(logits, ids).exp().mean()
-        ),
-    ],
+    mistakes={
+        "shifted right": lambda logits, ids: _loss_of(logits[1:], ids[:-1]),
+        "not shifted": lambda logits, ids: _loss_of(logits, ids),
+        "shifted twice": lambda logits, ids: _loss_of(logits[:-2], ids[2:]),
+        "around the corner": lambda logits, ids: _loss_of(logits, ids.roll(-1)),
+        "the sum": lambda logits, ids: -_as_numbers(logits, ids).sum(),
+        "divided by all tokens": lambda logits, ids: -_as_numbers(logits, ids).sum() / len(ids),
+        "no minus": lambda logits, ids: _as_numbers(logits, ids).mean(),
+        "probability instead of its logarithm": lambda logits, ids: -_as_numbers(logits, ids).exp().mean(),
+        "bits": lambda logits, ids: mean_loss(logits, ids) / math.log(2),
+    },
 )
 
 # -- a prediction ---------------------------------------------------------------------------------------------
@@ -181,49 +176,13 @@ PREDICT_TEMPERATURE = Prediction(
     title="Predict, then measure: what temperature does, and what a name costs",
     minutes=6,
     claims=[
-        Claim(
-            "entropy at temperature 2, against 1",
-            ("lower", "the same", "higher"),
-            3,
-            _entropy_at_two,
-            {
-                "lower": (
-                    "hotter is surer",
-                    "Dividing by 2 halves the differences between scores, so the probabilities become more alike.",
-                ),
-                "the same": (
-                    "temperature only scales",
-                    "Softmax is not linear: halved scores give other ratios.",
-                ),
-            },
-        ),
-        Claim(
-            "most probable token at temperature 2, against 1",
-            ("the same", "another"),
-            3,
-            _best_at_two,
-            {
-                "another": (
-                    "temperature reorders",
-                    "Dividing all scores by the same number keeps their order. Heat changes how often others are drawn.",
-                )
-            },
-        ),
+        Claim("entropy at temperature 2, against 1", ("lower", "the same", "higher"), 3, _entropy_at_two),
+        Claim("most probable token at temperature 2, against 1", ("the same", "another"), 3, _best_at_two),
         Claim(
             "an invented name costs, the second time it is mentioned",
             ("fewer", "as many", "more"),
             4,
             _second_mention,
-            {
-                "as many": (
-                    "names are looked up",
-                    "The second time the name can be copied from a few words before.",
-                ),
-                "more": (
-                    "repetition surprises",
-                    "The second time the name can be copied from a few words before.",
-                ),
-            },
         ),
     ],
 )
@@ -277,21 +236,19 @@ TOP_P = Task(
         Case("tokens in any order", 13, _several_tokens),
         Case("a best token that alone reaches p", 7, _one_is_enough),
     ],
-    mistakes=[
-        known(
-            "the last one is missing",
-            lambda probs, p: _keep(probs, _best(probs, p)[0][_best(probs, p)[1] <= p]),
+    mistakes={
+        "the last one is missing": lambda probs, p: _keep(probs, _best(probs, p)[0][_best(probs, p)[1] <= p]),
+        "one too many": lambda probs, p: _keep(
+            probs, _best(probs, p)[0][: int((_best(probs, p)[1] < p).sum()) + 2]
         ),
-        known(
-            "one too many",
-            lambda probs, p: _keep(probs, _best(probs, p)[0][: int((_best(probs, p)[1] < p).sum()) + 2]),
-        ),
-        known("not divided again", lambda probs, p: _keep(probs, keep_top_p(probs, p) > 0, normalise=False)),
-        known("left in order", _sorted_top_p),
-        known("p as a threshold", lambda probs, p: _keep(probs, probs >= p)),
-        known("in the order of the ids", lambda probs, p: _keep(probs, probs.cumsum(0) - probs < p)),
-        known("nothing is cut", lambda probs, p: probs),
-    ],
+        "not divided again": lambda probs, p: _keep(probs, keep_top_p(probs, p) > 0, normalise=False),
+        "left in order": _sorted_top_p,
+        "p as a threshold": lambda probs, p: _keep(probs, probs >= p),
+        "in the order of the ids": lambda probs, p: _keep(probs, probs.cumsum(0) - probs < p),
+        "nothing is cut": lambda probs, p: probs,
+        "divided by p": lambda probs, p: _keep(probs, keep_top_p(probs, p) > 0, normalise=False) / p,
+        "ones and zeros": lambda probs, p: (keep_top_p(probs, p) > 0).float(),
+    },
 )
 
 # -- writing --------------------------------------------------------------------------------------------------
@@ -359,33 +316,22 @@ WRITE = Task(
         Case("a text that ends by itself", 8, _ends_by_itself),
         Case("the pair's base", 4, _pebble_writes, times=2),
     ],
-    mistakes=[
-        known(
-            "the end is never noticed",
-            lambda model, ids, eos, limit: _write(model, ids, eos, limit, stop=False),
+    mistakes={
+        "the end is never noticed": lambda model, ids, eos, limit: _write(model, ids, eos, limit, stop=False),
+        "the end token is kept": lambda model, ids, eos, limit: _write(model, ids, eos, limit, keep_eos=True),
+        "the prompt comes back too": lambda model, ids, eos, limit: [
+            *ids[0].tolist(),
+            *_write(model, ids, eos, limit),
+        ],
+        "one too many": lambda model, ids, eos, limit: _write(model, ids, eos, limit + 1),
+        "the first row": lambda model, ids, eos, limit: _write(model, ids, eos, limit, row=0),
+        "one token is read": lambda model, ids, eos, limit: _write(model, ids, eos, limit, last_only=True),
+        "the text does not grow": lambda model, ids, eos, limit: _write(model, ids, eos, limit, grows=False),
+        "stopped by the prompt": lambda model, ids, eos, limit: (
+            [] if eos in ids else _write(model, ids, eos, limit)
         ),
-        known(
-            "the end token is kept",
-            lambda model, ids, eos, limit: _write(model, ids, eos, limit, keep_eos=True),
-        ),
-        known(
-            "the prompt comes back too",
-            lambda model, ids, eos, limit: [*ids[0].tolist(), *_write(model, ids, eos, limit)],
-        ),
-        known("one too many", lambda model, ids, eos, limit: _write(model, ids, eos, limit + 1)),
-        known("the first row", lambda model, ids, eos, limit: _write(model, ids, eos, limit, row=0)),
-        known(
-            "one token is read", lambda model, ids, eos, limit: _write(model, ids, eos, limit, last_only=True)
-        ),
-        known(
-            "the text does not grow",
-            lambda model, ids, eos, limit: _write(model, ids, eos, limit, grows=False),
-        ),
-        known(
-            "stopped by the prompt",
-            lambda model, ids, eos, limit: [] if eos in ids else _write(model, ids, eos, limit),
-        ),
-    ],
+        "one too few": lambda model, ids, eos, limit: _write(model, ids, eos, limit - 1),
+    },
 )
 
 # -- surprise of an answer ------------------------------------------------------------------------------------
@@ -429,30 +375,26 @@ SURPRISE = Task(
         Case("true sentences and the pair's base", 8, _fact_for_the_base, times=2),
     ],
     tolerance=1e-3,
-    mistakes=[
-        known(
-            "the prompt is counted",
-            lambda model, prompt, answer: -sum(_answer_logprobs(model, prompt[:1], [*prompt[1:], *answer])),
+    mistakes={
+        "the prompt is counted": lambda model, prompt, answer: (
+            -sum(_answer_logprobs(model, prompt[:1], [*prompt[1:], *answer]))
         ),
-        known(
-            "one row late",
-            lambda model, prompt, answer: -sum(_answer_logprobs(model, prompt, answer, shift=0)),
+        "one row late": lambda model, prompt, answer: -sum(_answer_logprobs(model, prompt, answer, shift=0)),
+        "the first token is left out": lambda model, prompt, answer: (
+            -sum(_answer_logprobs(model, prompt, answer)[1:])
         ),
-        known(
-            "the first token is left out",
-            lambda model, prompt, answer: -sum(_answer_logprobs(model, prompt, answer)[1:]),
+        "the mean": lambda model, prompt, answer: surprise(model, prompt, answer) / len(answer),
+        "no minus": lambda model, prompt, answer: -surprise(model, prompt, answer),
+        "only the first token": lambda model, prompt, answer: -_answer_logprobs(model, prompt, answer)[0],
+        "bits": lambda model, prompt, answer: surprise(model, prompt, answer) / math.log(2),
+        "without the prompt": lambda model, prompt, answer: (
+            -sum(_answer_logprobs(model, answer[:1], answer[1:]))
         ),
-        known("the mean", lambda model, prompt, answer: surprise(model, prompt, answer) / len(answer)),
-        known("no minus", lambda model, prompt, answer: -surprise(model, prompt, answer)),
-        known(
-            "only the first token", lambda model, prompt, answer: -_answer_logprobs(model, prompt, answer)[0]
+        "one row early": lambda model, prompt, answer: -sum(_answer_logprobs(model, prompt, answer, shift=2)),
+        "the last token is left out": lambda model, prompt, answer: (
+            -sum(_answer_logprobs(model, prompt, answer)[:-1])
         ),
-        known("bits", lambda model, prompt, answer: surprise(model, prompt, answer) / math.log(2)),
-        known(
-            "without the prompt",
-            lambda model, prompt, answer: -sum(_answer_logprobs(model, answer[:1], answer[1:])),
-        ),
-    ],
+    },
 )
 
 TITLE = "Next-token prediction"

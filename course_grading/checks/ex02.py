@@ -10,7 +10,7 @@ from course_utils import qa_prompt
 from course_utils.evaluate.stats import wilson
 
 from . import draw
-from .task import Case, Claim, Prediction, Task, known
+from .task import Case, Claim, Prediction, Task
 
 # -- how far the weights moved --------------------------------------------------------------------------------
 
@@ -47,29 +47,23 @@ RELATIVE_CHANGE = Task(
         Case("two small made-up models", 10, _two_small_models),
         Case("tensors of the pair", 5, _the_pair, times=1),
     ],
-    mistakes=[
-        known(
-            "the difference of the lengths",
-            lambda a, b: _changes(a, b, lambda x, y: (y.norm() - x.norm()).abs() / x.norm()),
+    mistakes={
+        "the difference of the lengths": lambda a, b: _changes(
+            a, b, lambda x, y: (y.norm() - x.norm()).abs() / x.norm()
         ),
-        known(
-            "measured in the instruct's length",
-            lambda a, b: _changes(a, b, lambda x, y: (y - x).norm() / y.norm()),
+        "measured in the instruct's length": lambda a, b: _changes(
+            a, b, lambda x, y: (y - x).norm() / y.norm()
         ),
-        known("not divided", lambda a, b: _changes(a, b, lambda x, y: (y - x).norm())),
-        known("squared", lambda a, b: _changes(a, b, lambda x, y: (y - x).pow(2).sum() / x.pow(2).sum())),
-        known("mean of the ratios", lambda a, b: _changes(a, b, lambda x, y: ((y - x) / x).abs().mean())),
-        known(
-            "absolute values", lambda a, b: _changes(a, b, lambda x, y: (y - x).abs().sum() / x.abs().sum())
-        ),
-        known(
-            "matched by position",
-            lambda a, b: {
-                name: float((y - x).norm() / x.norm()) if x.shape == y.shape else math.nan
-                for (name, x), y in zip(a.items(), b.values())
-            },
-        ),
-    ],
+        "not divided": lambda a, b: _changes(a, b, lambda x, y: (y - x).norm()),
+        "squared": lambda a, b: _changes(a, b, lambda x, y: (y - x).pow(2).sum() / x.pow(2).sum()),
+        "mean of the ratios": lambda a, b: _changes(a, b, lambda x, y: ((y - x) / x).abs().mean()),
+        "absolute values": lambda a, b: _changes(a, b, lambda x, y: (y - x).abs().sum() / x.abs().sum()),
+        "matched by position": lambda a, b: {
+            name: float((y - x).norm() / x.norm()) if x.shape == y.shape else math.nan
+            for (name, x), y in zip(a.items(), b.values())
+        },
+        "percent": lambda a, b: _changes(a, b, lambda x, y: 100 * (y - x).norm() / x.norm()),
+    },
 )
 
 # -- KL -------------------------------------------------------------------------------------------------------
@@ -91,8 +85,8 @@ def _two_places(rng: Random) -> tuple:
 
 
 def _certain_places(rng: Random) -> tuple:
+    """A token impossible to both, and one impossible to the base alone: a probability of 0 in a float."""
     size = rng.randint(6, 10)
-    """A token that is impossible to both, and one that is impossible to the base alone (a probability of 0 in a float)."""
     never, not_for_base = rng.sample(range(size), 2)
     spread = draw.normal(rng, size, scale=2.0)
     spread[not_for_base] = spread.max()  # the instruct may well write it
@@ -126,16 +120,18 @@ KL_DIVERGENCE = Task(
         Case("a token that is all but impossible", 5, _certain_places),
     ],
     tolerance=1e-3,
-    mistakes=[
-        known("the other direction", lambda p, q: kl_divergence(q, p)),
-        known("no minus one", lambda p, q: -kl_divergence(p, q)),
-        known("scores instead of log-probabilities", lambda p, q: (p.softmax(-1) * (p - q)).sum()),
-        known("the mean", lambda p, q: kl_divergence(p, q) / len(p)),
-        known("bits", lambda p, q: kl_divergence(p, q) / math.log(2)),
-        known("not weighted", lambda p, q: (p.log_softmax(-1) - q.log_softmax(-1)).sum()),
-        known("the logarithm of 0", _naive_kl),
-        known("a small number inside the logarithm", _kl_with(1e-8), cured=_possible),
-    ],
+    mistakes={
+        "the other direction": lambda p, q: kl_divergence(q, p),
+        "no minus one": lambda p, q: -kl_divergence(p, q),
+        "scores instead of log-probabilities": lambda p, q: (p.softmax(-1) * (p - q)).sum(),
+        "the mean": lambda p, q: kl_divergence(p, q) / len(p),
+        "bits": lambda p, q: kl_divergence(p, q) / math.log(2),
+        "not weighted": lambda p, q: (p.log_softmax(-1) - q.log_softmax(-1)).sum(),
+        "the logarithm of 0": _naive_kl,
+        "a small number inside the logarithm": (_kl_with(1e-8), _possible),
+        "cross-entropy": lambda p, q: -(p.softmax(-1) * q.log_softmax(-1)).sum(),
+        "the mean of both directions": lambda p, q: (kl_divergence(p, q) + kl_divergence(q, p)) / 2,
+    },
 )
 
 # -- stop rate, find and fix the bug --------------------------------------------------------------------------
@@ -175,9 +171,12 @@ def _generated(rng: Random, pad_is_end: bool) -> tuple:
         ends = _ends(rows, eos)
         counts = {
             int(found.sum())
-            for found in (ends.any(1), ends[:, -1], (rows == eos[0]).any(1), rows[:, -1] == eos[0])
+            for found in (
+                *(ends.any(1), ~ends.any(1), ends[:, -1]),
+                *((rows == eos[0]).any(1), rows[:, -1] == eos[0]),
+            )
         }
-        if len(counts) == 4 or pad_is_end:
+        if (len(counts) == 5 and 0 not in counts) or pad_is_end:
             return rows, eos
 
 
@@ -210,16 +209,16 @@ STOP_RATE = Task(
         Case("rows padded with an end token", 4, _padded_with_an_end),
         Case("answers of the pair's instruct", 3, _written_by_the_pair, times=1),
     ],
-    mistakes=[
-        known("still the last column, one end", lambda rows, eos: (rows[:, -1] == eos[0]).float().mean()),
-        known("the last column", lambda rows, eos: _ends(rows, eos)[:, -1].float().mean()),
-        known("one end token of two", lambda rows, eos: (rows == eos[0]).any(1).float().mean()),
-        known("tokens instead of rows", lambda rows, eos: _ends(rows, eos).float().mean()),
-        known("ends counted, not rows", lambda rows, eos: _ends(rows, eos).float().sum() / len(rows)),
-        known("the running-on ones", lambda rows, eos: 1 - stop_rate(rows, eos)),
-        known("percent", lambda rows, eos: 100 * stop_rate(rows, eos)),
-        known("a count", lambda rows, eos: stop_rate(rows, eos) * len(rows)),
-    ],
+    mistakes={
+        "still the last column, one end": lambda rows, eos: (rows[:, -1] == eos[0]).float().mean(),
+        "the last column": lambda rows, eos: _ends(rows, eos)[:, -1].float().mean(),
+        "one end token of two": lambda rows, eos: (rows == eos[0]).any(1).float().mean(),
+        "tokens instead of rows": lambda rows, eos: _ends(rows, eos).float().mean(),
+        "ends counted, not rows": lambda rows, eos: _ends(rows, eos).float().sum() / len(rows),
+        "the running-on ones": lambda rows, eos: 1 - stop_rate(rows, eos),
+        "percent": lambda rows, eos: 100 * stop_rate(rows, eos),
+        "a count": lambda rows, eos: stop_rate(rows, eos) * len(rows),
+    },
 )
 
 # -- a prediction ---------------------------------------------------------------------------------------------
@@ -277,58 +276,24 @@ def _one_of_one(rng: Random) -> tuple[str | None, str]:
     return held, f"Computed: 1 of 1 is {widths[0]:.2f} wide, {n - n // 10} of {n} is {widths[1]:.2f} wide."
 
 
-_LOOP = "The weights have not changed, and greedy decoding is the same each time: only the loop's reason to stop is gone."
-
 PREDICT_THE_END = Prediction(
     name="predict_the_end",
     title="Predict, then measure: an instruct without its end of turn",
     minutes=6,
     claims=[
-        Claim(
-            "parameters of the instruct, against the base",
-            ("fewer", "as many", "more"),
-            2,
-            _parameters,
-            {
-                "more": (
-                    "post-training adds parts",
-                    "Post-training writes other numbers into the same places.",
-                ),
-                "fewer": (
-                    "post-training removes parts",
-                    "Post-training writes other numbers into the same places.",
-                ),
-            },
-        ),
+        Claim("parameters of the instruct, against the base", ("fewer", "as many", "more"), 2, _parameters),
         Claim(
             "tokens of the answer without the end of turn in the list",
             ("the same at first", "different from the start"),
             3,
             _beginnings,
-            {"different from the start": ("the end token steers the answer", _LOOP)},
         ),
-        Claim(
-            "length of that text",
-            ("shorter", "as long", "longer"),
-            3,
-            _lengths,
-            {
-                "shorter": ("fewer ends, shorter text", _LOOP),
-                "as long": (
-                    "the model stops by itself",
-                    "A model gives a distribution for as long as it is asked. " + _LOOP,
-                ),
-            },
-        ),
+        Claim("length of that text", ("shorter", "as long", "longer"), 3, _lengths),
         Claim(
             "interval of 1 success in 1 try, against 9 in 10 of many",
             ("narrower", "as wide", "wider"),
             2,
             _one_of_one,
-            {
-                "narrower": ("one success is certain", "One success fits almost every true rate."),
-                "as wide": ("an interval without n", "The more tries, the narrower the interval."),
-            },
         ),
     ],
 )
@@ -386,43 +351,32 @@ SHIFT_SHARES = Task(
         Case("a made-up base", 14, _planted_ranks, times=4),
         Case("an answer of the pair's instruct", 6, _answer_of_the_pair, times=2),
     ],
-    mistakes=[
-        known("one row late", lambda logits, ids, start: _shares(_ranks(logits[start:], ids[start:]))),
-        known("the prompt is counted", lambda logits, ids, start: _shares(_ranks(logits[:-1], ids[1:]))),
-        known(
-            "ranks from 0",
-            lambda logits, ids, start: (
-                lambda ranks: {
-                    "unshifted": sum(rank <= 1 for rank in ranks) / len(ranks),
-                    "marginal": sum(1 < rank <= 3 for rank in ranks) / len(ranks),
-                    "shifted": sum(rank > 3 for rank in ranks) / len(ranks),
-                }
-            )([rank - 1 for rank in _ranks(logits[start - 1 : -1], ids[start:])]),
+    mistakes={
+        "one row late": lambda logits, ids, start: _shares(_ranks(logits[start:], ids[start:])),
+        "the prompt is counted": lambda logits, ids, start: _shares(_ranks(logits[:-1], ids[1:])),
+        "ranks from 0": lambda logits, ids, start: (
+            lambda ranks: {
+                "unshifted": sum(rank <= 1 for rank in ranks) / len(ranks),
+                "marginal": sum(1 < rank <= 3 for rank in ranks) / len(ranks),
+                "shifted": sum(rank > 3 for rank in ranks) / len(ranks),
+            }
+        )([rank - 1 for rank in _ranks(logits[start - 1 : -1], ids[start:])]),
+        "rank 3 is missing": lambda logits, ids, start: _shares(
+            _ranks(logits[start - 1 : -1], ids[start:]), marginal=2
         ),
-        known(
-            "rank 3 is missing",
-            lambda logits, ids, start: _shares(_ranks(logits[start - 1 : -1], ids[start:]), marginal=2),
+        "counts": lambda logits, ids, start: _shares(
+            _ranks(logits[start - 1 : -1], ids[start:]), scale=len(ids) - start
         ),
-        known(
-            "counts",
-            lambda logits, ids, start: _shares(
-                _ranks(logits[start - 1 : -1], ids[start:]), scale=len(ids) - start
-            ),
+        "divided by all tokens": lambda logits, ids, start: _shares(
+            _ranks(logits[start - 1 : -1], ids[start:]), scale=(len(ids) - start) / len(ids)
         ),
-        known(
-            "divided by all tokens",
-            lambda logits, ids, start: _shares(
-                _ranks(logits[start - 1 : -1], ids[start:]), scale=(len(ids) - start) / len(ids)
-            ),
-        ),
-        known(
-            "percent",
-            lambda logits, ids, start: _shares(_ranks(logits[start - 1 : -1], ids[start:]), scale=100),
-        ),
-        known(
-            "worst first", lambda logits, ids, start: _shares(_ranks(-logits[start - 1 : -1], ids[start:]))
-        ),
-    ],
+        "percent": lambda logits, ids, start: _shares(_ranks(logits[start - 1 : -1], ids[start:]), scale=100),
+        "worst first": lambda logits, ids, start: _shares(_ranks(-logits[start - 1 : -1], ids[start:])),
+        "one row early": lambda logits, ids, start: _shares(_ranks(logits[start - 2 : -2], ids[start:])),
+        "the shares overlap": lambda logits, ids, start: (
+            lambda found: found | {"marginal": found["unshifted"] + found["marginal"]}
+        )(shift_shares(logits, ids, start)),
+    },
 )
 
 # -- a fair comparison ----------------------------------------------------------------------------------------
@@ -517,31 +471,29 @@ ANSWER_RATES = Task(
         Case("a pair that answers by a script", 18, _scripted, times=2),
         Case("the pair itself", 7, _real_questions, times=1),
     ],
-    mistakes=[
-        known("the base is asked bare", lambda pair, questions: _rates(pair, questions, of_base=_bare)),
-        known(
-            "the instruct without its template",
-            lambda pair, questions: _rates(pair, questions, of_instruct=_bare),
+    mistakes={
+        "the base is asked bare": lambda pair, questions: _rates(pair, questions, of_base=_bare),
+        "the instruct without its template": lambda pair, questions: _rates(
+            pair, questions, of_instruct=_bare
         ),
-        known("both bare", lambda pair, questions: _rates(pair, questions, of_base=_bare, of_instruct=_bare)),
-        known("both in the frame", lambda pair, questions: _rates(pair, questions, of_instruct=_framed)),
-        known(
-            "another judge",
-            lambda pair, questions: _rates(pair, questions, judge=lambda text, answer: answer in text),
+        "both bare": lambda pair, questions: _rates(pair, questions, of_base=_bare, of_instruct=_bare),
+        "both in the frame": lambda pair, questions: _rates(pair, questions, of_instruct=_framed),
+        "another judge": lambda pair, questions: _rates(
+            pair, questions, judge=lambda text, answer: answer in text
         ),
-        known("the variants are swapped", _swapped),
-        known("another interval", lambda pair, questions: _rates(pair, questions, interval=_normal_interval)),
-        known(
-            "no interval",
-            lambda pair, questions: {name: rate for name, (rate, *_) in _rates(pair, questions).items()},
-        ),
-        known(
-            "the rate is missing",
-            lambda pair, questions: {
-                name: tuple(rest) for name, (_, *rest) in _rates(pair, questions).items()
-            },
-        ),
-    ],
+        "the variants are swapped": _swapped,
+        "another interval": lambda pair, questions: _rates(pair, questions, interval=_normal_interval),
+        "no interval": lambda pair, questions: {
+            name: rate for name, (rate, *_) in _rates(pair, questions).items()
+        },
+        "the rate is missing": lambda pair, questions: {
+            name: tuple(rest) for name, (_, *rest) in _rates(pair, questions).items()
+        },
+        "a count": lambda pair, questions: {
+            name: (rate * len(questions), low, high)
+            for name, (rate, low, high) in _rates(pair, questions).items()
+        },
+    },
 )
 
 TITLE = "Two variants, one architecture"

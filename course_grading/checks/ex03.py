@@ -10,26 +10,9 @@ from course_utils.evaluate.stats import wilson
 from course_utils.templates import Family, encode_safely, render, toy_tokenizer
 
 from . import draw, talks, values
-from .task import Case, Claim, Mistake, Prediction, Task, Unusable, known
+from .task import Case, Claim, Prediction, Task, Unusable, told
 
 # -- ChatML by hand -------------------------------------------------------------------------------------------
-
-
-def render_chatml(messages, add_generation_prompt=False, continue_final_message=False):
-    return _chatml(messages, add_generation_prompt, continue_final_message)
-
-
-def _chatml(
-    messages,
-    asks,
-    continues,
-    turn="<|im_start|>{role}\n{content}<|im_end|>\n",
-    opening="<|im_start|>assistant\n",
-    ending="<|im_end|>\n",
-    content=str,
-) -> str:
-    text = "".join(turn.format(role=m["role"], content=content(m["content"])) for m in messages)
-    return text.removesuffix(ending) if continues else text + (opening if asks else "")
 
 
 def _whole(rng: Random) -> tuple:
@@ -51,21 +34,32 @@ def _to_continue(rng: Random) -> tuple:
     return messages, False, True
 
 
-def _without(*names: str) -> Callable:
-    """Render ChatML while ignoring these of its two options."""
+def _rendered(
+    turn="<|im_start|>{role}\n{content}<|im_end|>\n",
+    opening="<|im_start|>assistant\n",
+    ending="<|im_end|>\n",
+    content: Callable = str,
+    asked: Callable = lambda asks: asks,
+    continued: Callable = lambda continues: continues,
+    head: Callable = lambda messages: [],
+) -> Callable:
+    """The answer that renders ChatML, and with other settings the wrong ones."""
 
     def answer(messages, add_generation_prompt=False, continue_final_message=False):
-        asks = add_generation_prompt and "add_generation_prompt" not in names
-        return _chatml(messages, asks, continue_final_message and "continue_final_message" not in names)
+        messages = [*head(messages), *messages]
+        text = "".join(turn.format(role=m["role"], content=content(m["content"])) for m in messages)
+        if continued(continue_final_message):
+            return text.removesuffix(ending)
+        return text + (opening if asked(add_generation_prompt) else "")
 
     return answer
 
 
-def _rendered(name: str, render: Callable) -> Mistake:
-    def answer(messages, add_generation_prompt=False, continue_final_message=False):
-        return render(messages, add_generation_prompt, continue_final_message)
+_DEFAULT_SYSTEM = {"role": "system", "content": "You are a helpful assistant."}
 
-    return known(name, answer)
+
+def render_chatml(messages, add_generation_prompt=False, continue_final_message=False):
+    return _rendered()(messages, add_generation_prompt, continue_final_message)
 
 
 RENDER_CHATML = Task(
@@ -79,37 +73,27 @@ RENDER_CHATML = Task(
         Case("a question that is to be answered", 4, _to_answer),
         Case("an answer that is to be continued", 4, _to_continue),
     ],
-    mistakes=[
-        _rendered(
-            "no line break after the end of turn",
-            lambda m, a, c: _chatml(m, a, c, "<|im_start|>{role}\n{content}<|im_end|>", ending="<|im_end|>"),
+    mistakes={
+        "no line break after the end of turn": _rendered(
+            "<|im_start|>{role}\n{content}<|im_end|>", ending="<|im_end|>"
         ),
-        _rendered(
-            "no line break after the role",
-            lambda m, a, c: _chatml(
-                m, a, c, "<|im_start|>{role} {content}<|im_end|>\n", "<|im_start|>assistant "
-            ),
+        "no line break after the role": _rendered(
+            "<|im_start|>{role} {content}<|im_end|>\n", "<|im_start|>assistant "
         ),
-        _rendered("contents are stripped", lambda m, a, c: _chatml(m, a, c, content=str.strip)),
-        _rendered(
-            "a system message that nobody gave",
-            lambda m, a, c: _chatml(
-                m
-                if m[0]["role"] == "system"
-                else [{"role": "system", "content": "You are a helpful assistant."}, *m],
-                a,
-                c,
-            ),
+        "contents are stripped": _rendered(content=str.strip),
+        "a system message that nobody gave": _rendered(
+            head=lambda messages: [] if messages[0]["role"] == "system" else [_DEFAULT_SYSTEM]
         ),
-        _rendered("always a generation prompt", lambda m, a, c: _chatml(m, True, False)),
-        known("the generation prompt is missing", _without("add_generation_prompt")),
-        _rendered(
-            "the generation prompt has no line break",
-            lambda m, a, c: _chatml(m, a, c, opening="<|im_start|>assistant"),
-        ),
-        known("the open turn is closed", _without("continue_final_message")),
-        _rendered("the end of turn stays on", lambda m, a, c: _chatml(m, a, c, ending="\n")),
-    ],
+        "always a generation prompt": _rendered(asked=lambda asks: True, continued=lambda continues: False),
+        "the generation prompt is missing": _rendered(asked=lambda asks: False),
+        "the generation prompt has no line break": _rendered(opening="<|im_start|>assistant"),
+        "the open turn is closed": _rendered(continued=lambda continues: False),
+        "the end of turn stays on": _rendered(ending="\n"),
+        "no line break after the last turn": lambda *given, **named: _rendered()(
+            *given, **named
+        ).removesuffix("\n"),
+        "every conversation is left open": _rendered(continued=lambda continues: True),
+    },
 )
 
 # -- a prompt, find and fix the bug ---------------------------------------------------------------------------
@@ -151,33 +135,23 @@ PROMPT_IDS = Task(
             "a family without one", 4, lambda rng: (toy_tokenizer(rng.choice(WITHOUT_BOS)), _open_talk(rng))
         ),
     ],
-    mistakes=[
-        known(
-            "both bugs are left", lambda tokenizer, messages: _in_two_steps(tokenizer, messages, asks=False)
+    mistakes={
+        "both bugs are left": lambda tokenizer, messages: _in_two_steps(tokenizer, messages, asks=False),
+        "two BOS": _in_two_steps,
+        "no generation prompt": lambda tokenizer, messages: list(
+            _encoding(tokenizer, messages, asks=False)["input_ids"]
         ),
-        known("two BOS", _in_two_steps),
-        known(
-            "no generation prompt",
-            lambda tokenizer, messages: list(_encoding(tokenizer, messages, asks=False)["input_ids"]),
+        "no BOS is left": lambda tokenizer, messages: [
+            i for i in prompt_ids(tokenizer, messages) if i != tokenizer.bos_token_id
+        ],
+        "the first token is always dropped": lambda tokenizer, messages: _in_two_steps(tokenizer, messages)[
+            1:
+        ],
+        "the whole encoding": _encoding,
+        "the text": lambda tokenizer, messages: tokenizer.apply_chat_template(
+            messages, add_generation_prompt=True, tokenize=False
         ),
-        known(
-            "no BOS is left",
-            lambda tokenizer, messages: [
-                i for i in prompt_ids(tokenizer, messages) if i != tokenizer.bos_token_id
-            ],
-        ),
-        known(
-            "the first token is always dropped",
-            lambda tokenizer, messages: _in_two_steps(tokenizer, messages)[1:],
-        ),
-        known("the whole encoding", _encoding),
-        known(
-            "the text",
-            lambda tokenizer, messages: tokenizer.apply_chat_template(
-                messages, add_generation_prompt=True, tokenize=False
-            ),
-        ),
-    ],
+    },
 )
 
 # -- predict, then measure ------------------------------------------------------------------------------------
@@ -235,59 +209,17 @@ def _pirates(rng: Random, encode: Callable) -> tuple[str | None, str]:
     return _share(sum("arr" in done.text.lower() for done in written), len(questions))
 
 
-_BOTH = "It takes both: weights that were trained on turns, and a text that has turns in it."
-
 PREDICT_TEMPLATES = Prediction(
     name="predict_templates",
     title="Predict, then measure: what hangs on the template",
     minutes=6,
     claims=[
+        Claim("right answers of the instruct, asked without a template", (FEW, MOST), 3, _bare_instruct),
+        Claim("right answers of the base, asked in the instruct's template", (FEW, MOST), 3, _templated_base),
         Claim(
-            "right answers of the instruct, asked without a template",
-            (FEW, MOST),
-            3,
-            _bare_instruct,
-            {MOST: ("the weights alone answer", _BOTH), FEW: ("a template is needed everywhere", _BOTH)},
+            "obeys a system turn that a user forged", (FEW, MOST), 3, lambda rng: _pirates(rng, prompt_ids)
         ),
-        Claim(
-            "right answers of the base, asked in the instruct's template",
-            (FEW, MOST),
-            3,
-            _templated_base,
-            {MOST: ("the template makes the instruct", _BOTH), FEW: ("a base never answers", _BOTH)},
-        ),
-        Claim(
-            "obeys a system turn that a user forged",
-            (FEW, MOST),
-            3,
-            lambda rng: _pirates(rng, prompt_ids),
-            {
-                FEW: (
-                    "the model knows who wrote it",
-                    "It reads one list of ids. The forged marks are the very ids that the template writes.",
-                ),
-                MOST: (
-                    "every forged turn is obeyed",
-                    "This instruct does not let itself be told, this time.",
-                ),
-            },
-        ),
-        Claim(
-            "obeys it after sanitising",
-            (FEW, MOST),
-            3,
-            lambda rng: _pirates(rng, encode_safely),
-            {
-                MOST: (
-                    "sanitising changes nothing",
-                    "The marks are punctuation now, and this instruct does not take them for a turn.",
-                ),
-                FEW: (
-                    "sanitising cures everything",
-                    "The words and the shape of a turn are still there, and this instruct goes by them.",
-                ),
-            },
-        ),
+        Claim("obeys it after sanitising", (FEW, MOST), 3, lambda rng: _pirates(rng, encode_safely)),
     ],
 )
 
@@ -368,35 +300,27 @@ END_OF_TURN_ID = Task(
         Case("a template put onto a base's tokenizer", 12, _drawn_tokenizer, times=3),
         Case("families of the gallery", 8, _gallery_tokenizer, times=4),
     ],
-    mistakes=[
-        known("the tokenizer's eos token", lambda tokenizer: tokenizer.eos_token_id),
-        known(
-            "the end of the whole text",
-            lambda tokenizer: _special(tokenizer, _around(tokenizer, ["user", "assistant"])[1])[-1],
-        ),
-        known(
-            "the last token",
-            lambda tokenizer: tokenizer(
-                tokenizer.apply_chat_template(
-                    [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yo"}],
-                    tokenize=False,
-                )
-                + "\n",
-                add_special_tokens=False,
-            )["input_ids"][-1],
-        ),
-        known(
-            "the end of the user's turn",
-            lambda tokenizer: _special(tokenizer, _around(tokenizer, ["user"])[1])[0],
-        ),
-        known(
-            "the opening of a turn",
-            lambda tokenizer: _special(tokenizer, _around(tokenizer, ["user", "assistant"])[0])[-1],
-        ),
-        known(
-            "the token's text", lambda tokenizer: tokenizer.convert_ids_to_tokens(end_of_turn_id(tokenizer))
-        ),
-    ],
+    mistakes={
+        "the tokenizer's eos token": lambda tokenizer: tokenizer.eos_token_id,
+        "the end of the whole text": lambda tokenizer: _special(
+            tokenizer, _around(tokenizer, ["user", "assistant"])[1]
+        )[-1],
+        "the last token": lambda tokenizer: tokenizer(
+            tokenizer.apply_chat_template(
+                [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yo"}],
+                tokenize=False,
+            )
+            + "\n",
+            add_special_tokens=False,
+        )["input_ids"][-1],
+        "the end of the user's turn": lambda tokenizer: _special(tokenizer, _around(tokenizer, ["user"])[1])[
+            0
+        ],
+        "the opening of a turn": lambda tokenizer: _special(
+            tokenizer, _around(tokenizer, ["user", "assistant"])[0]
+        )[-1],
+        "the token's text": lambda tokenizer: tokenizer.convert_ids_to_tokens(end_of_turn_id(tokenizer)),
+    },
 )
 
 # -- a template -----------------------------------------------------------------------------------------------
@@ -436,8 +360,7 @@ def _written_by_a_template(answer: Callable, messages, add_generation_prompt) ->
     with patch.object(Template, "render", noted):
         found = answer(messages, add_generation_prompt)
     if isinstance(found, str) and found not in written:
-        says = "the text was put together in Python. Write a Jinja template, and let `rendered` write the text by it."
-        raise Unusable("no template", says)
+        raise Unusable(*told("harbour", "no template"))
     return found
 
 
@@ -472,6 +395,17 @@ def _with_system(rng: Random) -> tuple:
     return talks.conversation(rng, 2, talks.a_system(rng), open_end=open_end), open_end
 
 
+def _own_white_space(found: Any, right: str, messages: list[dict], *_) -> bool:
+    """Whether a text has white space too much, and all contents as they are to be."""
+    if not isinstance(found, str) or "".join(found.split()) != "".join(right.split()):
+        return False
+    asked, answers = ([m["content"] for m in messages if m["role"] == role] for role in ("user", "assistant"))
+    as_is = all(text in found for text in asked) and not any(
+        text in found for text in answers if text != text.strip()
+    )
+    return as_is and len(found) > len(right)
+
+
 HARBOUR = Task(
     name="harbour",
     title="Write a template",
@@ -483,35 +417,31 @@ HARBOUR = Task(
         Case("several turns", 7, _some_turns, times=6),
         Case("a system message", 7, _with_system, times=6),
     ],
-    mistakes=[
-        known("line breaks of the template's own", _by(_LOOSE)),
-        known("the indentation is written", _by(_HARBOUR.replace("{{-", "{{"))),
-        known("no BOS", _changed("{{- bos_token }}", "")),
-        known("always a generation prompt", _changed("{%- if add_generation_prompt %}", "{%- if true %}")),
-        known("never a generation prompt", _changed("{%- if add_generation_prompt %}", "{%- if false %}")),
-        known(
-            "a BOS in every exchange",
-            _by(_HARBOUR.replace("{{- bos_token }}", "").replace("{{- '[ask]'", "{{- bos_token + '[ask]'")),
+    mistakes={
+        "line breaks of the template's own": _by(_LOOSE),
+        "the indentation is written": _by(_HARBOUR.replace("{{-", "{{")),
+        "no BOS": _changed("{{- bos_token }}", ""),
+        "always a generation prompt": _changed("{%- if add_generation_prompt %}", "{%- if true %}"),
+        "never a generation prompt": _changed("{%- if add_generation_prompt %}", "{%- if false %}"),
+        "a BOS in every exchange": _by(
+            _HARBOUR.replace("{{- bos_token }}", "").replace("{{- '[ask]'", "{{- bos_token + '[ask]'")
         ),
-        known("the answer has no end", _changed(" + eos_token }}", " }}")),
-        known("the answer is not trimmed", _changed(" | trim", "")),
-        known(
-            "the user's text is trimmed",
-            _changed("+ message['content'] + '[/ask]'", "+ message['content'] | trim + '[/ask]'"),
+        "the answer has no end": _changed(" + eos_token }}", " }}"),
+        "the answer is not trimmed": _changed(" | trim", ""),
+        "the user's text is trimmed": _changed(
+            "+ message['content'] + '[/ask]'", "+ message['content'] | trim + '[/ask]'"
         ),
-        known("the system message is lost", _changed("(system if loop.first else '')", "''")),
-        known("the system message in every user turn", _changed("(system if loop.first else '')", "system")),
-        known(
-            "a turn of its own",
-            _by(
-                _HARBOUR.replace(
-                    "{{- bos_token }}",
-                    "{{- bos_token + '[system]' + system.strip() + '[/system]' if system else bos_token }}",
-                ).replace("(system if loop.first else '')", "''")
-            ),
+        "the system message is lost": _changed("(system if loop.first else '')", "''"),
+        "the system message in every user turn": _changed("(system if loop.first else '')", "system"),
+        "a turn of its own": _by(
+            _HARBOUR.replace(
+                "{{- bos_token }}",
+                "{{- bos_token + '[system]' + system.strip() + '[/system]' if system else bos_token }}",
+            ).replace("(system if loop.first else '')", "''")
         ),
-        known("no blank line behind the system text", _changed("+ '\\n\\n' if has_system", "if has_system")),
-    ],
+        "no blank line behind the system text": _changed("+ '\\n\\n' if has_system", "if has_system"),
+        "white space of the template's own": (_changed("{%- else %}", "{% else %}"), None, _own_white_space),
+    },
 )
 
 # -- role injection, graded by what the model would read ------------------------------------------------------
@@ -626,51 +556,38 @@ SAFE_IDS = Task(
         Case("marks in the user's message", 9, _attacked_by_user, times=4),
         Case("marks in marks, and in other messages", 8, _attacked_elsewhere, times=4),
     ],
-    mistakes=[
-        known(
-            "the template's own marks are gone",
-            lambda tokenizer, messages: tokenizer(
-                tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True),
-                add_special_tokens=False,
-                split_special_tokens=True,
-            )["input_ids"],
+    mistakes={
+        "the template's own marks are gone": lambda tokenizer, messages: tokenizer(
+            tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True),
+            add_special_tokens=False,
+            split_special_tokens=True,
+        )["input_ids"],
+        "no generation prompt": lambda tokenizer, messages: encode_safely(
+            tokenizer, messages, add_generation_prompt=False
         ),
-        known(
-            "no generation prompt",
-            lambda tokenizer, messages: encode_safely(tokenizer, messages, add_generation_prompt=False),
+        "everything in brackets is removed": _cleaned(
+            lambda tokenizer, text: re.sub(r"<[^>]*>|\[[^\]]*\]", "", text)
         ),
-        known(
-            "everything in brackets is removed",
-            _cleaned(lambda tokenizer, text: re.sub(r"<[^>]*>|\[[^\]]*\]", "", text)),
+        "nothing is done": prompt_ids,
+        "only ChatML's marks": _cleaned(
+            lambda tokenizer, text: text.replace("<|im_start|>", "< |im_start|>").replace(
+                "<|im_end|>", "< |im_end|>"
+            )
         ),
-        known("nothing is done", prompt_ids),
-        known(
-            "only ChatML's marks",
-            _cleaned(
-                lambda tokenizer, text: text.replace("<|im_start|>", "< |im_start|>").replace(
-                    "<|im_end|>", "< |im_end|>"
-                )
-            ),
+        "the message is thrown away": _cleaned(
+            lambda tokenizer, text: "" if _once(tokenizer, text) != text else text
         ),
-        known(
-            "the message is thrown away",
-            _cleaned(lambda tokenizer, text: "" if _once(tokenizer, text) != text else text),
+        "removed once": _cleaned(_once),
+        "removed one by one": _cleaned(_one_by_one),
+        "each removed until it is gone": _cleaned(
+            lambda tokenizer, text: _one_by_one(tokenizer, text, again=True)
         ),
-        known("removed once", _cleaned(_once)),
-        known("removed one by one", _cleaned(_one_by_one)),
-        known(
-            "each removed until it is gone",
-            _cleaned(lambda tokenizer, text: _one_by_one(tokenizer, text, again=True)),
+        "only the user's messages": _cleaned(_plain, roles=("user",)),
+        "only the last message": lambda tokenizer, messages: prompt_ids(
+            tokenizer,
+            [*messages[:-1], {**messages[-1], "content": _plain(tokenizer, messages[-1]["content"])}],
         ),
-        known("only the user's messages", _cleaned(_plain, roles=("user",))),
-        known(
-            "only the last message",
-            lambda tokenizer, messages: prompt_ids(
-                tokenizer,
-                [*messages[:-1], {**messages[-1], "content": _plain(tokenizer, messages[-1]["content"])}],
-            ),
-        ),
-    ],
+    },
 )
 
 TITLE = "Chat templates"

@@ -14,7 +14,7 @@ from course_utils.batches import collate, labels, loss_mask
 from course_utils.evaluate.stats import wilson
 
 from . import draw, talks, values
-from .task import Case, Claim, Prediction, Task, Unusable, known
+from .task import Case, Claim, Prediction, Task, Unusable
 
 IGNORED = -100
 
@@ -81,7 +81,8 @@ NAMES = (
 
 
 def _plain_row(rng: Random) -> tuple:
-    return (_shuffled(rng, _of_format(rng, rng.choice(NAMES))),)
+    # Twice as many rows with a verdict as of another format, so that both verdicts are among them.
+    return (_shuffled(rng, _of_format(rng, rng.choice([*NAMES, "unpaired-preference"]))),)
 
 
 COLUMNS = (
@@ -115,35 +116,30 @@ DETECT_FORMAT = Task(
         Case("rows with their own columns alone", 7, _plain_row, times=48),
         Case("rows with further columns", 5, _row_with_more, times=32),
     ],
-    mistakes=[
-        known("the prompt decides", lambda row: _detected(row, ("sharegpt", "messages", "pair", "alpaca"))),
-        known(
-            "the verdict is overlooked",
-            lambda row: _detected(row, ("sharegpt", "messages", "preference", "alpaca", "pair")),
+    mistakes={
+        "the prompt decides": lambda row: _detected(row, ("sharegpt", "messages", "pair", "alpaca")),
+        "the verdict is overlooked": lambda row: _detected(
+            row, ("sharegpt", "messages", "preference", "alpaca", "pair")
         ),
-        known(
-            "calls are overlooked",
-            lambda row: _detected(
-                row, ("sharegpt", "plain messages", "preference", "unpaired", "alpaca", "pair")
-            ),
+        "calls are overlooked": lambda row: _detected(
+            row, ("sharegpt", "plain messages", "preference", "unpaired", "alpaca", "pair")
         ),
-        known("ShareGPT is messages", lambda row: "messages" if "conversations" in row else _detected(row)),
-        known(
-            "the columns must be exactly these",
-            lambda row: _detected(row) if not {"id", "source"} & set(row) else "text",
+        "ShareGPT is messages": lambda row: "messages" if "conversations" in row else _detected(row),
+        "the columns must be exactly these": lambda row: (
+            _detected(row) if not {"id", "source"} & set(row) else "text"
         ),
-        known(
-            "an empty column counts",
+        "an empty column counts": (
             lambda row: "tool-calls" if "tools" in row else _detected(row),
-            cured=lambda row: ({column: value for column, value in row.items() if value is not None},),
+            lambda row: ({column: value for column, value in row.items() if value is not None},),
         ),
-        known(
-            "text comes first",
-            lambda row: _detected(
-                row, ("text", "sharegpt", "messages", "preference", "unpaired", "alpaca", "pair")
-            ),
+        "text comes first": lambda row: _detected(
+            row, ("text", "sharegpt", "messages", "preference", "unpaired", "alpaca", "pair")
         ),
-    ],
+        "a label of False is none": lambda row: _detected({**row, "label": row.get("label") or None}),
+        "Alpaca without an input is overlooked": lambda row: (
+            "text" if _detected(row) == "alpaca" and row.get("input") is None else _detected(row)
+        ),
+    },
 )
 
 # -- ShareGPT into messages -----------------------------------------------------------------------------------
@@ -232,30 +228,22 @@ SHAREGPT_TO_MESSAGES = Task(
         Case("pieces of longer conversations", 7, _cut_out, times=4),
         Case("a speaker nobody knows", 5, _stranger),
     ],
-    mistakes=[
-        known(
-            "the roles keep their names",
-            lambda row: {
-                **{key: value for key, value in row.items() if key != "conversations"},
-                "messages": [
-                    {"role": turn["from"], "content": turn["value"]} for turn in row["conversations"]
-                ],
-            },
-        ),
-        known("the old column stays", lambda row: _converted(row) | {"conversations": row["conversations"]}),
-        known("further columns are lost", lambda row: _converted(row, carry=False)),
-        known("the system message is lost", lambda row: _converted(row, systems=False)),
-        known("an answer to nothing stays in front", lambda row: _converted(row, front="none")),
-        known(
-            "only the very first turn is looked at",
-            lambda row: _converted(row, front="without a system turn"),
-        ),
-        known("a question without an answer stays", lambda row: _converted(row, tail=False)),
-        known("neither end is cut", lambda row: _converted(row, front="none", tail=False)),
-        known("strangers become users", lambda row: _converted(row, unknown="user")),
-        known("strangers become assistants", lambda row: _converted(row, unknown="assistant")),
-        known("strangers are left out", lambda row: _converted(row, unknown="leave out")),
-    ],
+    mistakes={
+        "the roles keep their names": lambda row: {
+            **{key: value for key, value in row.items() if key != "conversations"},
+            "messages": [{"role": turn["from"], "content": turn["value"]} for turn in row["conversations"]],
+        },
+        "the old column stays": lambda row: _converted(row) | {"conversations": row["conversations"]},
+        "further columns are lost": lambda row: _converted(row, carry=False),
+        "the system message is lost": lambda row: _converted(row, systems=False),
+        "an answer to nothing stays in front": lambda row: _converted(row, front="none"),
+        "only the very first turn is looked at": lambda row: _converted(row, front="without a system turn"),
+        "a question without an answer stays": lambda row: _converted(row, tail=False),
+        "neither end is cut": lambda row: _converted(row, front="none", tail=False),
+        "strangers become users": lambda row: _converted(row, unknown="user"),
+        "strangers become assistants": lambda row: _converted(row, unknown="assistant"),
+        "strangers are left out": lambda row: _converted(row, unknown="leave out"),
+    },
 )
 
 # -- the loss mask by hand ------------------------------------------------------------------------------------
@@ -341,49 +329,35 @@ LABEL_BY_HAND = Task(
         Case("several turns", 7, _talk((2, 3), False)),
         Case("a system message", 6, _talk((1, 3), True)),
     ],
-    mistakes=[
-        known(
-            "the end of turn is not learned",
-            _with(lambda role, part, number, last: role == "assistant" and part == "content"),
+    mistakes={
+        "the end of turn is not learned": _with(
+            lambda role, part, number, last: role == "assistant" and part == "content"
         ),
-        known(
-            "the header is learned", _with(lambda role, part, *_: role == "assistant" and part != "newline")
+        "the header is learned": _with(lambda role, part, *_: role == "assistant" and part != "newline"),
+        "the line break is learned": _with(lambda role, part, *_: role == "assistant" and part != "header"),
+        "the whole turn is learned": _with(lambda role, part, *_: role == "assistant"),
+        "everything is learned": _relabelled(lambda ids, targets: list(ids)),
+        "the questions are learned": _with(lambda role, part, *_: role == "user" and part in _LEARNED),
+        "the labels are shifted": _relabelled(lambda ids, targets: [*targets[1:], IGNORED]),
+        "0 instead of -100": _relabelled(
+            lambda ids, targets: [0 if label == IGNORED else label for label in targets]
         ),
-        known(
-            "the line break is learned",
-            _with(lambda role, part, *_: role == "assistant" and part != "header"),
+        "a mask instead of labels": _relabelled(
+            lambda ids, targets: [int(label != IGNORED) for label in targets]
         ),
-        known("the whole turn is learned", _with(lambda role, part, *_: role == "assistant")),
-        known("everything is learned", _relabelled(lambda ids, targets: list(ids))),
-        known("the questions are learned", _with(lambda role, part, *_: role == "user" and part in _LEARNED)),
-        known("the labels are shifted", _relabelled(lambda ids, targets: [*targets[1:], IGNORED])),
-        known(
-            "0 instead of -100",
-            _relabelled(lambda ids, targets: [0 if label == IGNORED else label for label in targets]),
+        "no BOS": lambda tokenizer, messages: _labelled(
+            tokenizer, messages, lambda role, part, *_: _answer_part(role, part), bos=False
         ),
-        known(
-            "a mask instead of labels",
-            _relabelled(lambda ids, targets: [int(label != IGNORED) for label in targets]),
+        "a word is searched for": _from_the_word,
+        "only the last answer": _with(lambda role, part, number, last: _answer_part(role, part) and last),
+        "only the first answer": _with(
+            lambda role, part, number, last: _answer_part(role, part) and number == 0
         ),
-        known(
-            "no BOS",
-            lambda tokenizer, messages: _labelled(
-                tokenizer, messages, lambda role, part, *_: _answer_part(role, part), bos=False
-            ),
+        "the system message is learned": _with(
+            lambda role, part, *_: _answer_part(role, part) or (role == "system" and part in _LEARNED)
         ),
-        known("a word is searched for", _from_the_word),
-        known(
-            "only the last answer", _with(lambda role, part, number, last: _answer_part(role, part) and last)
-        ),
-        known(
-            "only the first answer",
-            _with(lambda role, part, number, last: _answer_part(role, part) and number == 0),
-        ),
-        known(
-            "the system message is learned",
-            _with(lambda role, part, *_: _answer_part(role, part) or (role == "system" and part in _LEARNED)),
-        ),
-    ],
+        "the BOS is learned": _with(lambda role, part, *_: _answer_part(role, part) or part == "bos"),
+    },
 )
 
 # -- a collator, find and fix the bugs ------------------------------------------------------------------------
@@ -450,25 +424,23 @@ COLLATE_ROWS = Task(
         Case("a pad token that ends turns as well", 10, lambda rng: _rows(rng, True)),
         Case("a pad token of its own", 8, lambda rng: _rows(rng, False)),
     ],
-    mistakes=[
-        known("all bugs are left", lambda rows, pad: _collated(rows, pad, by_id=_BOTH_BY_ID, shift=True)),
-        known(
-            "labels and attention by the pad's id", lambda rows, pad: _collated(rows, pad, by_id=_BOTH_BY_ID)
-        ),
-        known("labels by the pad's id", lambda rows, pad: _collated(rows, pad, by_id=("labels",))),
-        known("attention by the pad's id", lambda rows, pad: _collated(rows, pad, by_id=("attention",))),
-        known("the labels are still shifted", lambda rows, pad: _collated(rows, pad, shift=True)),
-        known("padding is learned", lambda rows, pad: _collated(rows, pad, label_filler=None)),
-        known("padding is seen", lambda rows, pad: _collated(rows, pad, attention=1)),
-        known(
-            "only what is learned is seen",
-            lambda rows, pad: (lambda batch: batch | {"attention_mask": (batch["labels"] != IGNORED).long()})(
-                _collated(rows, pad)
-            ),
-        ),
-        known("padded in front", lambda rows, pad: _collated(rows, pad, left=True)),
-        known("cut to the shortest", lambda rows, pad: _collated(rows, pad, shortest=True)),
-    ],
+    mistakes={
+        "all bugs are left": lambda rows, pad: _collated(rows, pad, by_id=_BOTH_BY_ID, shift=True),
+        "labels and attention by the pad's id": lambda rows, pad: _collated(rows, pad, by_id=_BOTH_BY_ID),
+        "labels by the pad's id": lambda rows, pad: _collated(rows, pad, by_id=("labels",)),
+        "attention by the pad's id": lambda rows, pad: _collated(rows, pad, by_id=("attention",)),
+        "the labels are still shifted": lambda rows, pad: _collated(rows, pad, shift=True),
+        "padding is learned": lambda rows, pad: _collated(rows, pad, label_filler=None),
+        "padding is seen": lambda rows, pad: _collated(rows, pad, attention=1),
+        "only what is learned is seen": lambda rows, pad: (
+            lambda batch: batch | {"attention_mask": (batch["labels"] != IGNORED).long()}
+        )(_collated(rows, pad)),
+        "padded in front": lambda rows, pad: _collated(rows, pad, left=True),
+        "cut to the shortest": lambda rows, pad: _collated(rows, pad, shortest=True),
+        "inputs filled up with 0": lambda rows, pad: _collated(rows, 0),
+        "inputs filled up with -100": lambda rows, pad: _collated(rows, IGNORED),
+        "labels filled up with 0": lambda rows, pad: _collated(rows, pad, label_filler=0),
+    },
 )
 
 # -- predict, then measure ------------------------------------------------------------------------------------
@@ -567,61 +539,21 @@ PREDICT_BUGS = Prediction(
             ("less than half", "more than half"),
             2,
             _learned_share,
-            {
-                "more than half": (
-                    "most of it is learned",
-                    "Headers, questions, system messages and line breaks are only read.",
-                ),
-                "less than half": ("little is learned", "Count the answers' tokens."),
-            },
         ),
         Claim(
             "loss of a trained instruct when the labels are moved once more",
             ("lower", "about the same", "higher"),
             3,
             _shifted_loss,
-            {
-                "about the same": (
-                    "a shift does not matter",
-                    "It is asked for the token after next, for which it was never trained.",
-                ),
-                "lower": (
-                    "a shift makes it easier",
-                    "It is asked for the token after next, for which it was never trained.",
-                ),
-            },
         ),
         Claim(
-            "loss when no token has a label",
-            ("0", "that of a good batch", "not a number"),
-            3,
-            _empty_loss,
-            {
-                "0": (
-                    "nothing learned, nothing lost",
-                    "A mean over no tokens is nothing divided by nothing.",
-                ),
-                "that of a good batch": (
-                    "labels do not matter to the loss",
-                    "The loss is the mean over the labelled tokens, and there is none.",
-                ),
-            },
+            "loss when no token has a label", ("0", "that of a good batch", "not a number"), 3, _empty_loss
         ),
         Claim(
             "answers that end, after a short training without labels on the ends of turns",
             ("fewer", "as many", "more"),
             4,
             _stops,
-            {
-                "as many": (
-                    "the model sees the ends, so it learns them",
-                    "What is read and not labelled is not learned.",
-                ),
-                "more": (
-                    "masking an end makes it stop",
-                    "A token without a label is never trained, so it is never written.",
-                ),
-            },
         ),
     ],
 )
@@ -643,7 +575,7 @@ def _repaired(
     drop: tuple = (),
     gaps_of: tuple = ("system", "user", "assistant"),
 ) -> list[dict]:
-    """Rows without the defects in `mend`; those in `drop` are left out instead of mended. Gaps of whom are looked for?"""
+    """Rows without the defects in `mend`; those in `drop` are left out instead. Whose gaps are looked for?"""
     names = {"human": "user", "gpt": "assistant"}
     kept: list[dict] = []
     for row in rows:
@@ -781,40 +713,33 @@ REPAIR = Task(
         Case("rows that can only be left out", 8, _messy(("empty", "null", "twice")), times=3),
         Case("rows that can be saved", 12, _messy((*DEFECTS, "twice, once mended")), times=3),
     ],
-    mistakes=[
-        known(
-            "repeats are looked for before mending",
-            lambda rows: _repaired(
-                [row for i, row in enumerate(rows) if row not in rows[:i]], mend=_all_but("twice")
-            ),
+    mistakes={
+        "repeats are looked for before mending": lambda rows: _repaired(
+            [row for i, row in enumerate(rows) if row not in rows[:i]], mend=_all_but("twice")
         ),
-        known("only the answers are looked at", lambda rows: _repaired(rows, gaps_of=("assistant",))),
-        known("empty answers stay", lambda rows: _repaired(rows, mend=_all_but("empty"))),
-        known("null stays", lambda rows: _repaired(rows, mend=_all_but("null"))),
-        known("repeats stay", lambda rows: _repaired(rows, mend=_all_but("twice"))),
-        known(
-            "both copies are left out",
-            lambda rows: [row for row in _repaired(rows) if sum(row == other for other in rows) < 2],
+        "only the answers are looked at": lambda rows: _repaired(rows, gaps_of=("assistant",)),
+        "empty answers stay": lambda rows: _repaired(rows, mend=_all_but("empty")),
+        "null stays": lambda rows: _repaired(rows, mend=_all_but("null")),
+        "repeats stay": lambda rows: _repaired(rows, mend=_all_but("twice")),
+        "both copies are left out": lambda rows: [
+            row for row in _repaired(rows) if sum(row == other for other in rows) < 2
+        ],
+        "an answer is invented": lambda rows: _repaired(
+            rows, mend=_all_but("empty", "null"), empty_text="I do not know."
         ),
-        known(
-            "an answer is invented",
-            lambda rows: _repaired(rows, mend=_all_but("empty", "null"), empty_text="I do not know."),
+        "nothing is repaired": list,
+        "only the good rows are kept": _only_good,
+        "rows of another format are left out": lambda rows: _repaired(
+            rows, mend=_all_but("alpaca"), drop=("alpaca",)
         ),
-        known("nothing is repaired", list),
-        known("only the good rows are kept", _only_good),
-        known(
-            "rows of another format are left out",
-            lambda rows: _repaired(rows, mend=_all_but("alpaca"), drop=("alpaca",)),
+        "rows of another format stay": lambda rows: _repaired(rows, mend=_all_but("alpaca")),
+        "ShareGPT's names stay": lambda rows: _repaired(rows, mend=_all_but("names")),
+        "open questions stay": lambda rows: _repaired(rows, mend=_all_but("open")),
+        "open conversations are left out": lambda rows: _repaired(
+            rows, mend=_all_but("open"), drop=("open",)
         ),
-        known("rows of another format stay", lambda rows: _repaired(rows, mend=_all_but("alpaca"))),
-        known("ShareGPT's names stay", lambda rows: _repaired(rows, mend=_all_but("names"))),
-        known("open questions stay", lambda rows: _repaired(rows, mend=_all_but("open"))),
-        known(
-            "open conversations are left out",
-            lambda rows: _repaired(rows, mend=_all_but("open"), drop=("open",)),
-        ),
-        known("further columns stay", lambda rows: _repaired(rows, mend=_all_but("columns"))),
-    ],
+        "further columns stay": lambda rows: _repaired(rows, mend=_all_but("columns")),
+    },
 )
 
 TITLE = "SFT data formats"

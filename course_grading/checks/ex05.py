@@ -1,9 +1,10 @@
 """Exercise 05, supervised fine-tuning: its loss, its loop, replay, what appears when, what is kept, what differs."""
 
 import copy
+import math
 from collections.abc import Callable
-from functools import cache
-from itertools import combinations, islice
+from functools import cache, partial
+from itertools import islice
 from random import Random
 from types import SimpleNamespace
 
@@ -19,7 +20,7 @@ from course_utils.variant import Variant
 
 from . import draw
 from .open_task import Measured, OpenTask, Unusable
-from .task import Case, Claim, Mistake, Prediction, Task, known
+from .task import Case, Claim, Prediction, Task, bugs_left, told
 
 IGNORED = -100
 VOCABULARY = 30
@@ -110,23 +111,20 @@ SFT_LOSS = Task(
         Case("a conversation in which nothing is learned", 4, _a_row_without_answer),
         Case("the base on a conversation", 3, _conversation, times=2),
     ],
-    mistakes=[
-        known("not shifted", _loss),
-        known("no gradient", lambda *given: sft_loss(*given).detach()),
-        known(
-            "the mask is not shifted",
-            lambda logits, ids, mask: _loss(logits[:, :-1], ids[:, 1:], mask[:, :-1]),
-        ),
-        known("no mask", lambda logits, ids, mask: _token_losses(logits, ids).mean()),
-        known(
-            "divided by all tokens",
-            lambda logits, ids, mask: (_token_losses(logits, ids) * mask[:, 1:]).mean(),
-        ),
-        known("the wrong side", lambda logits, ids, mask: _loss(logits[:, :-1], ids[:, 1:], 1 - mask[:, 1:])),
-        known("the mean of the rows", _mean_of_rows),
-        known("the sum", lambda logits, ids, mask: (_token_losses(logits, ids) * mask[:, 1:]).sum()),
-        known("masked inputs", lambda logits, ids, mask: _token_losses(logits, ids * mask).mean()),
-    ],
+    mistakes={
+        "not shifted": _loss,
+        "no gradient": lambda *given: sft_loss(*given).detach(),
+        "the mask is not shifted": lambda logits, ids, mask: _loss(logits[:, :-1], ids[:, 1:], mask[:, :-1]),
+        "no mask": lambda logits, ids, mask: _token_losses(logits, ids).mean(),
+        "divided by all tokens": lambda logits, ids, mask: (_token_losses(logits, ids) * mask[:, 1:]).mean(),
+        "the wrong side": lambda logits, ids, mask: _loss(logits[:, :-1], ids[:, 1:], 1 - mask[:, 1:]),
+        "the mean of the rows": _mean_of_rows,
+        "the sum": lambda logits, ids, mask: (_token_losses(logits, ids) * mask[:, 1:]).sum(),
+        "masked inputs": lambda logits, ids, mask: _token_losses(logits, ids * mask).mean(),
+        "no minus": lambda *given: -sft_loss(*given),
+        "shifted right": lambda logits, ids, mask: _loss(logits[:, 1:], ids[:, :-1], mask[:, :-1]),
+        "bits": lambda *given: sft_loss(*given) / math.log(2),
+    },
 )
 
 # -- the loop, find and fix the bugs --------------------------------------------------------------------------
@@ -150,48 +148,43 @@ def train_losses(new_model, batches, pad_token_id, lr):
     return _trained(new_model, batches, pad_token_id, lr)
 
 
-BUGS = {
-    "the wrong side of the mask": (
-        "the labels of the *learned* tokens are -100, and the prompts are learned. -100 means: does not count."
-    ),
-    "not shifted": (
-        "each token is compared with the scores at its own place. The scores at place i predict token i + 1."
-    ),
-    "the end is hidden": (
-        "the end of turn is not learned, because it has the same id as the padding. The mask knows the difference: do not "
-        "look at ids."
-    ),
-    "gradients pile up": (
-        "the gradients of all earlier steps are still there at each step. Empty them before every backward()."
-    ),
-}
+BUGS = ("the wrong side of the mask", "not shifted", "the end is hidden", "gradients pile up")
 
 
-def _trained(new_model, batches, pad_token_id, lr, bugs: tuple = ()) -> list[float]:
+def _trained(
+    new_model,
+    batches,
+    pad_token_id,
+    lr,
+    bugs: tuple = (),
+    shift: int = 1,
+    optimizer: Callable = torch.optim.SGD,
+    reduction: str = "mean",
+    late: bool = False,
+) -> list[float]:
+    """The right losses, and with its settings the wrong ones; `late`: measured after each step."""
     model = new_model()
-    optimizer = torch.optim.SGD(model.parameters(), lr=lr)
-    losses = []
-    for ids, mask in batches:
+    optimizer = optimizer(model.parameters(), lr=lr)
+
+    def loss_of(ids, mask) -> torch.Tensor:
         logits = model(ids).logits
         hidden = mask == 1 if "the wrong side of the mask" in bugs else mask == 0
         labels = ids.masked_fill(hidden, IGNORED)
         if "the end is hidden" in bugs:
             labels = labels.masked_fill(ids == pad_token_id, IGNORED)
         if "not shifted" not in bugs:
-            logits, labels = logits[:, :-1], labels[:, 1:]
-        loss = F.cross_entropy(logits.flatten(0, 1), labels.flatten())
+            logits, labels = logits[:, :-shift], labels[:, shift:]
+        return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction=reduction)
+
+    losses = []
+    for batch in batches:
         if "gradients pile up" not in bugs:
             optimizer.zero_grad()
+        loss = loss_of(*batch)
         loss.backward()
         optimizer.step()
-        losses.append(loss.item())
+        losses.append((loss_of(*batch) if late else loss).item())
     return losses
-
-
-def _leaves(bugs: tuple[str, ...]) -> Mistake:
-    """The mistake of a learner who left these bugs in."""
-    left = f"{len(bugs)} bugs are left. First, " if len(bugs) > 1 else ""
-    return Mistake(" + ".join(bugs), left + BUGS[bugs[0]], lambda *given: _trained(*given, bugs=bugs))
 
 
 def _batches(rng: Random, steps: int, ends: bool = True) -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -235,31 +228,17 @@ TRAIN_LOSSES = Task(
         Case("the base itself", 3, _pebble_run, times=1),
     ],
     tolerance=1e-3,
-    mistakes=[
-        *(_leaves(bugs) for size in (1, 2, 3, 4) for bugs in combinations(BUGS, size)),
-        known(
-            "nothing is learned",
-            lambda new_model, batches, pad, lr: [
-                _trained(new_model, [batch], pad, lr)[0] for batch in batches
-            ],
-        ),
-        known("shifted twice", lambda new_model, batches, pad, lr: _shifted_twice(new_model, batches, lr)),
-    ],
+    mistakes={
+        **bugs_left(BUGS, _trained),
+        "nothing is learned": lambda new_model, batches, *given: [
+            _trained(new_model, [batch], *given)[0] for batch in batches
+        ],
+        "shifted twice": partial(_trained, shift=2),
+        "measured after the step": partial(_trained, late=True),
+        "the sum": partial(_trained, reduction="sum"),
+        "AdamW instead of SGD": partial(_trained, optimizer=torch.optim.AdamW),
+    },
 )
-
-
-def _shifted_twice(new_model, batches, lr) -> list[float]:
-    model, losses = new_model(), []
-    optimizer = torch.optim.SGD(model.parameters(), lr=lr)
-    for ids, mask in batches:
-        labels = ids.masked_fill(mask == 0, IGNORED)[:, 2:]
-        loss = F.cross_entropy(model(ids).logits[:, :-2].flatten(0, 1), labels.flatten())
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    return losses
-
 
 # -- a prediction ---------------------------------------------------------------------------------------------
 
@@ -363,58 +342,24 @@ def _new_kinds(rng: Random) -> tuple[str | None, str]:
     return draw.more_or_fewer(framed, chat), said
 
 
-_UNASKED = (
-    "No example leads from such a question to its answer, and nothing holds the answers in place: no text is replayed. "
-    "Part of them is out of reach in a chat, part is worn away; lesson 05 tells the two apart."
-)
-
 PREDICT_THE_RUN = Prediction(
     name="predict_the_run",
     title="Predict, then measure: what comes first, and what goes",
     minutes=6,
     claims=[
-        Claim(
-            "half done first",
-            (ASKING, ENDING),
-            4,
-            _first_change,
-            {
-                ENDING: (
-                    "the end comes first",
-                    "Answering in place of asking is one decision at the first token. Where to end is asked after each "
-                    "token, and <|im_end|> is a token that the base has never written.",
-                ),
-                ASKING: (
-                    "the role comes first",
-                    "In this run the end of turn was learned before the base stopped asking questions of its own.",
-                ),
-            },
-        ),
+        Claim("half done first", (ASKING, ENDING), 4, _first_change),
         Claim(
             f"right answers about things that no example mentions, after {EVERY} steps against before",
             ("fewer", "as many", "more"),
             4,
             _new_entities,
-            {
-                "as many": (
-                    "answers have to be taught",
-                    "The base knew them already: the examples teach it to answer, not what to answer.",
-                ),
-                "fewer": (
-                    "fine-tuning erases at once",
-                    "The base knew them already: the examples teach it to answer, not what to answer.",
-                ),
-            },
         ),
         Claim(
-            f"right answers to kinds of question that no example asks, in the chat after {STEPS} steps, against the base in a frame",
+            "right answers to kinds of question that no example asks, "
+            f"in the chat after {STEPS} steps, against the base in a frame",
             ("fewer", "as many", "more"),
             4,
             _new_kinds,
-            {
-                "more": ("a chat knows more", _UNASKED),
-                "as many": ("what is not mentioned is not touched", _UNASKED),
-            },
         ),
     ],
 )
@@ -436,6 +381,11 @@ def _one_average(model, input_ids, mask, old_ids, weight):
     new, old = _both(model, input_ids, mask, old_ids)
     learned, read = mask[:, 1:].sum(), old_ids[:, 1:].numel()
     return (learned * new + weight * read * old) / (learned + read)
+
+
+def _weighed(of: Callable) -> Callable:
+    """The answer that makes of the two right losses `of(new, past, weight)`."""
+    return lambda model, ids, mask, old, weight: of(*_both(model, ids, mask, old), weight)
 
 
 def _with_gradients(answer: Callable, model, input_ids, mask, old_ids, weight) -> dict:
@@ -462,49 +412,26 @@ REPLAY_LOSS = Task(
     answer=replay_loss,
     measure=_with_gradients,
     cases=[Case("a small model, conversations and old texts", 12, _two_kinds_of_text, times=4)],
-    mistakes=[
-        known(
-            "the weight on the wrong one",
-            lambda model, ids, mask, old, weight: (lambda new, past: weight * new + past)(
-                *_both(model, ids, mask, old)
-            ),
+    mistakes={
+        "the weight on the wrong one": _weighed(lambda new, past, weight: weight * new + past),
+        "no gradient": lambda *given: replay_loss(*given).detach(),
+        "the old text does not train": _weighed(lambda new, past, weight: new + weight * past.detach()),
+        "the conversations do not train": _weighed(lambda new, past, weight: new.detach() + weight * past),
+        "a mixture": _weighed(lambda new, past, weight: (1 - weight) * new + weight * past),
+        "no weight": _weighed(lambda new, past, weight: new + past),
+        "one average over all tokens": _one_average,
+        "only the conversations": _weighed(lambda new, past, weight: new),
+        "the prompts are learned too": lambda model, ids, mask, old, weight: replay_loss(
+            model, ids, torch.ones_like(mask), old, weight
         ),
-        known("no gradient", lambda *given: replay_loss(*given).detach()),
-        known(
-            "the old text does not train",
-            lambda model, ids, mask, old, weight: (lambda new, past: new + weight * past.detach())(
-                *_both(model, ids, mask, old)
-            ),
+        "the old text is not shifted": lambda model, ids, mask, old, weight: (
+            _both(model, ids, mask, old)[0]
+            + weight * F.cross_entropy(model(old).logits.flatten(0, 1), old.flatten())
         ),
-        known(
-            "the conversations do not train",
-            lambda model, ids, mask, old, weight: (lambda new, past: new.detach() + weight * past)(
-                *_both(model, ids, mask, old)
-            ),
-        ),
-        known(
-            "a mixture",
-            lambda model, ids, mask, old, weight: (lambda new, past: (1 - weight) * new + weight * past)(
-                *_both(model, ids, mask, old)
-            ),
-        ),
-        known("no weight", lambda model, ids, mask, old, weight: sum(_both(model, ids, mask, old))),
-        known("one average over all tokens", _one_average),
-        known(
-            "only the conversations", lambda model, ids, mask, old, weight: _both(model, ids, mask, old)[0]
-        ),
-        known(
-            "the prompts are learned too",
-            lambda model, ids, mask, old, weight: replay_loss(model, ids, torch.ones_like(mask), old, weight),
-        ),
-        known(
-            "the old text is not shifted",
-            lambda model, ids, mask, old, weight: (
-                _both(model, ids, mask, old)[0]
-                + weight * F.cross_entropy(model(old).logits.flatten(0, 1), old.flatten())
-            ),
-        ),
-    ],
+        "the weight on both": _weighed(lambda new, past, weight: weight * (new + past)),
+        "a weighted average": _weighed(lambda new, past, weight: (new + weight * past) / (1 + weight)),
+        "only the old texts": _weighed(lambda new, past, weight: weight * past),
+    },
 )
 
 # -- do two runs differ? --------------------------------------------------------------------------------------
@@ -557,21 +484,24 @@ COMPARE_RUNS = Task(
         Case("a difference that is almost clear", 2, lambda rng: _two_runs(rng, (2, 2), (9, 9))),
         Case("a second run that is worse", 3, lambda rng: _two_runs(rng, (10, 12), (0, 1))),
     ],
-    mistakes=[
-        known("a bar of 0.01", lambda a, b: _compared(a, b, verdict_of=lambda a, b, p: p < 0.01)),
-        known("a bar of 0.1", lambda a, b: _compared(a, b, verdict_of=lambda a, b, p: p < 0.1)),
-        known("the larger rate wins", lambda a, b: _compared(a, b, verdict_of=lambda a, b, p: True)),
-        known("do the intervals overlap", lambda a, b: _compared(a, b, verdict_of=_apart)),
-        known("all successes", lambda a, b: _compared(a, b, p_of=lambda a, b: mcnemar(sum(a), sum(b)))),
-        known("the pairs are forgotten", lambda a, b: _compared(a, b, p_of=_successes_alone)),
-        known("the other direction", lambda a, b: _compared(a, b, sign=-1)),
-        known("p the wrong way round", lambda a, b: _compared(a, b, verdict_of=lambda a, b, p: p >= 0.05)),
-        known(
-            "one-sided",
-            lambda a, b: (lambda found: found | {"p_value": found["p_value"] / 2})(_compared(a, b)),
+    mistakes={
+        "a bar of 0.01": lambda a, b: _compared(a, b, verdict_of=lambda a, b, p: p < 0.01),
+        "a bar of 0.1": lambda a, b: _compared(a, b, verdict_of=lambda a, b, p: p < 0.1),
+        "the larger rate wins": lambda a, b: _compared(a, b, verdict_of=lambda a, b, p: True),
+        "do the intervals overlap": lambda a, b: _compared(a, b, verdict_of=_apart),
+        "all successes": lambda a, b: _compared(a, b, p_of=lambda a, b: mcnemar(sum(a), sum(b))),
+        "the pairs are forgotten": lambda a, b: _compared(a, b, p_of=_successes_alone),
+        "the other direction": lambda a, b: _compared(a, b, sign=-1),
+        "p the wrong way round": lambda a, b: _compared(a, b, verdict_of=lambda a, b, p: p >= 0.05),
+        "one-sided": lambda a, b: (lambda found: found | {"p_value": found["p_value"] / 2})(_compared(a, b)),
+        "a count": lambda a, b: _compared(a, b) | {"difference": sum(b) - sum(a)},
+        "no sign": lambda a, b: (lambda found: found | {"difference": abs(found["difference"])})(
+            _compared(a, b)
         ),
-        known("a count", lambda a, b: _compared(a, b) | {"difference": sum(b) - sum(a)}),
-    ],
+        "percent": lambda a, b: (lambda found: found | {"difference": 100 * found["difference"]})(
+            _compared(a, b)
+        ),
+    },
 )
 
 # -- keep what the base knows ---------------------------------------------------------------------------------
@@ -633,18 +563,12 @@ def _returned(answer, base: Variant, examples: list, old: list[str]) -> Variant:
     trained = answer(base, tokenizer, examples, old)
     variant = getattr(trained, "variant", trained)
     if not isinstance(variant, Variant) or not variant.has_chat_template:
-        raise Unusable(
-            "not a variant", "Return what train.sft returns, or its variant: a model with the chat template."
-        )
+        raise Unusable(*told("keep_facts", "not a variant"))
     if any(not torch.equal(x, y) for x, y in zip(before, base.model.parameters())):
-        raise Unusable(
-            "the base itself was trained",
-            "Your function changed the base that it was given. Train a copy, as train.sft does unless told copy=False: "
-            "without the base there is nothing to compare with.",
-        )
+        raise Unusable(*told("keep_facts", "the base itself was trained"))
     own = [parameter.detach().to(base.device) for parameter in variant.model.parameters()]
     if len(own) == len(before) and all(x.shape == y.shape and torch.equal(x, y) for x, y in zip(before, own)):
-        raise Unusable("nothing was trained", "The weights are the base's own: nothing was trained.")
+        raise Unusable(*told("keep_facts", "nothing was trained"))
     return variant
 
 
@@ -675,36 +599,18 @@ def _measure_training(answer, rng: Random) -> Measured:
 
 
 def _why(shares: dict[str, float]) -> tuple[str, str] | None:
-    if shares[STYLE] < 0.5:
-        return "too little training", (
-            "The style of the examples has hardly been learned. More steps (epochs) or a higher learning rate; and it "
-            "must be *these* examples."
-        )
-    if shares[FACTS] < 0.8:
-        return "facts are overwritten", (
-            "The style is there, and what the base knew is going. Lower learning rate, fewer epochs, and above all: let "
-            "it read some of the old texts at each step (replay=…, replay_tokens=…)."
-        )
-    if shares[ENDS] < 1:
-        return "it does not end yet", (
-            "The answers begin as they should but run on. The end of turn takes more steps than the style."
-        )
-    return None
+    """The typical mistake behind low shares, and what to say about it."""
+    lacks = {
+        "too little training": shares[STYLE] < 0.5,
+        "facts are overwritten": shares[FACTS] < 0.8,
+        "it does not end yet": shares[ENDS] < 1,
+    }
+    return next((told("keep_facts", name) for name, here in lacks.items() if here), None)
 
 
 def keep_facts(base, tokenizer, examples, old_texts):
-    return sft(
-        base,
-        examples,
-        tokenizer=tokenizer,
-        epochs=3,
-        batch_size=8,
-        lr=5e-4,
-        replay=old_texts,
-        replay_tokens=512,
-        precision="float32",
-        progress=False,
-    )
+    options = {"epochs": 3, "batch_size": 8, "lr": 5e-4, "precision": "float32", "progress": False}
+    return sft(base, examples, tokenizer=tokenizer, replay=old_texts, replay_tokens=512, **options)
 
 
 KEEP_FACTS = OpenTask(

@@ -8,7 +8,7 @@ from course_utils import qa_prompt
 
 from . import draw
 from .open_task import Measured, OpenTask, Unusable
-from .task import Case, Claim, Prediction, Task, known
+from .task import Case, Claim, Prediction, Task, told
 
 DESCRIPTIONS = (
     "You are a helpful assistant.",
@@ -16,7 +16,6 @@ DESCRIPTIONS = (
     "A quiz with its answers.",
     "Short and correct answers to questions about the world.",
 )
-STOPS = ("\nQuestion:", "\n\n")
 
 # -- a few-shot prompt ----------------------------------------------------------------------------------------
 
@@ -56,32 +55,29 @@ FEW_SHOT_PROMPT = Task(
         Case("a description and some examples", 8, _described),
         Case("no description", 4, _undescribed),
     ],
-    mistakes=[
-        known("a space at the end", lambda *given: few_shot_prompt(*given) + " "),
-        known("a line break at the end", lambda *given: few_shot_prompt(*given) + "\n"),
-        known("no open answer", lambda *given: few_shot_prompt(*given).removesuffix("\nAnswer:")),
-        known("the question first", _question_first),
-        known(
-            "no blank line",
-            lambda question, examples, description="": _blocks(question, examples, description, "\n"),
+    mistakes={
+        "a space at the end": lambda *given: few_shot_prompt(*given) + " ",
+        "a line break at the end": lambda *given: few_shot_prompt(*given) + "\n",
+        "no open answer": lambda *given: few_shot_prompt(*given).removesuffix("\nAnswer:"),
+        "the question first": _question_first,
+        "no blank line": lambda question, examples, description="": _blocks(
+            question, examples, description, "\n"
         ),
-        known("no description", lambda question, examples, description="": _blocks(question, examples)),
-        known(
-            "an empty first block",
-            lambda question, examples, description="": _blocks(
-                question, examples, description, keep_empty=True
-            ),
+        "no description": lambda question, examples, description="": _blocks(question, examples),
+        "an empty first block": lambda question, examples, description="": _blocks(
+            question, examples, description, keep_empty=True
         ),
-        known("no examples", lambda question, examples, description="": _blocks(question, [], description)),
-        known(
-            "examples without answers",
-            lambda question, examples, description="": "\n\n".join(
-                [description] * bool(description)
-                + [f"Question: {asked}" for asked, _ in examples]
-                + [f"Question: {question}\nAnswer:"]
-            ),
+        "no examples": lambda question, examples, description="": _blocks(question, [], description),
+        "examples without answers": lambda question, examples, description="": "\n\n".join(
+            [description] * bool(description)
+            + [f"Question: {asked}" for asked, _ in examples]
+            + [f"Question: {question}\nAnswer:"]
         ),
-    ],
+        "question and answer on one line": lambda *given: few_shot_prompt(*given).replace(
+            "\nAnswer:", " Answer:"
+        ),
+        "Q and A": lambda *given: few_shot_prompt(*given).replace("Question:", "Q:").replace("Answer:", "A:"),
+    },
 )
 
 # -- stop strings, find and fix the bug -----------------------------------------------------------------------
@@ -175,19 +171,23 @@ CUT_AT_STOP = Task(
         Case("a text that holds none of them", 3, _no_stop),
         Case("a text that begins with one", 3, _begins_with_a_stop),
     ],
-    mistakes=[
-        known("still the colleague's", _colleague),
-        known("find gives -1", _minus_one),
-        known("one stop string after the other", _one_after_the_other),
-        known("the first listed", _first_listed),
-        known("the stop string is kept", _stop_kept),
-        known("the last place", _last_place),
-        known("always stopped", lambda text, stops: (cut_at_stop(text, stops)[0], True)),
-        known("not at the start", _not_at_the_start),
-        known(
-            "stripped", lambda text, stops: (cut_at_stop(text, stops)[0].strip(), cut_at_stop(text, stops)[1])
+    mistakes={
+        "still the colleague's": _colleague,
+        "find gives -1": _minus_one,
+        "one stop string after the other": _one_after_the_other,
+        "the first listed": _first_listed,
+        "the stop string is kept": _stop_kept,
+        "the last place": _last_place,
+        "always stopped": lambda text, stops: (cut_at_stop(text, stops)[0], True),
+        "not at the start": _not_at_the_start,
+        "stripped": lambda text, stops: (
+            cut_at_stop(text, stops)[0].strip(),
+            cut_at_stop(text, stops)[1],
         ),
-    ],
+        "True and False are swapped": lambda text, stops: (lambda cut, stopped: (cut, not stopped))(
+            *cut_at_stop(text, stops)
+        ),
+    },
 )
 
 # -- what a prompt costs --------------------------------------------------------------------------------------
@@ -260,28 +260,20 @@ PROMPT_COST = Task(
         Case("several prompts with the same beginning", 10, _alike_prompts),
         Case("a single prompt", 4, _one_prompt, times=2),
     ],
-    mistakes=[
-        known("characters", lambda tokenizer, prompts: _cost(list(map(list, prompts)))),
-        known("words", lambda tokenizer, prompts: _cost([prompt.split() for prompt in prompts])),
-        known(
-            "without the special token",
-            lambda tokenizer, prompts: _cost(
-                [tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]
-            ),
+    mistakes={
+        "characters": lambda tokenizer, prompts: _cost(list(map(list, prompts))),
+        "words": lambda tokenizer, prompts: _cost([prompt.split() for prompt in prompts]),
+        "without the special token": lambda tokenizer, prompts: _cost(
+            [tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]
         ),
-        known("the shared text, not the shared tokens", _shared_text),
-        known("places that agree later", _agreeing),
-        known(
-            "read again each time", lambda tokenizer, prompts: _other_cached(tokenizer, prompts, lambda n: 0)
-        ),
-        known("never read", lambda tokenizer, prompts: _other_cached(tokenizer, prompts, lambda n: n)),
-        known(
-            "the mean",
-            lambda tokenizer, prompts: (lambda cost: cost | {"tokens": cost["tokens"] / len(prompts)})(
-                prompt_cost(tokenizer, prompts)
-            ),
-        ),
-    ],
+        "the shared text, not the shared tokens": _shared_text,
+        "places that agree later": _agreeing,
+        "read again each time": lambda tokenizer, prompts: _other_cached(tokenizer, prompts, lambda n: 0),
+        "never read": lambda tokenizer, prompts: _other_cached(tokenizer, prompts, lambda n: n),
+        "the mean": lambda tokenizer, prompts: (
+            lambda cost: cost | {"tokens": cost["tokens"] / len(prompts)}
+        )(prompt_cost(tokenizer, prompts)),
+    },
 )
 
 # -- a prediction ---------------------------------------------------------------------------------------------
@@ -330,7 +322,8 @@ def _label_noise(rng: Random) -> tuple[str | None, str]:
         prompts = [qa_prompt(question, "", _shots(own, noise)) for question, _ in questions]
         found.append(_outcomes(questions, prompts))
     clean, noisy = found
-    said = f"Measured on {len(questions)} questions: {sum(clean)} right with right examples, {sum(noisy)} with wrong ones."
+    said = f"Measured on {len(questions)} questions: {sum(clean)} right with right examples, "
+    said += f"{sum(noisy)} with wrong ones."
     return draw.more_or_fewer(clean, noisy), said
 
 
@@ -377,58 +370,24 @@ PREDICT_THE_PROMPT = Prediction(
             ("fewer", "as many", "more"),
             3,
             _frame_against_bare,
-            {
-                "as many": (
-                    "the frame is decoration",
-                    "The frame tells the base which kind of document it is in: one that answers.",
-                ),
-                "fewer": (
-                    "the frame is in the way",
-                    "The frame tells the base which kind of document it is in: one that answers.",
-                ),
-            },
         ),
         Claim(
             "right answers when the answers in the examples are wrong ones",
             ("fewer", "as many", "more"),
             4,
             _label_noise,
-            {
-                "fewer": (
-                    "examples teach facts",
-                    "The examples show the form. The facts come from pretraining, and wrong ones in the examples "
-                    "did not talk the base out of them (for large models: Min et al. 2022).",
-                ),
-                "more": ("noise helps", "Wrong answers carry nothing that could help."),
-            },
         ),
         Claim(
             "texts in the frame that end right after the answer, without a stop string",
             ("almost none", "half", "almost all"),
             3,
             _ends,
-            {
-                "almost all": (
-                    "a frame teaches stopping",
-                    "After an answer such a document goes on with the next question: that is why stop strings exist.",
-                ),
-                "half": (
-                    "a frame half teaches stopping",
-                    "After an answer such a document goes on with the next question: that is why stop strings exist.",
-                ),
-            },
         ),
         Claim(
             "bare questions after which the base asks further questions",
             ("almost none", "half", "almost all"),
             2,
             _bare_questions,
-            {
-                "almost none": (
-                    "a question begs an answer",
-                    "In what the base has read, a bare question mostly stands on a sheet of questions.",
-                ),
-            },
         ),
     ],
 )
@@ -491,50 +450,36 @@ CHOOSE_EXAMPLES = Task(
         Case("a pool with the question in it", 11, lambda rng: _pool(rng, disguised=False)),
         Case("a pool with the question in it, in other letters", 5, lambda rng: _pool(rng, disguised=True)),
     ],
-    mistakes=[
-        known(
-            "the question leaks in other letters",
-            lambda pool, question, k: _chosen(
-                pool, question, k, leak=lambda asked, question: asked == question
-            ),
+    mistakes={
+        "the question leaks in other letters": lambda pool, question, k: _chosen(
+            pool, question, k, leak=lambda asked, question: asked == question
         ),
-        known(
-            "the question leaks",
-            lambda pool, question, k: _chosen(pool, question, k, leak=lambda asked, question: False),
+        "the question leaks": lambda pool, question, k: _chosen(
+            pool, question, k, leak=lambda asked, question: False
         ),
-        known(
-            "the answers count as well",
+        "the answers count as well": (
             _with_answers,
-            cured=lambda pool, question, k: ([(asked, "") for asked, _ in pool], question, k),
+            lambda pool, question, k: ([(asked, "") for asked, _ in pool], question, k),
         ),
-        known("most alike first", lambda pool, question, k: choose_examples(pool, question, k)[::-1]),
-        known(
-            "least alike",
-            lambda pool, question, k: sorted(
-                (e for e in pool if words(e[0]) != words(question)), key=lambda e: -likeness(e[0], question)
-            )[-k:],
+        "most alike first": lambda pool, question, k: choose_examples(pool, question, k)[::-1],
+        "least alike": lambda pool, question, k: sorted(
+            (e for e in pool if words(e[0]) != words(question)), key=lambda e: -likeness(e[0], question)
+        )[-k:],
+        "the first of the pool": lambda pool, question, k: [
+            e for e in pool if words(e[0]) != words(question)
+        ][:k],
+        "the most shared words": lambda pool, question, k: _chosen(
+            pool, question, k, key=lambda a, b: len(words(a) & words(b))
         ),
-        known(
-            "the first of the pool",
-            lambda pool, question, k: [e for e in pool if words(e[0]) != words(question)][:k],
-        ),
-        known(
-            "the most shared words",
-            lambda pool, question, k: _chosen(pool, question, k, key=lambda a, b: len(words(a) & words(b))),
-        ),
-        known(
-            "questions without answers",
-            lambda pool, question, k: [asked for asked, _ in choose_examples(pool, question, k)],
-        ),
-        known(
-            "one too few",
-            lambda pool, question, k: [
-                e
-                for e in _chosen(pool, question, k, leak=lambda asked, question: False)
-                if words(e[0]) != words(question)
-            ],
-        ),
-    ],
+        "questions without answers": lambda pool, question, k: [
+            asked for asked, _ in choose_examples(pool, question, k)
+        ],
+        "one too few": lambda pool, question, k: [
+            e
+            for e in _chosen(pool, question, k, leak=lambda asked, question: False)
+            if words(e[0]) != words(question)
+        ],
+    },
 )
 
 # -- a prompt of one's own ------------------------------------------------------------------------------------
@@ -581,49 +526,27 @@ def _unusable(asked, questions) -> None:
     """Raise Unusable for a prompt that cannot be judged."""
     pairs = list(zip(asked, questions))
     if any(question not in prompt for (prompt, _), (question, _) in pairs):
-        says = "The question does not stand in your prompt as it was given, so the base cannot answer it."
-        raise Unusable("the question is missing", says)
-    told = [
+        raise Unusable(*told("my_prompt", "the question is missing"))
+    leaks = [
         value.lower() in prompt.lower().replace(question.lower(), "")
         for (prompt, _), (question, value) in pairs
     ]
-    if sum(told) > len(told) / 2:
-        says = "The right answer stands in the prompt already. The base has to know it; the prompt only asks."
-        raise Unusable("the answer leaks", says)
+    if sum(leaks) > len(leaks) / 2:
+        raise Unusable(*told("my_prompt", "the answer leaks"))
 
 
 def _typical(asked, questions, texts, rates) -> tuple[str, str] | None:
-    """The name of the typical mistake behind low rates, and what to say about it."""
-    prompts = [prompt for prompt, _ in asked]
-    if all("<|im_start|>" in prompt for prompt in prompts):
-        return "the template on the base", (
-            "The chat's special tokens mean nothing to the base: it has never read a chat. Use a kind of text that it has."
-        )
-    if sum(not text.strip() for text in texts) > len(texts) / 2:
-        return "stopped before it began", (
-            "Most texts are empty: the first thing the base writes is a stop string. Put the line break that comes next "
-            "into the prompt."
-        )
-    if all(prompt.strip() == question for prompt, (question, _) in zip(prompts, questions)):
-        return "the bare question", (
-            "The base gets the question alone, and goes on with more questions. Put it into a kind of document that "
-            "answers."
-        )
-    if all(prompt.endswith((" ", "\t")) for prompt in prompts):
-        return "a space at the end", (
-            "Your prompt ends with a space. Tokens carry their leading space, so the base has hardly ever read a text "
-            "that goes on after one."
-        )
-    if rates[ENDS] < 0.5:
-        return "no stop string", (
-            "Most texts run on to the limit. What comes right after the answer in this kind of document? Stop there."
-        )
-    if rates[ANSWER] > 0.5 and rates[SENTENCE] < 0.5:
-        return "values, not sentences", (
-            "The answers are right, but mostly bare values: on most pages of `Answer:` lines the base has read values, and an "
-            "instruction hardly changes that. Show it sentences, in examples or by a kind of document that answers in them."
-        )
-    return None
+    """The typical mistake behind low rates, and what to say about it."""
+    prompts, bare = [prompt for prompt, _ in asked], [question for question, _ in questions]
+    seen = {
+        "the template on the base": all("<|im_start|>" in prompt for prompt in prompts),
+        "stopped before it began": sum(not text.strip() for text in texts) > len(texts) / 2,
+        "the bare question": [prompt.strip() for prompt in prompts] == bare,
+        "a space at the end": all(prompt.endswith((" ", "\t")) for prompt in prompts),
+        "no stop string": rates[ENDS] < 0.5,
+        "values, not sentences": rates[ANSWER] > 0.5 and rates[SENTENCE] < 0.5,
+    }
+    return next((told("my_prompt", name) for name, here in seen.items() if here), None)
 
 
 def _rates_of(answer, questions) -> tuple[dict[str, float], list[str], list]:

@@ -1,4 +1,4 @@
-"""Exercise 07, the spectrum: DPO's loss, advantages, what DPO moved, best of n, a model's own mistakes, which checkpoint to keep."""
+"""Exercise 07, the spectrum: DPO's loss, advantages, what DPO moved, best of n, pairs of one's own, a checkpoint."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +14,7 @@ from course_utils.evaluate.stats import wilson
 
 from . import draw, talks
 from .open_task import Measured, OpenTask, Unusable
-from .task import Case, Claim, Prediction, Task, known
+from .task import Case, Claim, Prediction, Task, told
 
 # -- DPO's loss -----------------------------------------------------------------------------------------------
 
@@ -65,23 +65,21 @@ DPO_LOSS = Task(
         Case("a policy that is still the reference", 4, _first_step),
         Case("a pair that the policy has entirely wrong", 4, _turned_round),
     ],
-    mistakes=[
-        known("the margin is turned round", _loss_of(lambda margin, beta: -F.logsigmoid(-beta * margin))),
-        known("no reference", lambda *given: -F.logsigmoid(given[4] * _margin(*given[:4], reference=0.0))),
-        known(
-            "the reference is added",
-            lambda *given: -F.logsigmoid(given[4] * _margin(*given[:4], reference=-1.0)),
+    mistakes={
+        "the margin is turned round": _loss_of(lambda margin, beta: -F.logsigmoid(-beta * margin)),
+        "no reference": lambda *given: -F.logsigmoid(given[4] * _margin(*given[:4], reference=0.0)),
+        "the reference is added": lambda *given: (
+            -F.logsigmoid(given[4] * _margin(*given[:4], reference=-1.0))
         ),
-        known(
-            "means instead of sums",
-            lambda *given: -F.logsigmoid(given[4] * _margin(*given[:4], of=torch.mean)),
-        ),
-        known("beta outside", _loss_of(lambda margin, beta: -beta * F.logsigmoid(margin))),
-        known("no beta", _loss_of(lambda margin, beta: -F.logsigmoid(margin))),
-        known("no minus", _loss_of(lambda margin, beta: F.logsigmoid(beta * margin))),
-        known("no logarithm", _loss_of(lambda margin, beta: 1 - torch.sigmoid(beta * margin))),
-        known("infinity", _loss_of(lambda margin, beta: -torch.log(torch.sigmoid(beta * margin)))),
-    ],
+        "means instead of sums": lambda *given: -F.logsigmoid(given[4] * _margin(*given[:4], of=torch.mean)),
+        "beta outside": _loss_of(lambda margin, beta: -beta * F.logsigmoid(margin)),
+        "no beta": _loss_of(lambda margin, beta: -F.logsigmoid(margin)),
+        "no minus": _loss_of(lambda margin, beta: F.logsigmoid(beta * margin)),
+        "no logarithm": _loss_of(lambda margin, beta: 1 - torch.sigmoid(beta * margin)),
+        "infinity": _loss_of(lambda margin, beta: -torch.log(torch.sigmoid(beta * margin))),
+        "divided by beta": _loss_of(lambda margin, beta: -F.logsigmoid(margin / beta)),
+        "no sigmoid": _loss_of(lambda margin, beta: -beta * margin),
+    },
 )
 
 # -- advantages, find and fix the bug -------------------------------------------------------------------------
@@ -145,22 +143,24 @@ ADVANTAGES = Task(
         Case("easy prompts and hard ones", 12, lambda rng: _rollouts(rng, rng.randint(3, 5))),
         Case("a single prompt", 4, lambda rng: _rollouts(rng, 1)),
     ],
-    mistakes=[
-        known("both bugs are left", _both_bugs),
-        known("the KL is rewarded", _centred(lambda rewards, kl, beta: rewards + beta * kl)),
-        known("one mean for all prompts", _penalised(torch.Tensor.mean)),
-        known("the mean over the wrong direction", _penalised(lambda total: total.mean(0, keepdim=True))),
-        known("divided by the spread", _divided(1)),
-        known("divided by the spread of n", _divided(0)),
-        known("no baseline", _penalised(torch.zeros_like)),
-        known("the group's best", _penalised(lambda total: total.amax(1, keepdim=True))),
-        known("no penalty", _centred(lambda rewards, kl, beta: rewards)),
-        known("beta is missing", _centred(lambda rewards, kl, beta: rewards - kl)),
-        known(
-            "penalised after the baseline",
-            lambda rewards, kl, beta: rewards - rewards.mean(1, keepdim=True) - beta * kl,
+    mistakes={
+        "both bugs are left": _both_bugs,
+        "the KL is rewarded": _centred(lambda rewards, kl, beta: rewards + beta * kl),
+        "one mean for all prompts": _penalised(torch.Tensor.mean),
+        "the mean over the wrong direction": _penalised(lambda total: total.mean(0, keepdim=True)),
+        "divided by the spread": _divided(1),
+        "divided by the spread of n": _divided(0),
+        "no baseline": _penalised(torch.zeros_like),
+        "the group's best": _penalised(lambda total: total.amax(1, keepdim=True)),
+        "no penalty": _centred(lambda rewards, kl, beta: rewards),
+        "beta is missing": _centred(lambda rewards, kl, beta: rewards - kl),
+        "penalised after the baseline": lambda rewards, kl, beta: (
+            rewards - rewards.mean(1, keepdim=True) - beta * kl
         ),
-    ],
+        "the mean of the others": _penalised(
+            lambda total: (total.sum(1, keepdim=True) - total) / (total.shape[1] - 1)
+        ),
+    },
 )
 
 # -- predict, then measure ------------------------------------------------------------------------------------
@@ -215,7 +215,7 @@ def _sft_and_dpo(
 
 
 def _hedging(rng: Random) -> tuple[str | None, str]:
-    """How much of the hedging is left: by counts, for a small change of a frequent habit is no matter of noise alone."""
+    """How much of the hedging is left, by counts: a small change of a frequent habit is no matter of noise alone."""
     from pebble_lm.world.preferences import hedges
 
     questions, counts = draw.questions(rng, SAMPLED), []
@@ -258,63 +258,21 @@ PREDICT_THE_LADDER = Prediction(
     title="Predict, then measure: what a step moves, and what it leaves",
     minutes=6,
     claims=[
-        Claim(
-            "loss of DPO before its first step",
-            ("0", "ln 2", "another for each pair"),
-            3,
-            _step_zero,
-            {
-                "0": (
-                    "nothing has been learned, so nothing is lost",
-                    "Both rewards are 0: even money, −log ½.",
-                ),
-                "another for each pair": (
-                    "the pairs decide",
-                    "Policy and reference are one model, so every margin is 0, whatever the pair.",
-                ),
-            },
-        ),
+        Claim("loss of DPO before its first step", ("0", "ln 2", "another for each pair"), 3, _step_zero),
         Claim(
             "of pebble-sft's hedging, sampled at temperature 1, pebble-dpo still has",
             ("at most a quarter", "more than a quarter"),
             4,
             _hedging,
-            {
-                "at most a quarter": (
-                    "what the pairs say, the run has done",
-                    "That was the aim of many pairs. But a run is what it reached: this one was stopped after a few small "
-                    "steps, when *greedy* answers hardly hedged any more.",
-                ),
-            },
         ),
         Claim(
-            "right answers of pebble-dpo, greedy, against pebble-sft's",
-            ("fewer", "not fewer"),
-            5,
-            _knowing,
-            {
-                "fewer": (
-                    "there is always a tax",
-                    "A tax is to be measured. Right answers before the model's own mistakes, small steps and an early stop "
-                    "avoid it here.",
-                ),
-            },
+            "right answers of pebble-dpo, greedy, against pebble-sft's", ("fewer", "not fewer"), 5, _knowing
         ),
         Claim(
             "right answers while a policy climbs its reward without a KL penalty",
             ("they rise", "they stay", "they fall"),
             4,
             _climb,
-            {
-                "they rise": (
-                    "more reward is better",
-                    "The reward only stands in for what is wanted, and is wrong where its judge has seen no examples.",
-                ),
-                "they stay": (
-                    "the reward is harmless",
-                    "The policy moves to where the judge is wrong, and facts are not what it is paid for.",
-                ),
-            },
         ),
     ],
 )
@@ -329,7 +287,7 @@ def best_of_n(rewards, right, n):
 def _best_of(
     rewards, right, n, pick: Callable | None = None, kl: Callable | None = None, count: Callable | None = None
 ) -> dict[str, Any]:
-    """The right result; `pick(groups)` is the place of what is kept, `kl(n)` and `count(right groups)` replace theirs."""
+    """The right result; `pick(groups)` is what is kept, `kl(n)` and `count(right groups)` replace the right ones."""
     groups, rights = (x.reshape(len(x), -1, n) for x in (rewards, right))
     best = (pick or (lambda groups: groups.argmax(-1, keepdim=True)))(groups)
     hits = count(rights) if count else rights.gather(-1, best).double().mean()
@@ -358,37 +316,31 @@ BEST_OF_N = Task(
         Case("several answers a group", 12, lambda rng: _samples(rng, rng.randint(3, 6))),
         Case("groups of one", 4, lambda rng: _samples(rng, 1)),
     ],
-    mistakes=[
-        known(
-            "right if any is right",
-            lambda *given: _best_of(*given, count=lambda rights: rights.any(-1).double().mean()),
+    mistakes={
+        "right if any is right": lambda *given: _best_of(
+            *given, count=lambda rights: rights.any(-1).double().mean()
         ),
-        known(
-            "right answers of all",
-            lambda *given: _best_of(*given, count=lambda rights: rights.double().mean()),
+        "right answers of all": lambda *given: _best_of(*given, count=lambda rights: rights.double().mean()),
+        "the best of all": lambda rewards, right, n: (
+            _best_of(rewards, right, rewards.shape[1]) | {"kl": math.log(n) - (n - 1) / n}
         ),
-        known(
-            "the best of all",
-            lambda rewards, right, n: (
-                _best_of(rewards, right, rewards.shape[1]) | {"kl": math.log(n) - (n - 1) / n}
-            ),
+        "the first group only": lambda rewards, right, n: _best_of(rewards[:, :n], right[:, :n], n),
+        "no choice": lambda rewards, right, n: {
+            "reward": rewards.mean(),
+            "right": right.double().mean(),
+            "kl": math.log(n) - (n - 1) / n,
+        },
+        "the worst": lambda *given: _best_of(*given, pick=lambda groups: groups.argmin(-1, keepdim=True)),
+        "log n alone": lambda *given: _best_of(*given, kl=math.log),
+        "bits": lambda *given: _best_of(*given, kl=lambda n: math.log2(n) - (n - 1) / n),
+        "n − 1 is not divided": lambda *given: _best_of(*given, kl=lambda n: math.log(n) - (n - 1)),
+        "every so many apart": lambda rewards, right, n: _best_of(
+            *(x.reshape(len(x), n, -1).transpose(1, 2).flatten(1) for x in (rewards, right)), n
         ),
-        known("the first group only", lambda rewards, right, n: _best_of(rewards[:, :n], right[:, :n], n)),
-        known(
-            "no choice",
-            lambda rewards, right, n: {
-                "reward": rewards.mean(),
-                "right": right.double().mean(),
-                "kl": math.log(n) - (n - 1) / n,
-            },
+        "n groups": lambda rewards, right, n: (
+            _best_of(rewards, right, rewards.shape[1] // n) | {"kl": math.log(n) - (n - 1) / n}
         ),
-        known(
-            "the worst", lambda *given: _best_of(*given, pick=lambda groups: groups.argmin(-1, keepdim=True))
-        ),
-        known("log n alone", lambda *given: _best_of(*given, kl=math.log)),
-        known("bits", lambda *given: _best_of(*given, kl=lambda n: math.log2(n) - (n - 1) / n)),
-        known("n − 1 is not divided", lambda *given: _best_of(*given, kl=lambda n: math.log(n) - (n - 1))),
-    ],
+    },
 )
 
 # -- pairs from a model's own mistakes -------------------------------------------------------------------------
@@ -416,7 +368,7 @@ def _pairs(
     always: bool = False,
     turned: bool = False,
 ) -> list[dict[str, str]]:
-    """The right pairs, and with its settings the wrong ones; `always` pairs up questions without a right sample, too."""
+    """The right pairs, and with its settings the wrong ones; `always`: also of questions without a right sample."""
     found = []
     for question, value, texts in zip(questions, values, samples):
         right = [text for text in texts if is_right(text, value)]
@@ -431,10 +383,12 @@ def _pairs(
 
 
 def _mixed(rng: Random, name: str, right: int = 2, wrong: int = 2) -> tuple[str, list[str]]:
-    """A city and sampled answers in random order, so many of them right, the shortest of these not the first."""
+    """A city and sampled answers in random order, so many of them right; the first of three is neither the shortest of
+    these nor the longest, that of two the longest."""
     city, *others = rng.sample(CITIES, 4)
     good = [SAYINGS[i].format(name=name, city=city) for i in rng.sample(range(4), right)]
     good.sort(key=len, reverse=True)
+    good = [*good[1:-1], good[0], good[-1]] if right > 2 else good
     bad = [rng.choice(SAYINGS).format(name=name, city=other) for other in (others * 2)[:wrong]]
     order = [True] * right + [False] * wrong
     rng.shuffle(order)
@@ -445,7 +399,7 @@ def _asked(rng: Random, kind: str = "mixed") -> tuple:
     names = rng.sample(talks.NAMES, rng.randint(3, 5))
     cities, samples = [], []
     for number, name in enumerate(names):
-        counts = {"right": rng.randint(2, 3), "wrong": rng.randint(2, 3)}
+        counts = {"right": rng.randint(2, 3) if number else 3, "wrong": rng.randint(2, 3)}
         if kind == "all alike" and number < 2:
             counts = {"right": 3, "wrong": 0} if number else {"right": 0, "wrong": 3}
         city, texts = _mixed(rng, name, **counts)
@@ -472,26 +426,24 @@ OWN_PAIRS = Task(
         ),
         Case("values in lower case", 3, lambda rng: _asked(rng, "case")),
     ],
-    mistakes=[
-        known("turned round", lambda *given: _pairs(*given, turned=True)),
-        known(
-            "right answers are rejected",
-            lambda *given: _pairs(
-                *given,
-                reject=lambda wrong, right, chosen: list(
-                    dict.fromkeys(text for text in wrong + right if text != chosen)
-                ),
+    mistakes={
+        "turned round": lambda *given: _pairs(*given, turned=True),
+        "right answers are rejected": lambda *given: _pairs(
+            *given,
+            reject=lambda wrong, right, chosen: list(
+                dict.fromkeys(text for text in wrong + right if text != chosen)
             ),
         ),
-        known("the same pair twice", lambda *given: _pairs(*given, reject=lambda wrong, *_: wrong)),
-        known(
-            "one pair for each question", lambda *given: _pairs(*given, reject=lambda wrong, *_: wrong[:1])
+        "the same pair twice": lambda *given: _pairs(*given, reject=lambda wrong, *_: wrong),
+        "one pair for each question": lambda *given: _pairs(*given, reject=lambda wrong, *_: wrong[:1]),
+        "the first right sample": lambda *given: _pairs(*given, choose=lambda right, _: right[0]),
+        "the value itself": lambda *given: _pairs(*given, choose=lambda _, value: value),
+        "nothing right to choose": lambda *given: _pairs(*given, always=True),
+        "capital letters": lambda *given: _pairs(*given, is_right=lambda text, value: value in text),
+        "the longest right sample": lambda *given: _pairs(
+            *given, choose=lambda right, _: max(right, key=len)
         ),
-        known("the first right sample", lambda *given: _pairs(*given, choose=lambda right, _: right[0])),
-        known("the value itself", lambda *given: _pairs(*given, choose=lambda _, value: value)),
-        known("nothing right to choose", lambda *given: _pairs(*given, always=True)),
-        known("capital letters", lambda *given: _pairs(*given, is_right=lambda text, value: value in text)),
-    ],
+    },
 )
 
 # -- which checkpoint to keep ---------------------------------------------------------------------------------
@@ -508,8 +460,8 @@ ENOUGH = 0.9
 def simulated_run(rng: Random) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
     """The log of a reinforcement learning run, and what its checkpoints really do, one dict for every EVERY steps.
 
-    Drawn in the shape of the shipped runs: the KL grows, the reward rises and levels off, hedging goes early, and past a KL that
-    is different in each run the right answers go as well. The log sees both through DEV_QUESTIONS questions.
+    Drawn in the shape of the shipped runs: the KL grows, the reward rises and levels off, hedging goes early, and past
+    a KL that is different in each run the right answers go as well. The log sees both through DEV_QUESTIONS questions.
     """
     far, knee = rng.uniform(12, 24), rng.uniform(2.5, 6)
     right, hedged, fades = rng.uniform(0.88, 0.97), rng.uniform(0.2, 0.4), rng.uniform(0.25, 0.5)
@@ -518,13 +470,10 @@ def simulated_run(rng: Random) -> tuple[list[dict[str, float]], list[dict[str, f
     log, truth = [], []
     for step in range(0, STEPS + 1, EVERY):
         kl = far * (step / STEPS) ** speed
-        gone = min(
-            1.0, max(0.0, (kl - knee) / 8)
-        )  # what collapsed: answers too short to be right, or to hedge
-        real = {
-            "right": right * (1 - 0.75 * gone),
-            "hedged": (rest + hedged * math.exp(-kl / fades)) * (1 - gone),
-        }
+        # What collapsed: answers too short to be right, or to hedge.
+        gone = min(1.0, max(0.0, (kl - knee) / 8))
+        hedges = (rest + hedged * math.exp(-kl / fades)) * (1 - gone)
+        real = {"right": right * (1 - 0.75 * gone), "hedged": hedges}
         seen = {
             key: sum(rng.random() < p for _ in range(DEV_QUESTIONS)) / DEV_QUESTIONS
             for key, p in real.items()
@@ -540,30 +489,13 @@ def keep_checkpoint(history):
     return max(knowing, key=lambda row: row["right"] - row["hedged"])["step"]
 
 
-# What people choose without looking at both: the name, what to say, the choice.
-STRATEGIES: Mapping[str, tuple[str, Callable[[Sequence[dict]], float]]] = {
-    "the first": (
-        "It is the model that you started from, nearly always: it knows everything, and hedges as it always did.",
-        lambda history: history[0]["step"],
-    ),
-    "the last": (
-        "It is the last checkpoint, always. By then the reward has been climbed past the point where it means something.",
-        lambda history: history[-1]["step"],
-    ),
-    "the highest reward": (
-        "It is the checkpoint with the highest reward. That is what the run optimised, and not what is wanted: look at "
-        "the right answers.",
-        lambda history: max(history, key=lambda row: row["reward"])["step"],
-    ),
-    "the most right answers": (
-        "It is the checkpoint with the most right answers, which is mostly an early one, by luck: it still hedges.",
-        lambda history: max(history, key=lambda row: row["right"])["step"],
-    ),
-    "the least hedging": (
-        "It is the checkpoint that hedges least, which is mostly a collapsed one: an answer of two words has no room for "
-        "doubt. Look at the right answers first.",
-        lambda history: min(history, key=lambda row: row["hedged"])["step"],
-    ),
+# What people choose without looking at both.
+STRATEGIES: Mapping[str, Callable[[Sequence[dict]], dict]] = {
+    "the first": lambda history: history[0],
+    "the last": lambda history: history[-1],
+    "the highest reward": lambda history: max(history, key=lambda row: row["reward"]),
+    "the most right answers": lambda history: max(history, key=lambda row: row["right"]),
+    "the least hedging": lambda history: min(history, key=lambda row: row["hedged"]),
 }
 
 
@@ -574,8 +506,7 @@ def _kept(answer: Callable, history: list[dict]) -> int:
         raise Unusable("no return", "Your function returned None. Does it end with `return …`?")
     steps = [row["step"] for row in history]
     if isinstance(step, (dict, list, tuple, str)) or step not in steps:
-        says = "Return one of the steps of the history, such as history[3]['step'], and nothing else."
-        raise Unusable("not a step", says)
+        raise Unusable(*told("keep_checkpoint", "not a step"))
     return steps.index(step)
 
 
@@ -586,15 +517,16 @@ def _measure_keeping(answer: Callable, rng: Random) -> Measured:
     plain = [truth[i]["hedged"] <= MOST_HEDGED for i, (_, truth) in zip(places, runs)]
     counts = {KNOWS: sum(knows), PLAIN: sum(plain), BOTH: sum(a and b for a, b in zip(knows, plain))}
     lines = [f"{count} of {RUNS} kept checkpoints pass the hidden test" for count in counts.values()]
-    typical = None
-    for name, (says, choice) in STRATEGIES.items():
-        same = sum(log[i]["step"] == choice(log) for i, (log, _) in zip(places, runs))
-        if same >= 0.85 * RUNS:
-            typical = (name, says)
-            break
-    return Measured(
-        {goal: min(1.0, count / (ENOUGH * RUNS)) for goal, count in counts.items()}, lines, typical
-    )
+    shares = {goal: min(1.0, count / (ENOUGH * RUNS)) for goal, count in counts.items()}
+    return Measured(shares, lines, _strategy([log for log, _ in runs], places))
+
+
+def _strategy(logs: list[list[dict]], places: list[int]) -> tuple[str, str] | None:
+    """The strategy that nearly all choices follow, and what to say about it."""
+    for name, choice in STRATEGIES.items():
+        if sum(log[i]["step"] == choice(log)["step"] for log, i in zip(logs, places)) >= 0.85 * len(logs):
+            return told("keep_checkpoint", name)
+    return None
 
 
 KEEP_CHECKPOINT = OpenTask(

@@ -2,8 +2,7 @@
 
 import math
 from collections.abc import Callable
-from functools import cache
-from itertools import combinations
+from functools import cache, partial
 from random import Random
 
 import torch
@@ -13,7 +12,7 @@ from course_utils.pairs import load_pair, load_variant
 from course_utils.variant import Variant
 
 from . import draw
-from .task import Case, Claim, Mistake, Prediction, Task, known
+from .task import Case, Claim, Prediction, Task, bugs_left
 
 # -- expected calibration error -------------------------------------------------------------------------------
 
@@ -30,6 +29,7 @@ def _ece(
     weighted: bool = True,
     gap: Callable[[float], float] = abs,
     middle: bool = False,
+    worst: bool = False,
 ) -> float:
     """The right error, and with its settings the wrong ones."""
     confidence, right = confidence.double(), right.double()
@@ -41,6 +41,8 @@ def _ece(
         if inside.any():
             said = (b + 0.5) / bins if middle else float(confidence[inside].mean())
             found.append((float(inside.double().mean()), gap(said - float(right[inside].mean()))))
+    if worst:
+        return max(distance for _, distance in found)
     if not weighted:
         return sum(distance for _, distance in found) / len(found)
     return sum(share * distance for share, distance in found)
@@ -56,26 +58,35 @@ def _answers(rng: Random, certain: int = 0) -> tuple:
     return torch.tensor(sure), torch.tensor(right), bins
 
 
+def _unsure_answers(rng: Random) -> tuple:
+    """Such answers, less sure than right on the whole, and surer than right in some bin: signs show."""
+    while True:
+        given = _answers(rng)
+        if -_ece(*given) + 0.02 < _ece(*given, gap=lambda x: x) < -0.01:
+            return given
+
+
 ECE = Task(
     name="ece",
     title="Expected calibration error",
     minutes=10,
     answer=ece,
     cases=[
-        Case("answers in all bins", 12, _answers),
+        Case("answers in all bins", 12, _unsure_answers),
         Case("answers with confidence 1", 6, lambda rng: _answers(rng, certain=6)),
     ],
-    mistakes=[
-        known("all bins count alike", lambda *given: _ece(*given, weighted=False)),
-        known(
-            "one gap for all",
-            lambda confidence, right, bins: abs(float(confidence.double().mean() - right.double().mean())),
+    mistakes={
+        "all bins count alike": lambda *given: _ece(*given, weighted=False),
+        "one gap for all": lambda confidence, right, bins: abs(
+            float(confidence.double().mean() - right.double().mean())
         ),
-        known("squares", lambda *given: _ece(*given, gap=lambda x: x * x)),
-        known("the middle of the bin", lambda *given: _ece(*given, middle=True)),
-        known("the surest answers are lost", lambda *given: _ece(*given, last=False)),
-        known("the share that is wrong", lambda c, right, bins: _ece(c, 1 - right.double(), bins)),
-    ],
+        "squares": lambda *given: _ece(*given, gap=lambda x: x * x),
+        "the middle of the bin": lambda *given: _ece(*given, middle=True),
+        "the surest answers are lost": lambda *given: _ece(*given, last=False),
+        "the share that is wrong": lambda c, right, bins: _ece(c, 1 - right.double(), bins),
+        "the worst bin": lambda *given: _ece(*given, worst=True),
+        "no distance": lambda *given: _ece(*given, gap=lambda x: x),
+    },
 )
 
 # -- the floor of that error ----------------------------------------------------------------------------------
@@ -136,22 +147,16 @@ BEYOND_LUCK = Task(
         Case("a model that is too sure", 9, lambda rng: _judged(rng, off=True)),
         Case("a calibrated model, above the average of luck", 13, _lucky),
     ],
-    mistakes=[
-        known("more than the average", lambda *given: _luck(*given, plain=True)),
-        known("the tosses are turned", lambda *given: _luck(*given, turned=True)),
-        known("a fair coin", lambda *given: _luck(*given, half=True)),
-        known(
-            "the largest of luck",
-            lambda confidence, right, tosses, bins: (
-                _luck(confidence, right, tosses, bins)
-                | {"floor": max(_ece(confidence, toss < confidence, bins) for toss in tosses)}
-            ),
+    mistakes={
+        "more than the average": lambda *given: _luck(*given, plain=True),
+        "the tosses are turned": lambda *given: _luck(*given, turned=True),
+        "a fair coin": lambda *given: _luck(*given, half=True),
+        "the largest of luck": lambda confidence, right, tosses, bins: (
+            _luck(confidence, right, tosses, bins)
+            | {"floor": max(_ece(confidence, toss < confidence, bins) for toss in tosses)}
         ),
-        known(
-            "no floor is taken off",
-            lambda *given: _luck(*given) | {"floor": 0.0, "beyond": True},
-        ),
-    ],
+        "no floor is taken off": lambda *given: _luck(*given) | {"floor": 0.0, "beyond": True},
+    },
 )
 
 # -- variety --------------------------------------------------------------------------------------------------
@@ -198,14 +203,22 @@ VARIETY = Task(
     minutes=8,
     answer=variety,
     cases=[Case("several prompts, asked several times", 16, _sampled)],
-    mistakes=[
-        known("white space counts", lambda *given: _variety(*given, strip=False)),
-        known("all prompts together", lambda *given: _variety(*given, groups=False)),
-        known("nats per token", lambda *given: _variety(*given, token=True)),
-        known("bits", lambda *given: _variety(*given, unit=math.log(2))),
-        known("a share", lambda *given: _variety(*given, share=True)),
-        known("the sign", lambda *given: (lambda found: found | {"nats": -found["nats"]})(_variety(*given))),
-    ],
+    mistakes={
+        "white space counts": lambda *given: _variety(*given, strip=False),
+        "all prompts together": lambda *given: _variety(*given, groups=False),
+        "nats per token": lambda *given: _variety(*given, token=True),
+        "bits": lambda *given: _variety(*given, unit=math.log(2)),
+        "a share": lambda *given: _variety(*given, share=True),
+        "the sign": lambda *given: (lambda found: found | {"nats": -found["nats"]})(_variety(*given)),
+        "the prompts are mixed up": lambda texts, logprobs, times: _variety(
+            [text for i in range(len(texts) // times) for text in texts[i :: len(texts) // times]],
+            logprobs,
+            times,
+        ),
+        "the sum": lambda texts, *given: (lambda found: found | {"nats": found["nats"] * len(texts)})(
+            _variety(texts, *given)
+        ),
+    },
 )
 
 # -- refusals of two kinds ------------------------------------------------------------------------------------
@@ -238,7 +251,7 @@ PROMPTS = 60
 
 
 def _outcomes(rng: Random, wrong: int, fine: int) -> tuple:
-    """Refusals of 60 wrong and 60 harmless requests, before and after; each clearly up, clearly down or merely noisy."""
+    """Refusals of 60 wrong and 60 harmless requests, before and after; each clearly up, clearly down, or only noisy."""
     before = {
         kind: [rng.random() < rate for _ in range(PROMPTS)]
         for kind, rate in (("wrong", 0.55), ("harmless", 0.45))
@@ -270,11 +283,11 @@ JUDGE_REFUSALS = Task(
         ),
         Case("what is only noise", 5, lambda rng: _outcomes(rng, 0, 0), times=4),
     ],
-    mistakes=[
-        known("wrong requests alone", lambda *given: _verdict(*given, harmless=False)),
-        known("noise counts", lambda *given: _verdict(*given, moved=_by_rate)),
-        known("harmless refusals are welcome", lambda *given: _verdict(*given, turned=True)),
-    ],
+    mistakes={
+        "wrong requests alone": lambda *given: _verdict(*given, harmless=False),
+        "noise counts": lambda *given: _verdict(*given, moved=_by_rate),
+        "harmless refusals are welcome": lambda *given: _verdict(*given, turned=True),
+    },
 )
 
 # -- one bill, find and fix the bugs ---------------------------------------------------------------------------
@@ -284,17 +297,7 @@ def dearest(bill, before):
     return _dearest(bill, before)
 
 
-BUGS = {
-    "over-refusals are a gain": (
-        "a higher over-refusal counts as a gain. For measures that begin with “over-”, more is worse."
-    ),
-    "a share of what was there": (
-        "the loss is divided by what was there before. Asked are points: from 12 % to 6 % is six points, and not a half."
-    ),
-    "only the last model": (
-        "the largest loss is forgotten whenever the next model begins, so that the last one always comes out."
-    ),
-}
+BUGS = ("over-refusals are a gain", "a share of what was there", "only the last model")
 
 
 def _dearest(bill, before, bugs: tuple = (), size: bool = False) -> tuple:
@@ -315,12 +318,6 @@ def _dearest(bill, before, bugs: tuple = (), size: bool = False) -> tuple:
             if best is None or loss > best[0]:
                 best = (loss, model, measure)
     return best[1:]
-
-
-def _left_in(bugs: tuple[str, ...]) -> Mistake:
-    """The mistake of a learner who left these bugs in."""
-    left = f"{len(bugs)} bugs are left. First, " if len(bugs) > 1 else ""
-    return Mistake(" + ".join(bugs), left + BUGS[bugs[0]], lambda *given: _dearest(*given, bugs=bugs))
 
 
 def _bill(rng: Random, dear: str = "over-refuses", last: bool = False) -> tuple:
@@ -356,17 +353,14 @@ DEAREST = Task(
         Case("a measure that falls", 5, lambda rng: _bill(rng, "a fall"), times=8),
         Case("a loss of the last model", 3, lambda rng: _bill(rng, "a fall", last=True)),
     ],
-    mistakes=[
-        *(_left_in(bugs) for size in (1, 2, 3) for bugs in combinations(BUGS, size)),
-        known("gains count as losses", lambda *given: _dearest(*given, size=True)),
-        known(
-            "only over-refusals",
-            lambda bill, before: (
-                max((m for m in bill if m != before), key=lambda m: bill[m]["over-refuses"]),
-                "over-refuses",
-            ),
+    mistakes={
+        **bugs_left(BUGS, _dearest),
+        "gains count as losses": partial(_dearest, size=True),
+        "only over-refusals": lambda bill, before: (
+            max((m for m in bill if m != before), key=lambda m: bill[m]["over-refuses"]),
+            "over-refuses",
         ),
-    ],
+    },
 )
 
 # -- predict, then measure ------------------------------------------------------------------------------------
@@ -376,7 +370,7 @@ FAST, SLOW, SENTENCES, WISHES, TIMES = 2e-3, 5e-4, 60, 12, 6
 
 @cache
 def assistants() -> dict[float, Variant]:
-    """The base, fine-tuned twice on the same 300 conversations without replay: {rate: assistant}. Trained once a session."""
+    """The base, fine-tuned twice on the same 300 conversations without replay: {rate: assistant}. Once a session."""
     from course_utils.train import sft
     from pebble_lm.world import conversations
 
@@ -402,7 +396,8 @@ def _slower(rng: Random) -> tuple[str | None, str]:
     for rate, variant in assistants().items():
         written = variant.complete_batch([text for text, _ in begun], 10, stop=["\n", "."], progress=False)
         found[rate] = [says(done.text, end) for done, (_, end) in zip(written, begun)]
-    said = f"Measured on {SENTENCES} sentences: {sum(found[FAST])} finished at the high rate, {sum(found[SLOW])} at the low one."
+    said = f"Measured on {SENTENCES} sentences: {sum(found[FAST])} finished at the high rate, "
+    said += f"{sum(found[SLOW])} at the low one."
     return draw.more_or_fewer(found[FAST], found[SLOW]), said
 
 
@@ -443,19 +438,11 @@ def _different(rng: Random) -> tuple[str | None, str]:
         for compare in (int.__lt__, int.__gt__)
     )
     mean = {name: sum(some) / WISHES for name, some in counts.items()}
-    said = f"Measured on {WISHES} wishes: {mean['base']:.1f} of {TIMES} differ from the base, {mean['sft']:.1f} from pebble-sft."
+    said = f"Measured on {WISHES} wishes: {mean['base']:.1f} of {TIMES} differ from the base, "
+    said += f"{mean['sft']:.1f} from pebble-sft."
     p = mcnemar(fewer, more)
     return None if 0.05 <= p < 0.2 else "as many" if p >= 0.2 else "fewer" if fewer > more else "more", said
 
-
-_RATE = (
-    "The conversations are the same. What a high rate adds is overwriting: the price of how it was trained."
-)
-_HURRY = (
-    "A few wrong requests are refused in the 300 conversations. What sets them apart from harmless ones takes many more; "
-    "before that, whatever looks like a request for instructions is refused."
-)
-_FAVOURITES = "An assistant has learned what a good answer looks like, and comes back to its favourites."
 
 PREDICT_THE_BILL = Prediction(
     name="predict_the_bill",
@@ -467,30 +454,18 @@ PREDICT_THE_BILL = Prediction(
             ("fewer", "as many", "more"),
             4,
             _slower,
-            {
-                "fewer": ("more rate, more knowledge", _RATE),
-                "as many": ("being an assistant is the price", _RATE),
-            },
         ),
         Claim(
             "harmless requests refused: trained at 2e-3 on 300 conversations, against pebble-sft",
             ("fewer", "as many", "more"),
             4,
             _harmless,
-            {
-                "fewer": ("refusing is learned last", _HURRY),
-                "as many": ("the same data, the same refusals", _HURRY),
-            },
         ),
         Claim(
             "different answers to a wish for a list: pebble-sft, against the base",
             ("fewer", "as many", "more"),
             4,
             _different,
-            {
-                "more": ("an assistant has more ideas", _FAVOURITES),
-                "as many": ("sampling decides", _FAVOURITES),
-            },
         ),
     ],
 )

@@ -15,7 +15,7 @@ from course_utils.variant import Variant
 from pebble_lm.world import conversations
 
 from .open_task import Measured, OpenTask, Unusable
-from .task import Case, Claim, Prediction, Task, known
+from .task import Case, Claim, Prediction, Task, told
 
 KEYS = lesson09.KEYS
 
@@ -93,28 +93,27 @@ CLEAN_ORDERS = Task(
         Case("rows that can all be saved", 7, lambda rng: (raw_orders(rng, wrong=False),)),
         Case("rows among them that cannot", 9, lambda rng: (raw_orders(rng, wrong=True),)),
     ],
-    mistakes=[
-        known("the count is a text", lambda rows: _cleaned(rows, number=False)),
-        known("white space stays", lambda rows: _cleaned(rows, strip=False)),
-        known("Python instead of JSON", lambda rows: _cleaned(rows, write=str)),
-        known(
-            "another order of the keys", lambda rows: _cleaned(rows, keys=("town", "item", "count", "name"))
-        ),
-        known(
-            "only tidy rows are kept",
-            lambda rows: [
-                talk
-                for talk in _cleaned(rows, strip=False, number=False)
-                if talk["messages"][0]["content"] == talk["messages"][0]["content"].strip()
-                and '"count": "' not in talk["messages"][1]["content"]
-            ],
-        ),
-        known("gaps stay", lambda rows: _cleaned(rows, gaps=True)),
-        known("false records stay", lambda rows: _cleaned(rows, lies=True)),
-        known("gaps and false records stay", lambda rows: _cleaned(rows, gaps=True, lies=True)),
-        known("repeats stay", lambda rows: _cleaned(rows, repeats=True)),
-        known("nothing is left out", lambda rows: _cleaned(rows, gaps=True, lies=True, repeats=True)),
-    ],
+    mistakes={
+        "the count is a text": lambda rows: _cleaned(rows, number=False),
+        "white space stays": lambda rows: _cleaned(rows, strip=False),
+        "Python instead of JSON": lambda rows: _cleaned(rows, write=str),
+        "another order of the keys": lambda rows: _cleaned(rows, keys=("town", "item", "count", "name")),
+        "only tidy rows are kept": lambda rows: [
+            talk
+            for talk in _cleaned(rows, strip=False, number=False)
+            if talk["messages"][0]["content"] == talk["messages"][0]["content"].strip()
+            and '"count": "' not in talk["messages"][1]["content"]
+        ],
+        "gaps stay": lambda rows: _cleaned(rows, gaps=True),
+        "false records stay": lambda rows: _cleaned(rows, lies=True),
+        "gaps and false records stay": lambda rows: _cleaned(rows, gaps=True, lies=True),
+        "repeats stay": lambda rows: _cleaned(rows, repeats=True),
+        "nothing is left out": lambda rows: _cleaned(rows, gaps=True, lies=True, repeats=True),
+        "the roles are swapped": lambda rows: [
+            {"messages": [turn | {"role": other["role"]} for turn, other in zip(pair, pair[::-1])]}
+            for pair in (talk["messages"] for talk in clean_orders(rows))
+        ],
+    },
 )
 
 # -- a split, find and fix the bug ----------------------------------------------------------------------------
@@ -223,15 +222,15 @@ SPLIT_ROWS = Task(
     answer=split_rows,
     measure=_properties,
     cases=[Case("customers with several orders", 14, _orders_of_customers, times=4)],
-    mistakes=[
-        known("both bugs are left", _buggy_split),
-        known("split by rows", _row_by_row),
-        known("the seed does nothing", _unseeded),
-        known("the order of a set", _order_of_a_set),
-        known("always the same customers", _not_shuffled),
-        known("the sides are swapped", lambda *given: split_rows(*given)[::-1]),
-        known("rows are lost", _one_row_each),
-    ],
+    mistakes={
+        "both bugs are left": _buggy_split,
+        "split by rows": _row_by_row,
+        "the seed does nothing": _unseeded,
+        "the order of a set": _order_of_a_set,
+        "always the same customers": _not_shuffled,
+        "the sides are swapped": lambda *given: split_rows(*given)[::-1],
+        "rows are lost": _one_row_each,
+    },
 )
 
 # -- a budget in tokens ---------------------------------------------------------------------------------------
@@ -317,35 +316,29 @@ WITHIN_BUDGET = Task(
         Case("a single epoch", 4, lambda rng: _budget(rng, (1, 1)), times=2),
         Case("a budget that is used up", 3, lambda rng: _budget(rng, (1, 4), exact=True), times=2),
     ],
-    mistakes=[
-        known("a single epoch", _one_epoch),
-        known(
-            "only what is learned costs",
-            lambda tokenizer, talks, epochs, budget: _fitted(_counts(tokenizer, talks), epochs, budget, by=1),
+    mistakes={
+        "a single epoch": _one_epoch,
+        "only what is learned costs": lambda tokenizer, talks, epochs, budget: _fitted(
+            _counts(tokenizer, talks), epochs, budget, by=1
         ),
-        known(
-            "the template costs nothing",
-            lambda tokenizer, talks, epochs, budget: _fitted(_contents(tokenizer, talks), epochs, budget),
+        "the template costs nothing": lambda tokenizer, talks, epochs, budget: _fitted(
+            _contents(tokenizer, talks), epochs, budget
         ),
-        known(
-            "everything is learned",
-            lambda *given: (lambda found: found | {"learned": found["read"]})(within_budget(*given)),
+        "everything is learned": lambda *given: (lambda found: found | {"learned": found["read"]})(
+            within_budget(*given)
         ),
-        known(
-            "the end of turn is not learned",
-            lambda tokenizer, talks, epochs, budget: _fitted(
-                [(read, learned - 1) for read, learned in _counts(tokenizer, talks)], epochs, budget
-            ),
+        "the end of turn is not learned": lambda tokenizer, talks, epochs, budget: _fitted(
+            [(read, learned - 1) for read, learned in _counts(tokenizer, talks)], epochs, budget
         ),
-        known(
-            "one too many",
-            lambda tokenizer, talks, epochs, budget: _fitted(
-                _counts(tokenizer, talks), epochs, budget, over=1
-            ),
+        "one too many": lambda tokenizer, talks, epochs, budget: _fitted(
+            _counts(tokenizer, talks), epochs, budget, over=1
         ),
-        known("long ones are skipped", _skipping),
-        known("an exact fit is left out", _left_out_exact),
-    ],
+        "long ones are skipped": _skipping,
+        "an exact fit is left out": _left_out_exact,
+        "told for one epoch": lambda tokenizer, talks, epochs, budget: (
+            lambda found: found | {key: found[key] // epochs for key in ("read", "learned")}
+        )(within_budget(tokenizer, talks, epochs, budget)),
+    },
 )
 
 # -- predict, then measure ------------------------------------------------------------------------------------
@@ -443,8 +436,6 @@ def _mixed_in(rng: Random) -> tuple[str | None, str]:
     return held, f"In the lesson's table: {mixed.passed} of {mixed.n} with chats, {alone.passed} without."
 
 
-_FORGOTTEN = "Training on one task is un-training of the others, unless something holds them."
-
 PREDICT_THE_STARTS = Prediction(
     name="predict_the_starts",
     title="Predict, then measure: two starts, the same fifty examples",
@@ -455,52 +446,14 @@ PREDICT_THE_STARTS = Prediction(
             (NONE, HALF, MOST),
             3,
             _told,
-            {
-                HALF: (
-                    "telling is enough",
-                    "JSON it has met, orders it has not: the form comes, the content does not.",
-                ),
-                MOST: (
-                    "telling is enough",
-                    "JSON it has met, orders it has not: the form comes, the content does not.",
-                ),
-            },
         ),
-        Claim(
-            "fields that the tuned base gets right",
-            (NONE, HALF, MOST),
-            3,
-            _base_after,
-            {
-                NONE: (
-                    "a base cannot learn a chat",
-                    "The template is learned along with the task, from the same rows.",
-                ),
-                HALF: (
-                    "a base learns slowly",
-                    "Fifty examples, read often, are enough for most of a task this narrow.",
-                ),
-            },
-        ),
-        Claim(
-            "other instructions that the tuned instruct still follows",
-            (NONE, HALF, MOST),
-            3,
-            _rest_after,
-            {
-                HALF: ("training only adds", _FORGOTTEN),
-                MOST: ("training only adds", _FORGOTTEN),
-            },
-        ),
+        Claim("fields that the tuned base gets right", (NONE, HALF, MOST), 3, _base_after),
+        Claim("other instructions that the tuned instruct still follows", (NONE, HALF, MOST), 3, _rest_after),
         Claim(
             "other instructions that it follows if as many everyday chats are mixed in, against none",
             ("fewer", "as many", "more"),
             3,
             _mixed_in,
-            {
-                "fewer": ("chats are in the way", "What is practised is kept; that is what replay is for."),
-                "as many": ("what is lost is lost", "What is practised is kept; that is what replay is for."),
-            },
         ),
     ],
 )
@@ -595,32 +548,24 @@ CHOOSE_START = Task(
         Case("candidates of all kinds", 10, _candidates, times=24),
         Case("candidates that have all forgotten", 4, lambda rng: _candidates(rng, remembers=False), times=4),
     ],
-    mistakes=[
-        known(
-            "the task alone", lambda before, candidates: _chosen(before, candidates, keeps=lambda rest: True)
+    mistakes={
+        "the task alone": lambda before, candidates: _chosen(before, candidates, keeps=lambda rest: True),
+        "the most right": lambda before, candidates: _chosen(before, candidates, ties=False),
+        "the most right of all": lambda before, candidates: max(
+            candidates, key=lambda name: sum(candidates[name]["task"])
         ),
-        known("the most right", lambda before, candidates: _chosen(before, candidates, ties=False)),
-        known(
-            "the most right of all",
-            lambda before, candidates: max(candidates, key=lambda name: sum(candidates[name]["task"])),
+        "the cheapest": lambda before, candidates: _chosen(before, candidates, task=False),
+        "unpaired": lambda before, candidates: _chosen(before, candidates, worse=_intervals_apart),
+        "any loss counts": lambda before, candidates: _chosen(
+            before, candidates, keeps=lambda rest: sum(rest) >= sum(before)
         ),
-        known("the cheapest", lambda before, candidates: _chosen(before, candidates, task=False)),
-        known("unpaired", lambda before, candidates: _chosen(before, candidates, worse=_intervals_apart)),
-        known(
-            "any loss counts",
-            lambda before, candidates: _chosen(
-                before, candidates, keeps=lambda rest: sum(rest) >= sum(before)
-            ),
+        "better counts as worse": lambda before, candidates: _chosen(
+            before, candidates, keeps=_abs_change(before)
         ),
-        known(
-            "better counts as worse",
-            lambda before, candidates: _chosen(before, candidates, keeps=_abs_change(before)),
+        "the forgetful set the measure": lambda before, candidates: _chosen(
+            before, candidates, best_of_kept=False
         ),
-        known(
-            "the forgetful set the measure",
-            lambda before, candidates: _chosen(before, candidates, best_of_kept=False),
-        ),
-    ],
+    },
 )
 
 # -- the capstone ---------------------------------------------------------------------------------------------
@@ -659,41 +604,27 @@ def _returned(answer: Callable, rng: Random) -> Variant:
         from course_utils.pairs import unload
 
         unload()
-        raise Unusable(
-            "the pair was changed", "The pair itself was trained. train.sft makes a copy: leave `copy` alone."
-        )
+        raise Unusable(*told("my_extractor", "the pair was changed"))
     if found is None:
         raise Unusable("no return", "Your function returned None. Does it end with `return …`?")
     if not isinstance(found, Variant):
         says = f"Return a Variant, such as train.sft(…).variant, and not a {type(found).__name__}."
         raise Unusable("not a variant", says)
     if not found.has_chat_template:
-        says = "Your model has no chat template, so nobody can ask it. Train with tokenizer=pair.instruct.tokenizer."
-        raise Unusable("no chat template", says)
+        raise Unusable(*told("my_extractor", "no chat template"))
     return found
 
 
 def _why(rates: Mapping[str, float]) -> tuple[str, str] | None:
     """The typical mistake behind low rates, and what to say about it."""
-    able, follows = rates[RECORDS] >= ENOUGH[RECORDS] / 2, rates[FOLLOWS] >= ENOUGH[FOLLOWS] / 2
-    if not able and follows:
-        return "the orders are not learned", (
-            "The assistant is as it was, and the orders were hardly learned: more steps on them, or a higher learning rate."
-        )
-    if able and not follows:
-        return "the rest is forgotten", (
-            "The task is learned, and everything else gone. Mix the chats in: what is practised is kept."
-        )
-    if not able:
-        return "neither is learned", (
-            "Neither the orders nor the rest. From which start is the way shorter, and how many tokens did it read?"
-        )
-    if rates[RECORDS] < ENOUGH[RECORDS]:
-        return "half learned", "The records come, but with errors. Read the orders more often than the chats."
-    return (
-        "half forgotten",
-        "The task is learned, but it cost a part of the rest. More chats, or fewer and smaller steps.",
-    )
+    able, follows = (rates[goal] >= ENOUGH[goal] / 2 for goal in (RECORDS, FOLLOWS))
+    if able and follows:
+        found = "half learned" if rates[RECORDS] < ENOUGH[RECORDS] else "half forgotten"
+    elif able:
+        found = "the rest is forgotten"
+    else:
+        found = "the orders are not learned" if follows else "neither is learned"
+    return told("my_extractor", found)
 
 
 def _measure_extractor(answer: Callable, rng: Random) -> Measured:

@@ -16,8 +16,9 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from html import escape
+from itertools import combinations
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -26,6 +27,7 @@ from . import values
 
 CORRECT, WRONG, NOT_ATTEMPTED = "correct", "wrong", "not attempted"
 SYMBOLS = {CORRECT: "✔ Correct", WRONG: "✘ Not yet", NOT_ATTEMPTED: "○ Not attempted yet"}
+AND = " + "  # between the names of bugs that were left in together
 COLOURS = {CORRECT: "#2e7d32", WRONG: "#c62828", NOT_ATTEMPTED: "#757575"}
 
 
@@ -61,7 +63,10 @@ class Outcome:
 
 @cache
 def texts() -> dict[str, dict[str, Any]]:
-    """What the course says to learners, from texts.json: {task: {"hints": [three], "mistakes": {name: what to say}}}."""
+    """What the course says to learners, from texts.json: {task: {"hints": [three], "mistakes": {name: what to say}}}.
+
+    Of a prediction "mistakes" are {claim: {wrong choice: [name of the misconception, what to say]}}.
+    """
     return json.loads(Path(__file__).with_name("texts.json").read_text(encoding="utf-8"))
 
 
@@ -91,18 +96,33 @@ class Mistake:
     """A typical wrong answer: its name, what to say about it, and the answer of a learner who makes it.
 
     Where it can be written in many ways, `cured(*arguments)` gives arguments without the trap: an answer that is right
-    on those, and wrong on the others, has made this mistake.
+    on those, and wrong on the others, has made this mistake. Or `seen(found, right, *arguments)` says whether a result
+    shows it.
     """
 
     name: str
     says: str
     answer: Callable
     cured: Callable[..., tuple] | None = None
+    seen: Callable[..., bool] | None = None
 
 
-def known(name: str, answer: Callable, cured: Callable[..., tuple] | None = None) -> Mistake:
-    """A mistake of which texts.json says what to say."""
-    return Mistake(name, "", answer, cured)
+def known(answers: Mapping[str, Callable | tuple]) -> list[Mistake]:
+    """The mistakes of which texts.json says what to say: {name: answer}, or {name: (answer, cured, seen)}."""
+    return [Mistake(name, "", *(one if isinstance(one, tuple) else (one,))) for name, one in answers.items()]
+
+
+def bugs_left(bugs: Sequence[str], answer: Callable) -> dict[str, Callable]:
+    """{names: answer} of who left one bug in, or two, …: `answer(*arguments, bugs=names)` makes those of `bugs`."""
+    left = [chosen for size in range(1, len(bugs) + 1) for chosen in combinations(bugs, size)]
+    return {AND.join(chosen): partial(answer, bugs=chosen) for chosen in left}
+
+
+def told(task: str, mistake: str) -> tuple[str, str]:
+    """A mistake's name, and what texts.json says of it; of several bugs their number, and what it says of the first."""
+    first, *others = mistake.split(AND)
+    several = f"{1 + len(others)} bugs are left. First, " if others else ""
+    return mistake, several + texts()[task]["mistakes"][first]
 
 
 class Unusable(ValueError):
@@ -123,7 +143,7 @@ class Task(Hinted):
 
     `measure(answer, *arguments)` gives what counts of an answer: what it returns, or for an open-ended task what
     comes of it. It calls the learner's function, the right one and the mistakes alike. `named` are parameters that the
-    notebook's later cells give by name, so they have to keep it.
+    notebook's later cells give by name, so they have to keep it. `mistakes` may be given as `known` takes them.
     """
 
     name: str
@@ -131,11 +151,16 @@ class Task(Hinted):
     minutes: int
     answer: Callable
     cases: Sequence[Case]
-    mistakes: Sequence[Mistake]
+    mistakes: Sequence[Mistake] | Mapping[str, Callable | tuple]
     hints: Sequence[str] = ()
     tolerance: float = 1e-4
     measure: Callable = _called
     named: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.mistakes, Mapping):
+            object.__setattr__(self, "mistakes", known(self.mistakes))
 
     @property
     def points(self) -> int:
@@ -150,7 +175,8 @@ class Task(Hinted):
             return Outcome(self.name, WRONG, 0, self.points, says, "not a function")
         if lost := [name for name in self.named if not takes(answer, name)]:
             right = f"{self.name}{inspect.signature(self.answer)}"
-            says = f"Keep the parameters' names, which later cells use: {right}. Yours takes no {' and no '.join(lost)}."
+            says = f"Keep the parameters' names, which later cells use: {right}. "
+            says += f"Yours takes no {' and no '.join(lost)}."
             return Outcome(self.name, WRONG, 0, self.points, says, "other parameters")
         earned, first = 0, None
         for case in self.cases:
@@ -199,7 +225,12 @@ class Task(Hinted):
         for mistake in () if broken else self.mistakes:
             if all(self._made(mistake, trial) for trial in trials):
                 return mistake.name, where + self._says(mistake)
-        if cured:
+        shown = (
+            ()
+            if broken
+            else [m for m in self.mistakes if m.seen and all(_shows(m, trial) for trial in wrong)]
+        )
+        if cured := [*cured, *shown]:
             return cured[0].name, where + self._says(cured[0])
         first, plain = wrong[0], self.measure is _called
         wrong_form = values.difference(first.found, first.expected) if plain else ""
@@ -208,13 +239,14 @@ class Task(Hinted):
         same = all(values.same(trial.found, trials[0].found, 0) for trial in trials[1:])
         if plain and same and len(trials) > 1:
             return "a constant", where + (
-                f"your function gives {values.short(first.found)} each time, although the inputs differ; right for one "
-                f"of them is {values.short(first.expected)}. Compute the result from the inputs, which are new each time."
+                f"your function gives {values.short(first.found)} each time, although the inputs differ; right for "
+                f"one of them is {values.short(first.expected)}. Compute the result from the inputs, which are new "
+                "each time."
             )
         return None, where + self._numbers(first)
 
     def _says(self, mistake: Mistake) -> str:
-        return mistake.says or texts()[self.name]["mistakes"][mistake.name]
+        return mistake.says or told(self.name, mistake.name)[1]
 
     def _made(self, mistake: Mistake, trial: Trial) -> bool:
         mistaken = attempt(mistake.answer, trial.arguments, self.measure)
@@ -241,19 +273,24 @@ class Task(Hinted):
         return f"{asked}: {said}" if asked != "your function" else said
 
 
+def _shows(mistake: Mistake, trial: Trial) -> bool:
+    return mistake.seen(trial.found, trial.expected, *copied(trial.arguments))
+
+
 @dataclass(frozen=True)
 class Claim:
     """One thing to predict: the choices, and the measurement that decides.
 
     `measure` returns the choice that holds (None when it is too close to call, and then every choice counts) and a
-    sentence with the numbers. `mistakes` gives for each wrong choice the name of the misconception and what to say.
+    sentence with the numbers. `mistakes` gives for each wrong choice the name of the misconception and what to say;
+    without it, texts.json does.
     """
 
     key: str
     choices: tuple[str, ...]
     points: int
     measure: Callable[[Random], tuple[str | None, str]]
-    mistakes: Mapping[str, tuple[str, str]]
+    mistakes: Mapping[str, tuple[str, str]] | None = None
 
 
 @dataclass(frozen=True)
@@ -280,6 +317,7 @@ class Prediction(Hinted):
         mistake, says = self._form(trial)
         if says:
             return Outcome(self.name, WRONG, 0, self.points, says, mistake)
+        misconceptions = texts().get(self.name, {}).get("mistakes", {})
         earned, lines, first = 0, [], None
         for claim in self.claims:
             chosen = trial.found[claim.key]
@@ -288,7 +326,7 @@ class Prediction(Hinted):
                 earned += claim.points
                 lines.append(f"✔ {claim.key}: {measured}")
             else:
-                name, why = claim.mistakes.get(chosen, (None, ""))
+                name, why = (claim.mistakes or misconceptions.get(claim.key, {})).get(chosen, (None, ""))
                 first = first or name
                 lines.append(f"✘ {claim.key}: you said {chosen!r}. {measured} {why}".rstrip())
         status = CORRECT if earned == self.points else WRONG

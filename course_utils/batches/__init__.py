@@ -12,14 +12,13 @@ is to be learned and -100 where it is not. The model itself compares its predict
 Rows of a batch count from 0, as in the tensors.
 """
 
-from ..roles import TurnMarks
 from ..tokens import IGNORED
-from .audit import FIXES, audit_batch, turn_marks
+from .audit import FIXES, audit_batch
 from .fitting import collate, pack, truncate
 from .masks import LOSS_ON, encode_pairs, encode_row, encode_rows, has_generation_marks, loss_mask
 from .rows import Encoded, labels, loss_counts
 
 __all__ = [
-    "FIXES", "IGNORED", "LOSS_ON", "Encoded", "TurnMarks", "audit_batch", "collate", "encode_pairs", "encode_row",
-    "encode_rows", "has_generation_marks", "labels", "loss_counts", "loss_mask", "pack", "truncate", "turn_marks",
+    "FIXES", "IGNORED", "LOSS_ON", "Encoded", "audit_batch", "collate", "encode_pairs", "encode_row", "encode_rows",
+    "has_generation_marks", "labels", "loss_counts", "loss_mask", "pack", "truncate",
 ]  # fmt: skip

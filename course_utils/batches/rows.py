@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..tokens import IGNORED, visible_token
+from ..tokens import IGNORED
 
 
 @dataclass(frozen=True)
@@ -35,18 +35,6 @@ class Encoded:
     def loss_tokens(self) -> int:
         """How many predictions count in the loss. Nothing predicts the first token, so it never does."""
         return sum(self.mask[1:])
-
-    def frame(self) -> pd.DataFrame:
-        """One row a token: token (as a learner sees it), token_id, role, in_loss, label."""
-        return pd.DataFrame(
-            {
-                "token": [visible_token(token) for token in self.tokens],
-                "token_id": self.ids,
-                "role": self.roles,
-                "in_loss": [bool(m) for m in self.mask],
-                "label": self.labels,
-            }
-        )
 
 
 Example = Encoded | Mapping[str, Any]  # what loss_mask returns, or input_ids with labels (or mask)

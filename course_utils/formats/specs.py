@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from pathlib import Path
 from typing import Any
 
 from .flaws import Flaw, flaw, type_name
@@ -67,23 +68,11 @@ FORMATS: dict[str, Format] = {
 
 COLUMNS = {c for spec in FORMATS.values() for c in (*spec.required, *spec.optional)}
 
-_ALIASES = {
-    "raw-text": "text", "chatml": "messages", "openai": "messages", "chat": "messages", "dpo": "preference",
-    "kto": "unpaired-preference", "tools": "tool-calls", "tool-calling": "tool-calls",
-    "explicit-preference": "preference",
-}  # fmt: skip
-
-# What other data sets call these columns: never read as them, but known when it comes to advice.
-OTHER_NAMES: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("question", "query", "problem", "human", "user"), ("prompt",)),
-    **dict.fromkeys(("answer", "answers", "response", "responses", "reply", "solution", "target", "assistant", "bot",
-                     "gpt", "generation"), ("completion", "output")),
-    "output": ("completion",), "outputs": ("output", "completion"), "input": ("prompt",), "inputs": ("prompt",),
-    "context": ("input",), "instructions": ("instruction",), "content": ("text",), "document": ("text",),
-    **dict.fromkeys(("conversation", "dialog", "dialogue", "chat", "turns"), ("messages",)),
-    **dict.fromkeys(("choosen", "chosen_response", "response_j", "preferred", "accepted", "win"), ("chosen",)),
-    **dict.fromkeys(("reject", "rejected_response", "response_k", "dispreferred", "lose"), ("rejected",)),
-}  # fmt: skip
+# What other people call these formats and their columns (a list: what it may mean, the likeliest first). Such a
+# column is never read as ours, but known when it comes to advice.
+_OTHERS = json.loads(Path(__file__).with_name("other_names.json").read_text(encoding="utf-8"))
+_ALIASES: dict[str, str] = _OTHERS["formats"]
+OTHER_NAMES: dict[str, list[str]] = _OTHERS["columns"]
 # Of a format that a row falls back on, what further columns would mean under a known other name.
 _WOULD_MEAN = {
     "prompt-only": {"completion", "chosen", "rejected"},

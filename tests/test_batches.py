@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tiny import CHATML, reference_tokenizer, tiny_llama, tiny_tokenizer
 from transformers import DataCollatorForLanguageModeling
 
+from course_runs.fitting import loss_counts, pack, truncate
 from course_utils import templates
 from course_utils.batches import (
     FIXES,
@@ -19,10 +20,7 @@ from course_utils.batches import (
     encode_row,
     has_generation_marks,
     labels,
-    loss_counts,
     loss_mask,
-    pack,
-    truncate,
 )
 from course_utils.roles import turn_marks
 

@@ -1,39 +1,14 @@
-"""Making rows fit: truncating with a report, padding into tensors, packing with stated boundaries."""
+"""Rows as one batch: padding into tensors."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-import pandas as pd
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from ..tokens import IGNORED
 from .rows import Example, ids_and_labels
-
-
-def truncate(rows: Sequence[Example], max_length: int) -> tuple[list[dict[str, list[int]]], pd.DataFrame]:
-    """Cut the ends off rows longer than `max_length` tokens and say what that cost: (rows, report).
-
-    The rows come back as dicts of input_ids and labels, in their order, none left out: one that has lost all its
-    labels teaches nothing, and is for the caller to drop (TRL drops such rows after it truncated them, and does not
-    say how many). The report has a line for each row that was cut: row, tokens, cut, loss_tokens (before), loss_lost,
-    end_lost (whether its last learned token, normally the end of turn, is gone), nothing_left. Raises ValueError for
-    a length below 1.
-    """
-    if max_length < 1:
-        raise ValueError(f"max_length must be 1 or more, got {max_length}.")
-    kept, report = [], []
-    for number, (ids, targets, _) in enumerate(map(ids_and_labels, rows)):
-        kept.append({"input_ids": ids[:max_length], "labels": targets[:max_length]})
-        if len(ids) <= max_length:
-            continue
-        learned = [i for i, label in enumerate(targets) if label != IGNORED and i > 0]
-        lost = sum(i >= max_length for i in learned)
-        cut = len(ids) - max_length
-        report.append((number, len(ids), cut, len(learned), lost, lost > 0, lost == len(learned)))
-    columns = ["row", "tokens", "cut", "loss_tokens", "loss_lost", "end_lost", "nothing_left"]
-    return kept, pd.DataFrame(report, columns=columns)
 
 
 def collate(rows: Sequence[Example], pad_id: int) -> dict[str, torch.Tensor]:
@@ -42,8 +17,9 @@ def collate(rows: Sequence[Example], pad_id: int) -> dict[str, torch.Tensor]:
     `input_ids` are filled up with `pad_id`, `labels` with -100, `attention_mask` with 0. What is a label is decided
     by the rows and never by comparing ids with `pad_id`, so it does no harm when pad and eos are the same token.
 
-    Rows with `position_ids` (see `pack`) give a batch with `position_ids` in place of `attention_mask`, because
-    transformers keeps packed documents apart only when it is given no mask; call the model with use_cache=False.
+    Rows with `position_ids` (packed ones, see course_runs/fitting.py) give a batch with `position_ids` in place of
+    `attention_mask`, because transformers keeps packed documents apart only when it is given no mask; call the model
+    with use_cache=False.
     Raises ValueError for no rows.
     """
     if not rows:
@@ -62,35 +38,3 @@ def _padded(rows: Iterable[Sequence[int]], filler: int) -> torch.Tensor:
     """Rows of numbers as one int64 tensor (rows, length of the longest)."""
     tensors = [torch.tensor(row, dtype=torch.long) for row in rows]
     return pad_sequence(tensors, batch_first=True, padding_value=filler)
-
-
-def pack(rows: Sequence[Example], length: int) -> list[dict[str, list[int]]]:
-    """Put several examples into each row of at most `length` tokens, so that little is padding.
-
-    Each packed row is a dict: input_ids; labels, where the first token of every document is -100, because what
-    predicts it is the end of another document; position_ids, which begin again at 0 with each document and so state
-    where the boundaries are (see `collate` for what the model makes of them); rows, the numbers of the examples in it.
-
-    No example is cut: the longest go first, each into the fullest row it still fits (best-fit decreasing, the
-    strategy "bfd" of TRL, after Ding et al. 2024, arXiv 2404.10830). Raises ValueError when one is longer than
-    `length`.
-    """
-    examples = [ids_and_labels(row) for row in rows]
-    packed: list[dict[str, list[int]]] = []
-    for number in sorted(range(len(examples)), key=lambda i: -len(examples[i][0])):
-        ids, targets, _ = examples[number]
-        if len(ids) > length:
-            raise ValueError(
-                f"Row {number} has {len(ids)} tokens and does not fit into {length}. "
-                "Truncate the rows first, or pack into longer ones."
-            )
-        fitting = [row for row in packed if len(row["input_ids"]) + len(ids) <= length]
-        fullest = max(fitting, key=lambda row: len(row["input_ids"]), default=None)
-        if fullest is None:
-            fullest = {"input_ids": [], "labels": [], "position_ids": [], "rows": []}
-            packed.append(fullest)
-        fullest["input_ids"] += ids
-        fullest["labels"] += [IGNORED, *targets[1:]] if targets else []
-        fullest["position_ids"] += range(len(ids))
-        fullest["rows"].append(number)
-    return packed

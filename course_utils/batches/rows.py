@@ -1,12 +1,10 @@
-"""One example as ids and mask, the labels made of them, and how much of it is learned."""
+"""One example as ids and mask, and the labels made of them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-import pandas as pd
 
 from ..tokens import IGNORED
 
@@ -48,21 +46,6 @@ def labels(ids: Sequence[int], mask: Sequence[int]) -> list[int]:
     if len(ids) != len(mask):
         raise ValueError(f"{len(ids)} ids and {len(mask)} mask values; there must be one a token.")
     return [int(i) if keep else IGNORED for i, keep in zip(ids, mask, strict=True)]
-
-
-def loss_counts(rows: Sequence[Example]) -> pd.DataFrame:
-    """How much of each example is learned: columns row, tokens, loss_tokens, share.
-
-    `loss_tokens` counts predictions, so the first token of a row never counts.
-    """
-    counts = [
-        (len(ids), sum(label != IGNORED for label in targets[1:]))
-        for ids, targets, _ in map(ids_and_labels, rows)
-    ]
-    table = pd.DataFrame(counts, columns=["tokens", "loss_tokens"], dtype=int)
-    table.insert(0, "row", range(len(table)))
-    table["share"] = table["loss_tokens"] / table["tokens"].where(table["tokens"] > 0)
-    return table
 
 
 def ids_and_labels(row: Example) -> tuple[list[int], list[int], list[int] | None]:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tiny import CHATML, reference_tokenizer, tiny_llama, tiny_tokenizer
 from transformers import DataCollatorForLanguageModeling
 
+from course_runs.fitting import loss_counts, pack, truncate
 from course_utils import templates
 from course_utils.batches import (
     FIXES,
@@ -19,12 +20,9 @@ from course_utils.batches import (
     encode_row,
     has_generation_marks,
     labels,
-    loss_counts,
     loss_mask,
-    pack,
-    truncate,
-    turn_marks,
 )
+from course_utils.roles import turn_marks
 
 MARKED = templates.FAMILIES["chatml"].template
 TWO_TURNS = [
@@ -260,13 +258,9 @@ def test_truncation_reports_what_it_cost():
     ]
     rows, report = truncate(ROWS, 2)
     assert rows[0]["labels"] == [IGNORED] * 2 and report["nothing_left"].tolist() == [True, False]
-    rows, report = truncate(ROWS, 3, keep="end")
-    assert rows[0]["input_ids"] == [3, 4, 5] and report["end_lost"].tolist() == [False]
 
 
-def test_truncation_wants_a_side_and_a_length():
-    with pytest.raises(ValueError, match="'start' or 'end'"):
-        truncate(ROWS, 3, keep="middle")
+def test_truncation_wants_a_length():
     with pytest.raises(ValueError, match="1 or more"):
         truncate(ROWS, 0)
 
@@ -276,8 +270,6 @@ def test_padding_fills_up_with_three_different_things():
     assert batch["input_ids"].tolist()[1] == [6, 7, 99, 99, 99]
     assert batch["labels"].tolist()[1] == [IGNORED, 7, IGNORED, IGNORED, IGNORED]
     assert batch["attention_mask"].tolist()[1] == [1, 1, 0, 0, 0]
-    left = collate(ROWS, pad_id=99, padding_side="left", pad_to_multiple_of=4)
-    assert left["input_ids"].shape == (3, 8) and left["input_ids"].tolist()[1] == [99] * 6 + [6, 7]
 
 
 def test_a_pad_that_is_also_the_eos_does_no_harm_to_labels():
@@ -287,10 +279,6 @@ def test_a_pad_that_is_also_the_eos_does_no_harm_to_labels():
 def test_an_unusable_batch_is_an_error():
     with pytest.raises(ValueError, match="no rows"):
         collate([], 0)
-    with pytest.raises(ValueError, match="'right' or 'left'"):
-        collate(ROWS, 0, padding_side="both")
-    with pytest.raises(ValueError, match="padded on the right"):
-        collate(pack(ROWS, 8), 0, padding_side="left")
     with pytest.raises(TypeError, match="input_ids and labels"):
         collate([{"text": "no ids"}], 0)
     with pytest.raises(ValueError, match="one a token"):
@@ -355,6 +343,15 @@ def rows(tokenizer):
     return [loss_mask(tokenizer, [SYSTEM, *TWO_TURNS]), loss_mask(tokenizer, TWO_TURNS[:2])]
 
 
+def padded_left(batch: dict) -> dict:
+    """The same batch with its padding moved to the left."""
+    lengths = batch["attention_mask"].sum(dim=1).tolist()
+    return {
+        name: torch.stack([torch.roll(row, -n) for row, n in zip(part, lengths, strict=True)])
+        for name, part in batch.items()
+    }
+
+
 def test_good_batches_are_left_in_peace(tokenizer, rows):
     raw = [
         encode_row(tokenizer, {"text": text})
@@ -364,7 +361,7 @@ def test_good_batches_are_left_in_peace(tokenizer, rows):
         for batch in (
             some,
             collate(some, tokenizer.pad_token_id),
-            collate(some, tokenizer.pad_token_id, padding_side="left"),
+            padded_left(collate(some, tokenizer.pad_token_id)),
             collate(some, tokenizer.eos_token_id),
             pack(some, 400),
             collate(pack(some, 400), tokenizer.pad_token_id),
@@ -395,12 +392,8 @@ def test_double_bos(tokenizer):
     ids = tokenizer(text)["input_ids"]
     found = audit_batch([{"input_ids": ids, "labels": ids}], tokenizer)
     assert found["bug"].tolist() == ["double BOS"] and "tokens 0 and 1" in found["evidence"][0]
-    padded = collate(
-        [{"input_ids": ids, "labels": ids}] * 2,
-        tokenizer.pad_token_id,
-        padding_side="left",
-        pad_to_multiple_of=64,
-    )
+    rows = [{"input_ids": ids + more, "labels": ids + more} for more in ([], [ids[-1]] * 30)]
+    padded = padded_left(collate(rows, tokenizer.pad_token_id))
     assert bugs(padded, tokenizer) == ["double BOS"] * 2
 
 
@@ -522,7 +515,7 @@ def test_a_batch_without_labels_is_an_error(tokenizer):
 
 @EVERY_FAMILY
 def test_marks_are_found_by_rendering(name, toys):
-    marks = turn_marks(toys[name], None)
+    marks = turn_marks(toys[name], toys[name].chat_template)
     chosen = templates.FAMILIES[name]
     assert any(end in marks.ends for end in chosen.end_of_turn)
     text = templates.render(chosen, TWO_TURNS, date_string="1 Jan 2025")
@@ -533,7 +526,7 @@ def test_marks_are_found_by_rendering(name, toys):
 @pytest.mark.parametrize("which", ["instruct"])
 def test_a_real_chatml_template_has_the_marks_one_expects(which):
     real = reference_tokenizer(f"smollm2-135m-{which}")
-    marks = turn_marks(real)
+    marks = turn_marks(real, real.chat_template)
     assert (marks.user, marks.user_end, marks.assistant, marks.ends) == (
         "<|im_start|>user", "<|im_end|>", "<|im_start|>assistant", ("<|im_end|>",),
     )  # fmt: skip

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -13,36 +17,8 @@ from ..tokens import IGNORED, is_special, token_text, visible_token
 from .marks import TurnMarks, turn_marks
 from .rows import Example, as_list, ids_and_labels
 
-FIXES = {
-    "double BOS": (
-        "The template writes the BOS already: use apply_chat_template(tokenize=True), or "
-        "tokenizer(text, add_special_tokens=False)."
-    ),
-    "pad is eos": (
-        "Set labels before padding and pad them with -100 (collate does), or give the tokenizer a pad token of its own."
-    ),
-    "end of turn masked": (
-        "The token that ends the turn must be inside the mask: move {% endgeneration %} behind it."
-    ),
-    "no end of turn": "Append the end of turn (or the eos) to each answer before tokenizing.",
-    "answer cut off": "Raise max_length, shorten the prompt, or leave the row out; see truncate's report.",
-    "empty mask": (
-        "Use a template with {% generation %} marks (see course_utils.templates), or build the mask with "
-        "loss_mask(..., on='completion')."
-    ),
-    "headers in the loss": (
-        "Begin the mask behind the whole header, by the template's generation marks and not by searching for a word."
-    ),
-    "labels shifted": "Give labels in place (labels[i] belongs to input_ids[i]): the model shifts them itself.",
-    "labels are not the inputs": (
-        "A label is the input id at the same place or -100; build them with labels(ids, mask)."
-    ),
-    "padding in the loss": "Set the labels of padding to -100 (collate does).",
-    "loss across documents": "Set the label of each packed document's first token to -100 (pack does).",
-    "generation does not stop there": (
-        "Set model.generation_config.eos_token_id to the token that ends the turns in this data."
-    ),
-}
+# {bug: what to do about it}, a table beside this file; its keys are all bugs that are looked for.
+FIXES: dict[str, str] = json.loads(Path(__file__).with_name("fixes.json").read_text(encoding="utf-8"))
 
 
 def audit_batch(
@@ -66,31 +42,20 @@ def audit_batch(
     and its headers are not held against it. Raises ValueError when the batch has no labels.
     """
     tokenizer = getattr(tokenizer, "tokenizer", tokenizer)
-    audit = _Audit(
-        tokenizer,
-        turn_marks(tokenizer, chat_template),
-        _stop_ids(eos_token_ids),
-        _limit(tokenizer, max_length),
-    )
+    marks = None
+    if chat_template is not None or getattr(tokenizer, "chat_template", None):
+        marks = turn_marks(tokenizer, template_of(tokenizer, chat_template))
+    stops = [eos_token_ids] if isinstance(eos_token_ids, int) else eos_token_ids
+    limit = getattr(tokenizer, "model_max_length", None) if max_length is None else max_length
+    if limit is None or (max_length is None and limit >= 10**7):  # huge: the library's "unknown"
+        limit = float("inf")
+    audit = _Audit(tokenizer, marks, None if stops is None else frozenset(stops), limit)
     found = [
-        {"bug": bug, "row": row.number, "evidence": evidence, "fix": FIXES[bug]}
+        (bug, row.number, evidence, FIXES[bug])
         for row in _batch_rows(batch, tokenizer)
         for bug, evidence in audit.findings(row)
     ]
     return pd.DataFrame(found, columns=["bug", "row", "evidence", "fix"])
-
-
-def _stop_ids(eos_token_ids: int | Sequence[int] | None) -> frozenset[int] | None:
-    if eos_token_ids is None:
-        return None
-    return frozenset([eos_token_ids] if isinstance(eos_token_ids, int) else eos_token_ids)
-
-
-def _limit(tokenizer: Any, max_length: int | None) -> float:
-    if max_length is not None:
-        return max_length
-    limit = getattr(tokenizer, "model_max_length", None)
-    return limit if limit is not None and limit < 10**7 else float("inf")  # huge: the library's "unknown"
 
 
 @dataclass(frozen=True)
@@ -102,37 +67,61 @@ class _BatchRow:
     labels: list[int]
     real: list[bool]
     starts: list[int]
+    pieces: list[str]  # each token's text; "" for padding
 
+    @cached_property
     def learned(self) -> list[int]:
         """Positions whose label counts; the first of all never does, because nothing predicts it."""
         return [i for i, label in enumerate(self.labels) if label != IGNORED and i > 0]
 
+    @cached_property
+    def text(self) -> str:
+        return "".join(self.pieces)
+
+    @cached_property
+    def spans(self) -> list[tuple[int, int]]:
+        """Where each token stands in the text, (start, end) in characters."""
+        ends = list(accumulate(map(len, self.pieces)))
+        return list(zip([0, *ends], ends, strict=False))
+
+    @cached_property
+    def stretches(self) -> list[list[int]]:
+        """Learned positions cut into stretches without a gap; a new document begins a new stretch as well."""
+        found: list[list[int]] = []
+        for i in (i for i in self.learned if self.real[i]):
+            if not found or i != found[-1][-1] + 1 or i in self.starts:
+                found.append([])
+            found[-1].append(i)
+        return found
+
+    def visible(self, i: int) -> bool:
+        return bool(self.pieces[i].strip())
+
 
 def _batch_rows(batch: Any, tokenizer: Any) -> Iterator[_BatchRow]:
     if not isinstance(batch, Mapping):
-        triples = [ids_and_labels(row) for row in batch]
-        batch = {
-            "input_ids": [ids for ids, _, _ in triples],
-            "labels": [targets for _, targets, _ in triples],
-        }
-        if any(positions for *_, positions in triples):
-            batch["position_ids"] = [given or list(range(len(ids))) for ids, _, given in triples]
+        all_ids, all_labels, all_positions = (
+            zip(*map(ids_and_labels, batch), strict=True) if batch else ([],) * 3
+        )
+        batch = {"input_ids": all_ids, "labels": all_labels}
+        if any(all_positions):
+            both = zip(all_ids, all_positions, strict=True)
+            batch["position_ids"] = [own or list(range(len(ids))) for ids, own in both]
     if "labels" not in batch or "input_ids" not in batch:
         raise ValueError(
             f"audit_batch needs input_ids and labels; this batch has {', '.join(map(str, batch)) or 'nothing'}. "
             "Give what the collator returns."
         )
-    columns = {name: [as_list(row) for row in as_list(batch[name])] for name in batch if name in _COLUMNS}
+    names = ("input_ids", "labels", "attention_mask", "position_ids")
+    columns = {name: [as_list(row) for row in as_list(batch[name])] for name in names if name in batch}
     for number, ids in enumerate(columns["input_ids"]):
         attention = columns["attention_mask"][number] if "attention_mask" in columns else None
         positions = columns["position_ids"][number] if "position_ids" in columns else None
         real = [bool(seen) for seen in attention] if attention else _without_padding(ids, tokenizer)
         first = real.index(True) if any(real) else 0
         starts = [i for i, p in enumerate(positions or []) if p == 0 and real[i] and i > first]
-        yield _BatchRow(number, ids, columns["labels"][number], real, [first, *starts])
-
-
-_COLUMNS = ("input_ids", "labels", "attention_mask", "position_ids")
+        pieces = [token_text(tokenizer, i) if keep else "" for i, keep in zip(ids, real, strict=True)]
+        yield _BatchRow(number, ids, columns["labels"][number], real, [first, *starts], pieces)
 
 
 def _without_padding(ids: list[int], tokenizer: Any) -> list[bool]:
@@ -155,19 +144,15 @@ class _Audit:
     def findings(self, row: _BatchRow) -> Iterator[tuple[str, str]]:
         """(bug, evidence) pairs. Labels that are not the inputs make all that is said of masks moot."""
         yield from self.double_bos(row)
-        learned = row.learned()
-        if not learned:
+        if not row.learned:
             yield self.nothing_learned(row)
-            return
-        misplaced = list(self.misplaced_labels(row, learned))
-        yield from misplaced
-        if misplaced:
-            return
-        yield from self.padding_learned(row, learned)
-        yield from self.crossing_documents(row)
-        masked = {i for document in self.masked_documents(row) for i in document}
-        yield from self.headers_learned(row, [i for i in learned if i in masked])
-        yield from self.ends(row, learned)
+        elif misplaced := self.misplaced_labels(row):
+            yield misplaced
+        else:
+            yield from self.padding_learned(row)
+            yield from self.crossing_documents(row)
+            yield from self.headers_learned(row)
+            yield from self.ends(row)
 
     def show(self, token_id: int) -> str:
         return visible_token(token_text(self.tokenizer, token_id))
@@ -187,34 +172,29 @@ class _Audit:
             return "answer cut off", f"all {count} tokens up to the limit have label -100: nothing is learned"
         return "empty mask", f"none of its {count} tokens has a label other than -100"
 
-    def misplaced_labels(self, row: _BatchRow, learned: list[int]) -> Iterator[tuple[str, str]]:
-        wrong = [i for i in learned if row.labels[i] != row.ids[i]]
+    def misplaced_labels(self, row: _BatchRow) -> tuple[str, str] | None:
+        wrong = [i for i in row.learned if row.labels[i] != row.ids[i]]
         if not wrong:
-            return
+            return None
         i = wrong[0]
         where = f"at token {i} the input is {self.show(row.ids[i])} and the label {self.show(row.labels[i])}"
         shifted = sum(label == following for label, following in zip(row.labels, row.ids[1:], strict=False))
         # What a shifted copy puts into the one place at its end is anybody's guess.
         if shifted >= max(1, sum(label != IGNORED for label in row.labels) - 1):
-            yield "labels shifted", f"{where}, which is the next input; the model would shift once more"
-        else:
-            yield "labels are not the inputs", f"{len(wrong)} of {len(learned)} labels differ: {where}"
+            return "labels shifted", f"{where}, which is the next input; the model would shift once more"
+        return "labels are not the inputs", f"{len(wrong)} of {len(row.learned)} labels differ: {where}"
 
-    def padding_learned(self, row: _BatchRow, learned: list[int]) -> Iterator[tuple[str, str]]:
-        padding = [i for i in learned if not row.real[i]]
+    def padding_learned(self, row: _BatchRow) -> Iterator[tuple[str, str]]:
+        padding = [i for i in row.learned if not row.real[i]]
         if padding:
-            yield (
-                "padding in the loss",
-                f"{len(padding)} padding tokens have a label, from token {padding[0]} on",
-            )
+            said = f"{len(padding)} padding tokens have a label, from token {padding[0]} on"
+            yield "padding in the loss", said
 
     def crossing_documents(self, row: _BatchRow) -> Iterator[tuple[str, str]]:
         crossing = [i for i in row.starts[1:] if row.labels[i] != IGNORED]
         if crossing:
-            yield (
-                "loss across documents",
-                f"token {crossing[0]} begins a document and is predicted from the one before",
-            )
+            said = f"token {crossing[0]} begins a document and is predicted from the one before"
+            yield "loss across documents", said
 
     def masked_documents(self, row: _BatchRow) -> Iterator[range]:
         """Documents of which only a part is learned. Where all is, headers are learned too, and meant to be.
@@ -227,99 +207,60 @@ class _Audit:
             if not {row.ids[i] for i in left_out} <= dropped:
                 yield range(start, end)
 
-    def headers_learned(self, row: _BatchRow, learned: list[int]) -> Iterator[tuple[str, str]]:
+    def headers_learned(self, row: _BatchRow) -> Iterator[tuple[str, str]]:
+        masked = {i for document in self.masked_documents(row) for i in document}
+        learned = [i for i in row.learned if i in masked and row.real[i] and row.visible(i)]
         if self.marks is None or not learned:
             return
-        text, spans = self._text(row)
-        runs = _runs([i for i in learned if row.real[i]], set(row.starts))
-        stretches = [(spans[run[0]][0], spans[run[-1]][1]) for run in runs]
+        stretches = [
+            (row.spans[run[0]][0], row.spans[run[-1]][1]) for run in row.stretches if run[0] in masked
+        ]
 
         def learned_from(place: int) -> int:
             return next((start for start, end in stretches if start <= place < end), place)
 
-        inside = {i: spans[i] for i in learned if i in spans and self._visible(text, spans, i)}
-        for header in self.marks.headers(text, learned_from):
-            within = [i for i, (start, end) in inside.items() if header[0] <= start and end <= header[1]]
+        for first, last in self.marks.headers(row.text, learned_from):
+            within = [i for i in learned if first <= row.spans[i][0] and row.spans[i][1] <= last]
             if within:
                 tokens = " ".join(self.show(row.ids[i]) for i in within)
                 yield "headers in the loss", f"tokens {within[0]} to {within[-1]} ({tokens}) have labels"
                 return
 
-    def ends(self, row: _BatchRow, learned: list[int]) -> Iterator[tuple[str, str]]:
+    def ends(self, row: _BatchRow) -> Iterator[tuple[str, str]]:
         """Each stretch of learned tokens must hold an end of turn as its last visible token."""
-        text, spans = self._text(row)
-        stretches = list(_runs([i for i in learned if row.real[i]], set(row.starts)))
-        for number, stretch in enumerate(stretches):
-            first, last = stretch[0], stretch[-1]
-            said = text[spans[first][0] : spans[last][1]].rstrip()
-            closing = next((i for i in reversed(stretch) if self._visible(text, spans, i)), last)
-            if self._is_stop(row.ids[closing]) or self._ends(said):
-                if (
-                    number == len(stretches) - 1
-                    and self.stops is not None
-                    and row.ids[closing] not in self.stops
-                ):
-                    stops = ", ".join(self.show(i) for i in sorted(self.stops))
-                    yield (
-                        "generation does not stop there",
-                        f"the answer ends with {self.show(row.ids[closing])}, generation at {stops}",
-                    )
-                continue
-            yield self._missing_end(row, last, text[spans[last][1] :])
-            return
+        for stretch in row.stretches:
+            last = stretch[-1]
+            said = row.text[row.spans[stretch[0]][0] : row.spans[last][1]].rstrip()
+            closing = row.ids[next((i for i in reversed(stretch) if row.visible(i)), last)]
+            if not (self._is_stop(closing) or said.endswith(self._end_texts())):
+                yield self._missing_end(row, last, row.text[row.spans[last][1] :])
+                return
+            if stretch is row.stretches[-1] and self.stops is not None and closing not in self.stops:
+                stops = ", ".join(self.show(i) for i in sorted(self.stops))
+                said = f"the answer ends with {self.show(closing)}, generation at {stops}"
+                yield "generation does not stop there", said
 
     def _missing_end(self, row: _BatchRow, last: int, rest: str) -> tuple[str, str]:
         following = row.ids[last + 1] if last + 1 < len(row.ids) and row.real[last + 1] else None
-        is_end = following is not None and (
-            self._is_stop(following) or any(rest.lstrip().startswith(end) for end in self._end_texts())
-        )
         after = f"the last learned token is {last} ({self.show(row.ids[last])})"
-        if is_end and following == self.tokenizer.pad_token_id:
-            return (
-                "pad is eos",
-                f"token {last + 1} ({self.show(following)}) ends the turn with label -100; it is the pad token too",
-            )
-        if is_end:
-            return "end of turn masked", f"{after}; the {self.show(following)} behind it has label -100"
         if following is None and sum(row.real) >= self.limit:
             return "answer cut off", f"{after}, at the limit of {int(self.limit)} tokens, and no end of turn"
-        return "no end of turn", f"{after}, and no end of turn follows"
+        ended = self._is_stop(following) or rest.lstrip().startswith(self._end_texts())
+        if following is None or not ended:
+            return "no end of turn", f"{after}, and no end of turn follows"
+        shown = self.show(following)
+        if following == self.tokenizer.pad_token_id:
+            said = f"token {last + 1} ({shown}) ends the turn with label -100; it is the pad token too"
+            return "pad is eos", said
+        return "end of turn masked", f"{after}; the {shown} behind it has label -100"
 
-    def _is_stop(self, token_id: int) -> bool:
+    def _is_stop(self, token_id: int | None) -> bool:
         """An eos; without a template, whose marks are not known, any special token is one that may end a turn."""
+        if token_id is None:
+            return False
         if self.marks is None and is_special(self.tokenizer, token_id):
             return True
         return token_id == self.tokenizer.eos_token_id or token_id in (self.stops or ())
 
     def _end_texts(self) -> tuple[str, ...]:
         return self.marks.ends if self.marks is not None else ()
-
-    def _ends(self, text: str) -> bool:
-        return any(text.endswith(end) for end in self._end_texts())
-
-    def _text(self, row: _BatchRow) -> tuple[str, dict[int, tuple[int, int]]]:
-        """The row's text and each token's place in it; only real tokens have one."""
-        pieces, spans, at = [], {}, 0
-        for i, token_id in enumerate(row.ids):
-            if row.real[i]:
-                piece = token_text(self.tokenizer, token_id)
-                spans[i] = (at, at + len(piece))
-                pieces.append(piece)
-                at += len(piece)
-        return "".join(pieces), spans
-
-    @staticmethod
-    def _visible(text: str, spans: dict[int, tuple[int, int]], i: int) -> bool:
-        return bool(text[slice(*spans[i])].strip())
-
-
-def _runs(positions: Sequence[int], starts: set[int]) -> Iterator[list[int]]:
-    """Positions cut into stretches without a gap; a new document begins a new stretch as well."""
-    stretch: list[int] = []
-    for i in positions:
-        if stretch and (i != stretch[-1] + 1 or i in starts):
-            yield stretch
-            stretch = []
-        stretch.append(i)
-    if stretch:
-        yield stretch

@@ -12,22 +12,14 @@ from typing import Any
 
 from jinja2 import TemplateError
 
-from ..roles import (
-    common_prefix,
-    rendered,
-    role_spans,
-    roles_at,
-    template_errors_explained,
-    token_offsets,
-    turn_bounds,
-)
+from ..formats.specs import LOSS_KEYS
+from ..roles import common_prefix, rendered, role_spans, roles_at, token_offsets, turn_bounds
+from ..roles import template_errors_explained as explained
 from ..templates import FAMILIES, Family
 from ..tokens import token_text
 from .rows import Encoded
 
 LOSS_ON = ("assistant", "last", "completion", "all")
-# Marks of other trainers for "leave this turn out of the loss": OpenAI's and axolotl's, axolotl's, ms-swift's.
-LOSS_KEYS = ("weight", "train", "loss")
 Ids = list[int]
 
 
@@ -64,29 +56,26 @@ def loss_mask(
 
 
 def _a_marked_one(tokenizer: Any, messages: Any, settings: Mapping[str, Any]) -> str:
-    """Which family of templates.py to use in place of a template without marks: one that writes the same text."""
-    marked = [name for name, family in FAMILIES.items() if has_generation_marks(family.template)]
-    alike = _writing_alike(tokenizer, messages, settings, marked)
-    if not alike:
-        return "such as templates.FAMILIES['chatml'] (no family writes the same text here)"
-    # Two families may write this conversation alike, and another one, with all roles, not.
-    roles = ("system", "user", "assistant", "user", "assistant")
-    whole = [{"role": role, "content": "Yes."} for role in roles]
-    closest = (_writing_alike(tokenizer, whole, settings, alike) or alike)[0]
-    return f"such as templates.FAMILIES[{closest!r}], which writes the same text here"
+    """Which family to use in place of a template without marks: one that writes the same text, or refuses it too."""
 
-
-def _writing_alike(tokenizer: Any, messages: Any, settings: Mapping[str, Any], names: list[str]) -> list[str]:
-    """Those of the families that write these messages as the tokenizer's own template does, or refuse them like it."""
-
-    def written(template: Mapping[str, Any]) -> str | None:
+    def written(talk: Any, template: str) -> str | None:
         try:
-            return tokenizer.apply_chat_template(messages, tokenize=False, **{**settings, **template})
+            return tokenizer.apply_chat_template(
+                talk, tokenize=False, **{**settings, "chat_template": template}
+            )
         except (TemplateError, ValueError, TypeError, KeyError):
             return None
 
-    own = written({})
-    return [name for name in names if written({"chat_template": FAMILIES[name].template}) == own]
+    roles = ("system", "user", "assistant", "user", "assistant")
+    whole = [{"role": role, "content": "Yes."} for role in roles]
+    # Two families may write this conversation alike, and another one, with all roles, not.
+    for talks in ([messages, whole], [messages]):
+        own = [written(talk, settings["chat_template"]) for talk in talks]
+        for name, family in FAMILIES.items():
+            marked = has_generation_marks(family.template)
+            if marked and [written(talk, family.template) for talk in talks] == own:
+                return f"such as templates.FAMILIES[{name!r}], which writes the same text here"
+    return "such as templates.FAMILIES['chatml'] (no family writes the same text here)"
 
 
 def encode_row(
@@ -105,17 +94,13 @@ def encode_row(
     ValueError for a row with none of these columns, and for a weight of the whole row.
     """
     tokenizer = getattr(tokenizer, "tokenizer", tokenizer)
-    if "messages" in row:
-        _require_no_weight(row)
-        on, own = on or "assistant", _own_settings(row)
-        return loss_mask(tokenizer, row["messages"], on=on, chat_template=chat_template, **own)
     ((ids, mask),) = encode_rows(tokenizer, [row], on=on, chat_template=chat_template)
     messages = conversation_of(row)
-    if messages is not None:
-        settings = {**_own_settings(row), "chat_template": template_of(tokenizer, chat_template)}
-        return _encoded(tokenizer, ids, mask, _token_roles(tokenizer, messages, ids, settings))
-    names = ("prompt", "completion") if "prompt" in row and on != "all" else (None, None)
-    return _encoded(tokenizer, ids, mask, [names[m] for m in mask])
+    if messages is None:
+        names = ("prompt", "completion") if "prompt" in row and on != "all" else (None, None)
+        return _encoded(tokenizer, ids, mask, [names[m] for m in mask])
+    settings = {**_own_settings(row), "chat_template": template_of(tokenizer, chat_template)}
+    return _encoded(tokenizer, ids, mask, _token_roles(tokenizer, messages, ids, settings))
 
 
 def encode_rows(
@@ -140,10 +125,10 @@ def encode_rows(
         messages = conversation_of(row)
         if messages is None:
             found[number] = _text_row(tokenizer, row, on)
-            continue
-        own_on = on or ("assistant" if "messages" in row else "completion")
-        conversations[number] = _checked_messages(messages, own_on)
-        together.setdefault((own_on, repr(_own_settings(row))), []).append(number)
+        else:
+            own_on = on or ("assistant" if "messages" in row else "completion")
+            conversations[number] = _checked_messages(messages, own_on)
+            together.setdefault((own_on, repr(_own_settings(row))), []).append(number)
     for (own_on, _), numbers in together.items():
         own = _own_settings(rows[numbers[0]])
         settings = {**own, "chat_template": template_of(tokenizer, chat_template)}
@@ -164,18 +149,14 @@ def encode_pairs(
     found = []
     for row, (ids, mask) in zip(rows, encode_rows(tokenizer, rows, chat_template=chat_template), strict=True):
         start = mask.index(1) if 1 in mask else len(ids)
-        answer = ids[start:]
-        if conversation_of(row) is not None:
-            answer = _through_end(tokenizer, answer)
-        found.append((ids[:start], answer))
+        is_talk = conversation_of(row) is not None
+        found.append((ids[:start], _through_end(tokenizer, ids[start:]) if is_talk else ids[start:]))
     return found
 
 
 def _through_end(tokenizer: Any, answer: Ids) -> Ids:
     eos = tokenizer.eos_token_id
-    if eos not in answer:
-        return answer
-    return answer[: len(answer) - answer[::-1].index(eos)]
+    return answer[: len(answer) - answer[::-1].index(eos)] if eos in answer else answer
 
 
 # --- rows of text ---------------------------------------------------------------------------------------------
@@ -187,25 +168,21 @@ def conversation_of(row: Mapping[str, Any]) -> list[Any] | None:
         return row["messages"]
     if not {"prompt", "completion"} <= row.keys():
         return None
-    prompt, completion = row["prompt"], row["completion"]
-    if isinstance(prompt, str) and isinstance(completion, str):
+    if isinstance(row["prompt"], str) and isinstance(row["completion"], str):
         return None
-    if isinstance(prompt, str):
-        prompt = [{"role": "user", "content": prompt}]
-    if isinstance(completion, str):
-        completion = [{"role": "assistant", "content": completion}]
-    for name, turns in (("prompt", prompt), ("completion", completion)):
+    messages: list[Any] = []
+    for name, role in (("prompt", "user"), ("completion", "assistant")):
+        turns = [{"role": role, "content": row[name]}] if isinstance(row[name], str) else row[name]
         if not isinstance(turns, (list, tuple)) or not all(isinstance(turn, Mapping) for turn in turns):
             raise TypeError(f"{name} is a text or a list of messages, got {short(turns)}.")
-    return [*prompt, *completion]
+        messages += turns
+    return messages
 
 
 def _text_row(tokenizer: Any, row: Mapping[str, Any], on: str | None) -> tuple[Ids, Ids]:
     if "prompt" in row and "completion" in row:
         ids = _with_eos(tokenizer, row["prompt"] + row["completion"])
-        if on == "all":
-            return ids, [1] * len(ids)
-        start = common_prefix(list(tokenizer(row["prompt"])["input_ids"]), ids)
+        start = 0 if on == "all" else common_prefix(list(tokenizer(row["prompt"])["input_ids"]), ids)
         return ids, [int(i >= start) for i in range(len(ids))]
     if "text" in row:
         if not isinstance(row["text"], str):
@@ -263,17 +240,16 @@ def _conversations(
     find_turns: bool = False,
 ) -> Iterator[tuple[Ids, Ids]]:
     """(ids, mask) of conversations that are rendered with the same settings."""
-    by_marks = on in ("assistant", "last")
-    if by_marks and not has_generation_marks(settings["chat_template"]):
-        if not find_turns:
-            raise ValueError(
-                "This chat template has no {% generation %} marks, so it cannot tell the assistant's tokens from the "
-                "rest; the library's mask would be all zeros. Pass chat_template= with a marked one, "
-                f"{_a_marked_one(tokenizer, conversations[0], settings)}, or on='completion', which needs no marks."
-            )
-        by_marks = False
+    of_turns = on in ("assistant", "last")
+    by_marks = of_turns and has_generation_marks(settings["chat_template"])
+    if of_turns and not by_marks and not find_turns:
+        raise ValueError(
+            "This chat template has no {% generation %} marks, so it cannot tell the assistant's tokens from the "
+            "rest; the library's mask would be all zeros. Pass chat_template= with a marked one, "
+            f"{_a_marked_one(tokenizer, conversations[0], settings)}, or on='completion', which needs no marks."
+        )
     plain = [[_without_loss_keys(message) for message in messages] for messages in conversations]
-    with template_errors_explained(plain[0]):
+    with explained(plain[0]):
         encoded = tokenizer.apply_chat_template(
             plain, tokenize=True, return_dict=True, return_assistant_tokens_mask=by_marks, **settings
         )
@@ -360,7 +336,7 @@ def _completion(
     """
     first = max(i for i, message in enumerate(messages) if message["role"] != "assistant") + 1
     settings = {**settings, "tokenize": True, "return_dict": True}
-    with template_errors_explained(messages[:first]):
+    with explained(messages[:first]):
         encoded = tokenizer.apply_chat_template(messages[:first], add_generation_prompt=True, **settings)
     prompt = list(encoded["input_ids"])
     start = common_prefix(prompt, ids)
@@ -379,7 +355,7 @@ def _mask_by_turns(tokenizer: Any, messages: list[dict], ids: Ids, settings: Map
     for number, message in enumerate(messages):
         if message["role"] != "assistant" or not number:
             continue
-        with template_errors_explained(messages):
+        with explained(messages):
             prompt, whole = (
                 list(tokenizer.apply_chat_template(
                     messages[:count], tokenize=True, return_dict=True, add_generation_prompt=opened, **settings

@@ -1,4 +1,4 @@
-"""One example as ids and mask, the labels made of them, and how much of it is learned."""
+"""One example as ids and mask, and the labels made of them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
-
-from ..tokens import IGNORED, visible_token
+from ..tokens import IGNORED
 
 
 @dataclass(frozen=True)
@@ -36,18 +34,6 @@ class Encoded:
         """How many predictions count in the loss. Nothing predicts the first token, so it never does."""
         return sum(self.mask[1:])
 
-    def frame(self) -> pd.DataFrame:
-        """One row a token: token (as a learner sees it), token_id, role, in_loss, label."""
-        return pd.DataFrame(
-            {
-                "token": [visible_token(token) for token in self.tokens],
-                "token_id": self.ids,
-                "role": self.roles,
-                "in_loss": [bool(m) for m in self.mask],
-                "label": self.labels,
-            }
-        )
-
 
 Example = Encoded | Mapping[str, Any]  # what loss_mask returns, or input_ids with labels (or mask)
 
@@ -60,21 +46,6 @@ def labels(ids: Sequence[int], mask: Sequence[int]) -> list[int]:
     if len(ids) != len(mask):
         raise ValueError(f"{len(ids)} ids and {len(mask)} mask values; there must be one a token.")
     return [int(i) if keep else IGNORED for i, keep in zip(ids, mask, strict=True)]
-
-
-def loss_counts(rows: Sequence[Example]) -> pd.DataFrame:
-    """How much of each example is learned: columns row, tokens, loss_tokens, share.
-
-    `loss_tokens` counts predictions, so the first token of a row never counts.
-    """
-    counts = [
-        (len(ids), sum(label != IGNORED for label in targets[1:]))
-        for ids, targets, _ in map(ids_and_labels, rows)
-    ]
-    table = pd.DataFrame(counts, columns=["tokens", "loss_tokens"], dtype=int)
-    table.insert(0, "row", range(len(table)))
-    table["share"] = table["loss_tokens"] / table["tokens"].where(table["tokens"] > 0)
-    return table
 
 
 def ids_and_labels(row: Example) -> tuple[list[int], list[int], list[int] | None]:

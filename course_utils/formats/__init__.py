@@ -32,16 +32,16 @@ from .specs import (
     FormatError,
     format_named,
     format_of,
+    require_types,
     same_key,
     settle,
-    type_flaws,
     unknown_format,
 )
 from .steps import Loss
 
 __all__ = [
     "FORMATS", "Detection", "Format", "FormatError", "LossyConversion", "Report", "alpaca_prompt", "convert",
-    "describe", "detect", "load", "read_alpaca_prompt", "sample", "sample_path", "samples", "table", "validate",
+    "describe", "detect", "load", "read_alpaca_prompt", "sample", "sample_path", "validate",
 ]  # fmt: skip
 
 Rows = Any  # a path, a DataFrame, one row, or an iterable of rows (a list, a datasets.Dataset)
@@ -55,21 +55,20 @@ def load(path: str | Path) -> list[dict[str, Any]]:
     where a row cannot be read; `validate` reads such files all the same, and lists every such row.
     """
     records, _ = read_records(path)
+    file = Path(path).name
     for record in records:
         if record.flaws:
             where = f"line {record.line}" if record.line else f"row {record.row}"
             bad = sum(bool(other.flaws) for other in records)
             raise FormatError(
-                f"{Path(path).name}, {where}: {record.flaws[0].detail} {record.flaws[0].what_to_do} "
+                f"{file}, {where}: {record.flaws[0].detail} {record.flaws[0].what_to_do} "
                 f"({bad} of {len(records)} rows cannot be read; validate(path) lists them.)"
             )
         if not isinstance(record.value, Mapping):
-            raise FormatError(f"{Path(path).name}, row {record.row} {unknown_format(record.value)[0]}.")
-        undecoded = not_utf8(record.value)
-        if undecoded:
-            raise FormatError(
-                f"{Path(path).name}, row {record.row}, {undecoded.field}: {undecoded.detail} {undecoded.what_to_do}"
-            )
+            raise FormatError(f"{file}, row {record.row} {unknown_format(record.value)[0]}.")
+        found = not_utf8(record.value)
+        if found:
+            raise FormatError(f"{file}, row {record.row}, {found.field}: {found.detail} {found.what_to_do}")
     return [record.value for record in records]
 
 
@@ -241,33 +240,28 @@ def describe(
     tokenizer = getattr(tokenizer, "tokenizer", tokenizer)
     detect(rows)
     names = settle(map(format_of, rows))
+    require_types(rows, names)
     first_seen: dict[str, int] = {}
     lines = []
-    for number, (row, name) in enumerate(zip(rows, names), 1):
-        flaw = next(iter(type_flaws(row, FORMATS[name])), None)
-        if flaw:
-            raise FormatError(
-                f"Row {number}: {flaw.detail} {flaw.what_to_do} validate(rows) lists every such row."
-            )
+    for number, (row, name) in enumerate(zip(rows, names, strict=True), 1):
         shown = sequences(row, name)
         first = first_seen.setdefault(same_key({c: row.get(c) for c in FORMATS[name].required}), number)
-        tokens, in_loss = _token_counts(row, name, tokenizer, loss_mask)
         lines.append(
-            {
-                "row": number,
-                "format": name,
-                "characters": max(_characters(sequence) for sequence in shown),
-                "turns": max(len(s) for s in shown) if FORMATS[name].conversational else None,
-                "tokens": tokens,
-                "loss_tokens": in_loss,
-                "loss_share": in_loss / tokens if tokens and in_loss is not None else None,
-                "duplicate_of": first if first != number else None,
-            }
+            (
+                number,
+                name,
+                max(_characters(sequence) for sequence in shown),
+                max(len(sequence) for sequence in shown) if FORMATS[name].conversational else None,
+                *_token_counts(row, name, tokenizer, loss_mask),
+                first if first != number else None,
+            )
         )
-    table = pd.DataFrame(lines)
+    columns = ["row", "format", "characters", "turns", "tokens", "loss_tokens", "duplicate_of"]
+    table = pd.DataFrame(lines, columns=columns)
     counts = ["turns", "tokens", "loss_tokens", "duplicate_of"]
     table[counts] = table[counts].astype("Int64")
-    table["loss_share"] = table["loss_share"].astype(float)
+    share = table["loss_tokens"] / table["tokens"].where(table["tokens"] > 0)
+    table.insert(6, "loss_share", share.astype("Float64").astype(float))
     return table if per_row else _summarised(table)
 
 
@@ -282,79 +276,41 @@ def _token_counts(
 ) -> tuple[int | None, int | None]:
     """How many tokens a row has, and how many of them carry loss; None where that is not known."""
     if loss_mask is not None:
-        mask = loss_mask(row)
-        mask = mask.tolist() if hasattr(mask, "tolist") else list(mask)
+        mask = list(loss_mask(row))
         return len(mask), sum(map(bool, mask))
     if tokenizer is None:
         return None, None
     tokens = count_tokens(row, name, tokenizer)
     if name == "text":
         return tokens, tokens
-    prompts = {
-        "prompt-completion": lambda: row["prompt"],
-        "alpaca": lambda: alpaca_prompt(row["instruction"], row.get("input") or ""),
-    }
-    if name not in prompts:
+    if name not in ("prompt-completion", "alpaca"):
         return tokens, None
-    prompt = len(tokenizer(prompts[name](), verbose=False)["input_ids"])
-    return tokens + 1, max(tokens - prompt, 0) + 1  # one more for the end token that trainers append
+    prompt = alpaca_prompt(row["instruction"], row.get("input") or "") if name == "alpaca" else row["prompt"]
+    before = len(tokenizer(prompt, verbose=False)["input_ids"])
+    return tokens + 1, max(tokens - before, 0) + 1  # one more for the end token that trainers append
 
 
 def _summarised(table: pd.DataFrame) -> pd.DataFrame:
-    lines = {}
-    for quantity in ("characters", "turns", "tokens", "loss_tokens", "loss_share"):
-        known = table[quantity].dropna().astype(float)
-        if known.empty:
-            continue
-        total = known.sum() if quantity != "loss_share" else float("nan")
-        lines[quantity] = [
-            len(known),
-            known.mean(),
-            known.min(),
-            known.median(),
-            known.quantile(0.95),
-            known.max(),
-            total,
-        ]
-    lines["repeats"] = [len(table), *[float("nan")] * 5, float(table["duplicate_of"].notna().sum())]
-    columns = ["rows", "mean", "min", "median", "p95", "max", "total"]
-    return pd.DataFrame.from_dict(lines, orient="index", columns=columns).astype({"rows": int})
+    known = table[["characters", "turns", "tokens", "loss_tokens", "loss_share"]].astype("Float64")
+    counted = known.agg(["count", "mean", "min", "median", "max", "sum"]).T.astype(float)
+    counted.insert(4, "p95", known.quantile(0.95).astype(float))
+    counted = counted.set_axis(["rows", "mean", "min", "median", "p95", "max", "total"], axis="columns")
+    counted.loc["loss_share", "total"] = float("nan")
+    counted = counted[counted["rows"] > 0]
+    counted.loc["repeats", ["rows", "total"]] = len(table), table["duplicate_of"].notna().sum()
+    return counted.astype({"rows": int})
 
 
 # --- what there is --------------------------------------------------------------------------------------------
 
 
-def table() -> pd.DataFrame:
-    """The formats: name, columns, optional columns, whether conversational, what they are used for."""
-    return pd.DataFrame(
-        [
-            (s.name, ", ".join(s.required), ", ".join(s.optional), s.conversational, s.used_for)
-            for s in FORMATS.values()
-        ],
-        columns=["format", "columns", "optional", "conversational", "used_for"],
-    )
-
-
-def samples() -> pd.DataFrame:
-    """The sample files that come with the course: file, rows, format (of most rows)."""
-    lines = []
-    for path in sorted(p for p in _SAMPLES.iterdir() if p.suffix in (".jsonl", ".json", ".csv")):
-        records, _ = read_records(path)
-        names = [name for name in settle(format_of(record.value) for record in records) if name]
-        lines.append((path.name, len(records), max(set(names), key=names.count)))
-    return pd.DataFrame(lines, columns=["file", "rows", "format"])
-
-
 def sample_path(name: str) -> Path:
     """The path of a sample file, by its file name or by its format's name. ValueError lists what there is."""
-    stems = {
-        path.name: path for path in sorted(_SAMPLES.iterdir()) if path.suffix in (".jsonl", ".json", ".csv")
-    }
-    wanted = str(name).replace("_", "-")
-    for file, path in stems.items():
-        if name == file or wanted == path.stem.replace("_", "-"):
+    wanted, files = str(name).replace("_", "-"), sorted(_SAMPLES.glob("*.*"))
+    for path in files:
+        if name == path.name or wanted == path.stem.replace("_", "-"):
             return path
-    raise ValueError(f"There is no sample {name!r}; there are {', '.join(stems)}.")
+    raise ValueError(f"There is no sample {name!r}; there are {', '.join(path.name for path in files)}.")
 
 
 def sample(name: str) -> list[dict[str, Any]]:

@@ -10,8 +10,8 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from itertools import pairwise
 
-from .specs import Format, FormatError, same_key, type_flaws
-from .steps import STEPS, Loss, Numbered, Row
+from .specs import Format, FormatError, require_types, same_key
+from .steps import STEPS, Lose, Loss, Numbered, Row
 
 
 class LossyConversion(FormatError):
@@ -28,12 +28,7 @@ def convert_rows(rows: Sequence[Row], source: Format, target: Format) -> tuple[l
     Columns beyond the format's own (an id, a source) are carried along. Raises FormatError where a row cannot
     be converted at all.
     """
-    for i, row in enumerate(rows, 1):
-        flaw = next(iter(type_flaws(row, source)), None)
-        if flaw:
-            raise FormatError(
-                f"Row {i}: {flaw.detail} {flaw.what_to_do} validate(rows) lists every such row."
-            )
+    require_types(rows, [source.name] * len(rows))
     path = _path(source, target)
     lost: list[Loss] = []
     numbered = _walk([(i, dict(row)) for i, row in enumerate(rows, 1)], path, lost)
@@ -52,18 +47,17 @@ def _field_of_source(field: str, source: Format) -> str:
     (column,) = source.required
     field = re.sub(r"^completion(\[0\])?", f"{column}[-1]", field)
     field = re.sub(r"^(messages|prompt)(?=\[)", column, field)
-    return (
-        field.replace("].content", "].value").replace("].role", "].from")
-        if column == "conversations"
-        else field
-    )
+    if column == "conversations":
+        field = field.replace("].content", "].value").replace("].role", "].from")
+    return field
 
 
 def _walk(numbered: Numbered, path: Sequence[str], lost: list[Loss]) -> Numbered:
+    def losing(row: int) -> Lose:
+        return lambda field, what: lost.append(Loss(row, field, what))
+
     for here, there in pairwise(path):
-        numbered = STEPS[here][there](
-            numbered, lambda row: lambda field, what: lost.append(Loss(row, field, what))
-        )
+        numbered = STEPS[here][there](numbered, losing)
     return numbered
 
 

@@ -6,23 +6,18 @@ import csv
 import io
 import json
 import re
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from .normal import by_columns, normal
-from .specs import COLUMNS, Flaw, FormatError
+from .flaws import Flaw, flaw
+from .normal import by_columns, normal, plain
+from .specs import COLUMNS, FormatError
 
-SUFFIXES = {
-    ".jsonl": "JSON Lines",
-    ".ndjson": "JSON Lines",
-    ".json": "JSON",
-    ".csv": "CSV",
-    ".parquet": "Parquet",
-}
+SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".parquet")
 _JSON_COLUMNS = ("messages", "conversations", "tools", "prompt", "completion", "chosen", "rejected")
 _DECODER = json.JSONDecoder()
 _BETWEEN, _LIST_END = re.compile(r"[\s,]*"), re.compile(r"[\]\s]*\Z")
@@ -36,6 +31,12 @@ class Record:
     line: int | None
     value: Any  # the row, or its raw text where it could not be read
     flaws: list[Flaw] = field(default_factory=list)
+
+    @property
+    def unreadable(self) -> bool:
+        """Whether it holds raw text instead of a row."""
+        of_row = ("invalid JSON", "wrong number of cells")
+        return any(one.field == "" and one.problem in of_row for one in self.flaws)
 
 
 def check_path(path: str | Path) -> Path:
@@ -75,37 +76,19 @@ def read_records(path: str | Path) -> tuple[list[Record], list[Flaw]]:
 def _read(path: Path) -> tuple[list[Record], list[Flaw]]:
     suffix = path.suffix.lower()
     data = path.read_bytes()
-    other = next(
-        (what for start, what in _OTHER_FILES.items() if data[:64].lstrip().lower().startswith(start)), None
-    )
+    head = data[:64].lstrip().lower()
+    other = next((what for start, what in _OTHER_FILES.items() if head.startswith(start)), None)
     if other and not (suffix == ".parquet" and other.startswith("a Parquet")):
-        detail = f"By its first bytes the file is {other}, whatever its name says."
-        return [], [
-            Flaw(
-                "",
-                "another kind of file",
-                detail,
-                "Unpack or fetch the data itself, and name it by its kind.",
-            )
-        ]
+        return [], [flaw("other file", what=other)]
     if suffix == ".parquet":
         return _read_parquet(path), []
     text, flaws = _decode(data)
-    looks_like_json = text.lstrip()[:1] in ("{", "[")
-    if suffix == ".csv" and not looks_like_json:
+    if suffix == ".csv" and text.lstrip()[:1] not in ("{", "["):
         return list(_read_csv(text, flaws)), flaws
     if suffix == ".csv":
-        flaws.append(
-            Flaw(
-                "",
-                "another kind of file",
-                "The file's name says CSV, but it holds JSON.",
-                "Name it .jsonl or .json.",
-            )
-        )
-    if suffix == ".jsonl" or suffix == ".ndjson":
-        return list(_read_json_lines(text, flaws)), flaws
-    return list(_read_json(text, flaws)), flaws
+        flaws.append(flaw("json in a csv"))
+    read = _read_json_lines if suffix in (".jsonl", ".ndjson") else _read_json
+    return list(read(text, flaws)), flaws
 
 
 _OTHER_FILES = {
@@ -119,17 +102,10 @@ def _decode(data: bytes) -> tuple[str, list[Flaw]]:
     """The file's text, and flaws of its encoding as a whole."""
     wide = _wide_encoding(data)
     if wide:
-        detail = f"The file is {wide.upper()[:6]}, which most trainers cannot read."
         text = data.decode(wide, errors="replace").removeprefix("\ufeff")
-        return text, [Flaw("", "bad encoding", detail, "Save it as UTF-8.")]
+        return text, [flaw("wide characters", name=wide.upper()[:6])]
     text = data.decode("utf-8", errors="surrogateescape")
-    if text.startswith("\ufeff"):
-        detail = (
-            "The file begins with a byte order mark, which many readers take for a part of the first key."
-        )
-        todo = "Save it as UTF-8 without BOM (in pandas: encoding='utf-8')."
-        return text[1:], [Flaw("", "byte order mark", detail, todo)]
-    return text, []
+    return text.removeprefix("\ufeff"), [flaw("byte order mark")] if text.startswith("\ufeff") else []
 
 
 def _wide_encoding(data: bytes) -> str | None:
@@ -149,10 +125,9 @@ def _wide_encoding(data: bytes) -> str | None:
 
 
 def _read_json_lines(text: str, flaws: list[Flaw]) -> Iterator[Record]:
-    kind = _what_it_is(text)
-    if kind:
-        detail, todo = kind
-        flaws.append(Flaw("", "another kind of file", detail, todo))
+    other = _what_it_is(text)
+    if other:
+        flaws.append(flaw(other))
         yield from _read_json(text, flaws) if text.lstrip().startswith("[") else _values_in_a_row(text)
         return
     row, marked = 0, False
@@ -163,26 +138,20 @@ def _read_json_lines(text: str, flaws: list[Flaw]) -> Iterator[Record]:
             row += 1
             yield _record(row, number, line)
     if marked:
-        detail = "A byte order mark stands in the middle, as when files are joined; it is left out."
-        flaws.append(
-            Flaw("", "byte order mark", detail, "Save the parts as UTF-8 without BOM before joining them.")
-        )
+        flaws.append(flaw("mark in the middle"))
 
 
-def _what_it_is(text: str) -> tuple[str, str] | None:
-    """What a file called JSON Lines holds instead, and what to do; None where it is lines, good or broken."""
+def _what_it_is(text: str) -> str | None:
+    """What a file called JSON Lines holds instead, as a flaw's name; None where it is lines, good or broken."""
     first, _, rest = text.lstrip().partition("\n")
     value = _value(first)
-    rows_in_one = isinstance(value, list) and bool(value) and all(map(_is_object, value))
-    if first.startswith("[") and (
-        value is None or (rows_in_one and not {"role", "from"} & value[0].keys() and not rest.strip())
-    ):
-        detail = "The file's name says JSON Lines, but it holds one JSON list; its rows are read."
-        return detail, "Name it .json, or write one row on each line."
-    if first.startswith("{") and value is None and _values_in_a_row(text):
-        detail = "The rows are whole JSON objects, but not one on each line; they are read."
-        return detail, "Write each row on a line of its own (json.dumps without indent)."
-    return None
+    if first.startswith("["):
+        rows_in_one = isinstance(value, list) and bool(value) and all(map(_is_object, value))
+        # A conversation on each line is a list, too.
+        one_list = rows_in_one and not {"role", "from"} & value[0].keys() and not rest.strip()
+        return "list in a jsonl" if value is None or one_list else None
+    broken = first.startswith("{") and value is None
+    return "objects over lines" if broken and _values_in_a_row(text) else None
 
 
 def _value(text: str) -> Any:
@@ -190,10 +159,6 @@ def _value(text: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):
         return None
-
-
-def _is_json(text: str) -> bool:
-    return _value(text) is not None
 
 
 def _values_in_a_row(text: str) -> list[Record]:
@@ -213,35 +178,21 @@ def _values_in_a_row(text: str) -> list[Record]:
 
 def _record(row: int, line: int | None, text: str) -> Record:
     """A row from its JSON text, and what is wrong with it; a key that stands twice is a flaw, for one value is lost."""
-    value, flaw = _parse(text)
-    if flaw:
-        return Record(row, line, value, [flaw])
-    return Record(row, line, value, [_twice(key) for key in keys_twice(text)])
+    value, broken = _parse(text)
+    return Record(row, line, value, [broken] if broken else keys_twice(text))
 
 
-def _twice(key: str) -> Flaw:
-    detail = (
-        f"The key {key!r} stands twice in one object; "
-        "JSON readers keep the last value and drop the other without a word."
-    )
-    return Flaw(key, "duplicate key", detail, "Rename one of the two, so that both are kept.")
-
-
-def keys_twice(text: str) -> list[str]:
-    """Keys that stand more than once in one object of a valid JSON text, wherever that is."""
+def keys_twice(text: str) -> list[Flaw]:
+    """A flaw for each key that stands more than once in one object of a valid JSON text, wherever that is."""
     found: list[str] = []
 
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-        names = [key for key, _ in items]
-        found.extend(
-            dict.fromkeys(key for key in names if names.count(key) > 1)
-            if len(set(names)) < len(names)
-            else ()
-        )
+        counts = Counter(key for key, _ in items)
+        found.extend(key for key, count in counts.items() if count > 1)
         return dict(items)
 
     json.loads(text, object_pairs_hook=pairs)
-    return list(dict.fromkeys(found))
+    return [flaw("twice", key) for key in dict.fromkeys(found)]
 
 
 def _parse(line: str) -> tuple[Any, Flaw | None]:
@@ -249,53 +200,42 @@ def _parse(line: str) -> tuple[Any, Flaw | None]:
     try:
         return json.loads(line), None
     except RecursionError:
-        return line, Flaw("", "invalid JSON", "It is nested too deeply to be read.", "Take the row out.")
+        return line, flaw("too deep")
     except ValueError as error:
         where = f" at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else ""
         reason = getattr(error, "msg", str(error)).splitlines()[0].removesuffix(" starting at")
-        detail = f"It is not valid JSON{where}: {reason}."
-        todo = "Write one JSON object on each line, with double quotes and no comma at the end."
-        bare = line.rstrip().rstrip(",").rstrip()
-        if bare != line.rstrip() and _is_json(bare):
-            detail = "It is a whole JSON object with a comma behind it, as in a list."
-            todo = "Take the comma at the end of each line away: in JSON Lines, line breaks part the rows."
+        bare, name = line.rstrip().rstrip(",").rstrip(), "invalid"
+        if bare != line.rstrip() and _value(bare) is not None:
+            name = "comma behind"
         elif re.match(r"\s*\{\s*'", line):
-            todo = "It looks like Python's notation; write rows with json.dumps, which uses double quotes."
+            name = "Python's notation"
         elif line.lstrip().startswith("{") and not bare.endswith("}"):
-            todo = "The line stops before its closing brace; each row must be whole on one line."
-        return line, Flaw("", "invalid JSON", detail, todo)
+            name = "no closing brace"
+        return line, flaw(name, where=where, reason=reason)
 
 
 def _read_json(text: str, flaws: list[Flaw]) -> Iterator[Record]:
     """Rows of a JSON file: a list of objects, one object, or an object with one list of objects inside."""
     if not text.strip():
         return
-    whole, flaw = _parse(text)
-    if flaw is None:
-        twice = keys_twice(text)
-        if twice and isinstance(whole, list):
-            yield from _rescue_json_list(text, text.index("[") + 1, flaws)  # which says in which row
-            return
-        flaws += [_twice(key) for key in twice]
-        if isinstance(whole, Mapping):
-            columns = by_columns(whole)
-            if columns:
-                yield from (Record(i, None, value) for i, value in enumerate(columns, 1))
-                return
-            lists = [v for v in whole.values() if isinstance(v, list) and v and all(map(_is_object, v))]
-            is_row = {"messages", "conversations"} & set(whole) or "prompt" in whole or "chosen" in whole
-            whole = lists[0] if len(lists) == 1 and not is_row else [whole]
-        rows = whole if isinstance(whole, list) else [whole]
-        yield from (Record(i, None, value) for i, value in enumerate(rows, 1))
-        return
+    whole, broken = _parse(text)
     start = re.match(r"\s*\[", text)
-    if start is not None:
-        yield from _rescue_json_list(text, start.end(), flaws)
+    twice = [] if broken else keys_twice(text)
+    if start and (broken or twice):
+        yield from _rescue_json_list(text, start.end(), flaws)  # which says in which row
         return
-    if len([line for line in text.splitlines() if line.strip()]) > 1:
-        detail = "The file's name says JSON, but it does not hold one JSON value; it is read as JSON Lines."
-        flaws.append(Flaw("", "invalid JSON", detail, "Name the file .jsonl, or write one list of rows."))
-    yield from _read_json_lines(text, flaws)
+    if broken:
+        if len([line for line in text.splitlines() if line.strip()]) > 1:
+            flaws.append(flaw("lines in a json"))
+        yield from _read_json_lines(text, flaws)
+        return
+    flaws += twice
+    if isinstance(whole, Mapping):
+        lists = [v for v in whole.values() if isinstance(v, list) and v and all(map(_is_object, v))]
+        is_row = {"messages", "conversations", "prompt", "chosen"} & whole.keys()
+        whole = by_columns(whole) or (lists[0] if len(lists) == 1 and not is_row else [whole])
+    rows = whole if isinstance(whole, list) else [whole]
+    yield from (Record(i, None, value) for i, value in enumerate(rows, 1))
 
 
 def _is_object(value: Any) -> bool:
@@ -312,25 +252,21 @@ def _rescue_json_list(text: str, position: int, flaws: list[Flaw]) -> Iterator[R
         row, line, counted = row + 1, line + text.count("\n", counted, position), position
         start = position
         try:
-            value, position = _DECODER.raw_decode(text, position)
+            value, position = _DECODER.raw_decode(text, start)
             whole = True
-            yield Record(row, line, value, [_twice(key) for key in keys_twice(text[start:position])])
+            yield Record(row, line, value, keys_twice(text[start:position]))
         except (ValueError, RecursionError) as error:
-            # Objects inside a row may open a line too, but rows are indented no deeper than this one.
-            indent = position - (text.rfind("\n", 0, position) + 1)
-            later = re.compile(rf"\n[ \t]{{0,{min(indent, 99)}}}\{{").search(text, position + 1)
-            end = later.start() if later else len(text)
-            where = f" on line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
-            detail = f"It is not valid JSON{where}: {getattr(error, 'msg', 'it is nested too deeply')}."
-            todo = "Mend this row; the rows around it are read."
             whole = False
-            yield Record(
-                row, line, text[position:end].rstrip(" \t\r\n,"), [Flaw("", "invalid JSON", detail, todo)]
-            )
-            position = end
+            # Objects inside a row may open a line too, but rows are indented no deeper than this one.
+            indent = start - (text.rfind("\n", 0, start) + 1)
+            later = re.compile(rf"\n[ \t]{{0,{min(indent, 99)}}}\{{").search(text, start + 1)
+            position = later.start() if later else len(text)
+            where = f" on line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
+            reason = getattr(error, "msg", "it is nested too deeply")
+            broken = flaw("invalid in a list", where=where, reason=reason)
+            yield Record(row, line, text[start:position].rstrip(" \t\r\n,"), [broken])
     if whole and "]" not in text[position:]:
-        todo = "Add the missing ']', and check whether rows are missing: the file may be cut off."
-        flaws.append(Flaw("", "invalid JSON", "The list of rows is not closed.", todo))
+        flaws.append(flaw("list not closed"))
 
 
 # --- CSV and Parquet ----------------------------------------------------------------------------------------
@@ -342,34 +278,23 @@ def _read_csv(text: str, flaws: list[Flaw]) -> Iterator[Record]:
     try:
         separator, skipped = _separator(text)
         if separator != ",":
-            detail = (
-                f"The separator is {_SEPARATORS[separator]} ({separator!r}), not a comma; "
-                "the cells are read by it."
-            )
             flaws.append(
-                Flaw(
-                    "",
-                    "another separator",
-                    detail,
-                    "Save it with commas, or name the separator to your trainer.",
-                )
+                flaw("separator", name=_SEPARATORS.get(separator, "another mark"), separator=separator)
             )
         text = text[skipped:]
         if _quote_stays_open(text, separator):
-            detail = "A quotation mark is never closed, so the rows behind it run together."
-            flaws.append(Flaw("", "unclosed quote", detail, 'Inside a quoted cell, write " as "".'))
+            flaws.append(flaw("open quote"))
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
         header = next(reader, [])
         line, row = reader.line_num + 1 + bool(skipped), 0
-        twice = [name for name in dict.fromkeys(header) if header.count(name) > 1]
+        twice = [flaw("twice", name) for name, count in Counter(header).items() if count > 1]
         for cells in reader:
             here, line = line, reader.line_num + 1 + bool(skipped)
-            if not cells:
-                continue
-            row += 1
-            record = _csv_record(row, here, header, cells)
-            record.flaws += [_twice(name) for name in twice]
-            yield record
+            if cells:
+                row += 1
+                record = _csv_record(row, here, header, cells)
+                record.flaws += twice
+                yield record
     finally:
         csv.field_size_limit(limit)
 
@@ -404,20 +329,18 @@ def _quote_stays_open(text: str, separator: str) -> bool:
 
 def _csv_record(row: int, line: int, header: list[str], cells: list[str]) -> Record:
     if len(cells) != len(header):
-        detail = f"It has {len(cells)} cells under {len(header)} column names."
-        todo = "Put cells that hold a comma or a line break in double quotes."
-        return Record(row, line, ",".join(cells), [Flaw("", "wrong number of cells", detail, todo)])
+        wrong = flaw("cells", cells=len(cells), columns=len(header))
+        return Record(row, line, ",".join(cells), [wrong])
     record = Record(row, line, {})
-    for column, cell in zip(header, cells):
+    for column, cell in zip(header, cells, strict=True):
         value: Any = cell
         if column == "label" and cell.strip().lower() in ("true", "false", "1", "0"):  # a CSV has no types
             value = cell.strip().lower() in ("true", "1")
         elif column in _JSON_COLUMNS and re.match(r"\s*\[\s*[{\]]", cell):
-            value, flaw = _parse(cell)
-            if flaw:
-                todo = "Write the list as JSON. (A DataFrame's to_csv writes Python's notation; use to_json.)"
-                detail = flaw.detail.replace("It is", f"{column} looks like a list, but is")
-                record.flaws.append(Flaw(column, "invalid JSON", detail, todo))
+            value, broken = _parse(cell)
+            if broken:
+                detail = broken.detail.replace("It is", f"{column} looks like a list, but is")
+                record.flaws.append(flaw("list in a cell", column, detail=detail))
         elif column == "tools" and not cell.strip():
             value = None
         record.value[column] = value
@@ -446,17 +369,6 @@ def frame_rows(frame: Any) -> list[dict[str, Any]]:
     twice = sorted({str(name) for name in frame.columns[frame.columns.duplicated()]})
     if twice:
         raise FormatError(f"The column {twice[0]!r} stands twice in the table. Rename one of the two.")
-    return [normal({str(k): plain(v) for k, v in row.items()}) for row in frame.to_dict("records")]
-
-
-def plain(value: Any) -> Any:
-    """Arrays as lists, NaN as None; keys of a turn that the table only padded with null are left out."""
-    if isinstance(value, Mapping):
-        kept = {k: plain(v) for k, v in value.items()}
-        stays = ("role", "from", "value") if kept.get("tool_calls") else ("role", "from", "content", "value")
-        return {k: v for k, v in kept.items() if v is not None or k in stays}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    if hasattr(value, "tolist"):
-        return plain(value.tolist())
-    return None if isinstance(value, float) and value != value else value
+    return [
+        normal({str(k): plain(v, padded=True) for k, v in row.items()}) for row in frame.to_dict("records")
+    ]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .alpaca import alpaca_prompt
-from .checks import role_of
+from .checks import answers_of, role_of
 from .specs import FORMATS
 
 
@@ -16,19 +16,14 @@ def sequences(row: Mapping[str, Any], name: str) -> list[str | list[dict[str, An
     if name == "alpaca":
         return [alpaca_prompt(row["instruction"], row.get("input") or "") + row["output"]]
     if name == "sharegpt":
-        return [
-            [
-                {"role": role_of(t["from"], spec) or t["from"], "content": t["value"]}
-                for t in row["conversations"]
-            ]
-        ]
+        turns = [(turn["from"], turn["value"]) for turn in row["conversations"]]
+        return [[{"role": role_of(who, name) or who, "content": text} for who, text in turns]]
     if "messages" in spec.required:
         return [row["messages"]]
     if "text" in spec.required:
         return [row["text"]]
     prompt = row["prompt"] if "prompt" in spec.required else ([] if spec.conversational else "")
-    ends = [column for column in ("completion", "chosen", "rejected") if column in spec.required]
-    return [prompt + row[column] for column in ends] or [prompt]
+    return [prompt + row[column] for column in answers_of(name)] or [prompt]
 
 
 def count_tokens(row: Mapping[str, Any], name: str, tokenizer: Any) -> int:
@@ -47,7 +42,6 @@ def count_tokens(row: Mapping[str, Any], name: str, tokenizer: Any) -> int:
             lengths.append(len(ids["input_ids"]))
         else:
             texts = [str(turn.get("content") or "") for turn in sequence]
-            lengths.append(
-                sum(len(tokenizer(t, add_special_tokens=False, verbose=False)["input_ids"]) for t in texts)
-            )
+            counted = (tokenizer(text, add_special_tokens=False, verbose=False) for text in texts)
+            lengths.append(sum(len(one["input_ids"]) for one in counted))
     return max(lengths)

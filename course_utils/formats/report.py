@@ -12,18 +12,18 @@ import pandas as pd
 
 from .checks import (
     SURROGATE,
+    answers_of,
     encoding_flaws,
     printable,
-    repeat_flaws,
-    repeated_prompt_flaw,
     repeats_prompt,
     row_flaws,
     special_tokens,
     texts,
 )
 from .files import Record
+from .flaws import Flaw, flaw
 from .measure import count_tokens
-from .specs import FORMATS, Flaw, format_of, settle, type_flaws
+from .specs import FORMATS, format_of, same_key, settle, type_flaws
 
 _COLUMNS = ["row", "line", "field", "problem", "detail", "what_to_do"]
 
@@ -55,11 +55,6 @@ class Report:
         return sorted({int(row) for row in self.problems["row"].dropna()})
 
     @property
-    def good_row_numbers(self) -> list[int]:
-        bad = set(self.bad_row_numbers)
-        return [record.row for record in self.records if record.row not in bad]
-
-    @property
     def good_rows(self) -> list[dict[str, Any]]:
         bad = set(self.bad_row_numbers)
         return [record.value for record in self.records if record.row not in bad]
@@ -85,9 +80,8 @@ class Report:
         """The result in one sentence."""
         total, bad = len(self.records), len(self.bad_row_numbers)
         formats = ", ".join(f"{name}: {count}" for name, count in self.formats.items())
-        found = (
-            "no problem found" if self.ok else f"{len(self.problems)} problems, {bad} rows with at least one"
-        )
+        found = f"{len(self.problems)} problems, {bad} rows with at least one"
+        found = "no problem found" if self.ok else found
         return f"{self.source}: {total} rows ({formats or 'none'}); {found}; {total - bad} rows are good."
 
     def __str__(self) -> str:
@@ -102,12 +96,10 @@ class Report:
         """The headline, the kinds of problems, and the first 30 problems in full."""
         parts = [f"<p><b>{'✓' if self.ok else '✗'} {escape(self.headline)}</b></p>"]
         if not self.ok:
-            shown = self.problems.head(30).astype(object)
-            shown = shown.where(shown.notna(), "")
+            no_lines = ["line"] if self.problems["line"].isna().all() else []
+            shown = self.problems.drop(columns=no_lines).head(30).astype(object)
             parts.append(_html_table(self.summary.drop(columns="what_to_do")))
-            if self.problems["line"].isna().all():
-                shown = shown.drop(columns="line")
-            parts.append(_html_table(shown))
+            parts.append(_html_table(shown.where(shown.notna(), "")))
         if len(self.problems) > 30:
             parts.append(f"<p>… and {len(self.problems) - 30} more in <code>report.problems</code>.</p>")
         return "\n".join(parts)
@@ -137,40 +129,30 @@ def make_report(
     tokenizer = getattr(tokenizer, "tokenizer", tokenizer)
     limit = _length_limit(tokenizer, max_length)
     special = special_tokens(tokenizer)
-    names = settle(
-        None if _unreadable(record) else format_of(_but(record.value, allow)) for record in records
-    )
+    names = settle(None if r.unreadable else format_of(_but(r.value, allow)) for r in records)
     counted = Counter(name for name in names if name)
-    main = counted.most_common(1)[0][0] if counted else None
-    first_seen: dict[str, int] = {}
     repeating = _formats_that_repeat(records, names)
-    lines = [(None, None, *flaw) for flaw in file_flaws]
+    first_seen: dict[str, int] = {}
+    lines = [(None, None, *found) for found in file_flaws]
     if not records:
-        lines.append(
-            (None, None, "", "no rows", "There is no row to learn from.", "Check that the file is whole.")
-        )
-    for record, name in zip(records, names):
+        lines.append((None, None, *flaw("no rows")))
+    for record, name in zip(records, names, strict=True):
         flaws = list(record.flaws)
-        if not _unreadable(record):
-            if name in repeating:
-                flaws.append(repeated_prompt_flaw(name))
-            flaws += row_flaws(record.value, name, main, counted, special, allow, name in repeating)
-            flaws += repeat_flaws(record, name, first_seen)
-            if limit is not None and name and not any(True for _ in type_flaws(record.value, FORMATS[name])):
-                flaws += _length_flaws(record.value, name, tokenizer, limit)
-        else:
+        if record.unreadable:
             flaws += encoding_flaws("", str(record.value))
-        lines += [(record.row, record.line, *flaw) for flaw in flaws]
+        else:
+            if name in repeating:
+                flaws.append(flaw("prompt repeated", "prompt", columns=" and ".join(answers_of(name))))
+            flaws += row_flaws(record.value, name, counted, special, allow, name in repeating)
+            flaws += _repeat_flaws(record, name, first_seen)
+            flaws += _length_flaws(record.value, name, tokenizer, limit)
+        lines += [(record.row, record.line, *found) for found in flaws]
     problems = pd.DataFrame([[printable(cell) for cell in line] for line in lines], columns=_COLUMNS)
     problems = problems.astype({"row": "Int64", "line": "Int64"})
+    unreadable = sum(record.unreadable for record in records)
     formats = dict(counted.most_common())
-    for label, count in (
-        ("unknown", sum(n is None and not _unreadable(r) for n, r in zip(names, records))),
-        ("unreadable", sum(map(_unreadable, records))),
-    ):
-        if count:
-            formats[label] = count
-    return Report(source, records, problems, formats)
+    formats |= {"unknown": len(records) - unreadable - counted.total(), "unreadable": unreadable}
+    return Report(source, records, problems, {name: count for name, count in formats.items() if count})
 
 
 def _but(row: Any, allow: Sequence[str]) -> Any:
@@ -181,7 +163,7 @@ def _but(row: Any, allow: Sequence[str]) -> Any:
 def _formats_that_repeat(records: Sequence[Record], names: Sequence[str | None]) -> set[str]:
     """Formats in which every row's answers begin with the prompt: once may be chance, in all it is a habit."""
     seen: dict[str, list[int]] = {}
-    for record, name in zip(records, names):
+    for record, name in zip(records, names, strict=True):
         if name:
             repeats = repeats_prompt(record.value, name)
             # A single short prompt (a number, say) may well open its answer.
@@ -189,42 +171,38 @@ def _formats_that_repeat(records: Sequence[Record], names: Sequence[str | None])
     return {name for name, sizes in seen.items() if all(sizes) and (len(sizes) > 1 or sizes[0] >= 12)}
 
 
-def _unreadable(record: Record) -> bool:
-    """Whether the record holds raw text instead of a row."""
-    return any(
-        flaw.field == "" and flaw.problem in ("invalid JSON", "wrong number of cells")
-        for flaw in record.flaws
-    )
+def _repeat_flaws(record: Record, name: str | None, first_seen: dict[str, int]) -> Iterator[Flaw]:
+    row = record.value
+    if name:  # an id that differs does not make a different example
+        row = {column: row.get(column) for column in (*FORMATS[name].required, *FORMATS[name].optional)}
+    first = first_seen.setdefault(same_key(row), record.row)
+    if first != record.row:
+        yield flaw("repeated", first=first)
 
 
 # --- length ---------------------------------------------------------------------------------------------------
 
 
 def _length_limit(tokenizer: Any, max_length: int | None) -> int | None:
-    if tokenizer is None:
-        if max_length is not None:
-            raise ValueError(
-                "max_length counts tokens, so it needs a tokenizer: validate(…, tokenizer=tokenizer)."
-            )
-        return None
+    if tokenizer is None and max_length is not None:
+        raise ValueError(
+            "max_length counts tokens, so it needs a tokenizer: validate(…, tokenizer=tokenizer)."
+        )
     if max_length is not None:
         return max_length
     own = getattr(tokenizer, "model_max_length", None)
     return own if own is not None and own < 10**6 else None  # tokenizers without a limit say 10**30
 
 
-def _length_flaws(row: Mapping[str, Any], name: str, tokenizer: Any, limit: int) -> Iterator[Flaw]:
+def _length_flaws(row: Any, name: str | None, tokenizer: Any, limit: int | None) -> Iterator[Flaw]:
+    if limit is None or not name or any(True for _ in type_flaws(row, FORMATS[name])):
+        return
     if any(SURROGATE.search(text) for _, text in texts(row)):
         return  # reported as bad encoding; no tokenizer takes it
     try:
         length = count_tokens(row, name, tokenizer)
     except Exception as error:  # a chat template may raise whatever Jinja or its author chose
-        detail = f"The tokenizer's chat template refuses the row: {error}"
-        yield Flaw(
-            "", "refused by the chat template", detail, "Change the row, or train with another template."
-        )
+        yield flaw("refused", error=error)
         return
     if length > limit:
-        detail = f"It has {length} tokens, {length - limit} more than the {limit} that fit."
-        todo = "Shorten or split it: truncation cuts its end off, and with it the answer and the end of turn."
-        yield Flaw("", "too long", detail, todo)
+        yield flaw("too long", length=length, more=length - limit, limit=limit)

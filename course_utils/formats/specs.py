@@ -7,11 +7,13 @@ and ShareGPT are the two older layouts that TRL does not take as they are.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any
 
+from .flaws import Flaw, flaw, type_name
 from .normal import from_json
 
 
@@ -66,23 +68,11 @@ FORMATS: dict[str, Format] = {
 
 COLUMNS = {c for spec in FORMATS.values() for c in (*spec.required, *spec.optional)}
 
-_ALIASES = {
-    "raw-text": "text", "chatml": "messages", "openai": "messages", "chat": "messages", "dpo": "preference",
-    "kto": "unpaired-preference", "tools": "tool-calls", "tool-calling": "tool-calls",
-    "explicit-preference": "preference",
-}  # fmt: skip
-
-# What other data sets call these columns: never read as them, but known when it comes to advice.
-OTHER_NAMES: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("question", "query", "problem", "human", "user"), ("prompt",)),
-    **dict.fromkeys(("answer", "answers", "response", "responses", "reply", "solution", "target", "assistant", "bot",
-                     "gpt", "generation"), ("completion", "output")),
-    "output": ("completion",), "outputs": ("output", "completion"), "input": ("prompt",), "inputs": ("prompt",),
-    "context": ("input",), "instructions": ("instruction",), "content": ("text",), "document": ("text",),
-    **dict.fromkeys(("conversation", "dialog", "dialogue", "chat", "turns"), ("messages",)),
-    **dict.fromkeys(("choosen", "chosen_response", "response_j", "preferred", "accepted", "win"), ("chosen",)),
-    **dict.fromkeys(("reject", "rejected_response", "response_k", "dispreferred", "lose"), ("rejected",)),
-}  # fmt: skip
+# What other people call these formats and their columns (a list: what it may mean, the likeliest first). Such a
+# column is never read as ours, but known when it comes to advice.
+_OTHERS = json.loads(Path(__file__).with_name("other_names.json").read_text(encoding="utf-8"))
+_ALIASES: dict[str, str] = _OTHERS["formats"]
+OTHER_NAMES: dict[str, list[str]] = _OTHERS["columns"]
 # Of a format that a row falls back on, what further columns would mean under a known other name.
 _WOULD_MEAN = {
     "prompt-only": {"completion", "chosen", "rejected"},
@@ -90,11 +80,8 @@ _WOULD_MEAN = {
     "implicit-preference": {"prompt"},
     "conversational-implicit-preference": {"prompt"},
 }
-LOSS_KEYS = (
-    "weight",
-    "train",
-    "loss",
-)  # a turn that is not to be learned: OpenAI and axolotl, axolotl, ms-swift
+# Marks of other trainers for "leave this turn out of the loss": OpenAI's and axolotl's, axolotl's, ms-swift's.
+LOSS_KEYS = ("weight", "train", "loss")
 
 # Names of the roles. ShareGPT's are those of its original dump, plus LLaMA-Factory's two for tools.
 ROLES = ("system", "developer", "user", "assistant", "tool")
@@ -130,15 +117,15 @@ def format_of(row: Any) -> str | None:
     for spec in FORMATS.values():
         if not all(column in row for column in spec.required):
             continue
-        if spec.name == "tool-calls" and not calls_tools(row):
-            continue
-        if spec.name in ("sharegpt", "tool-calls", "messages"):
+        if spec.name in ("sharegpt", "messages") or (spec.name == "tool-calls" and calls_tools(row)):
             return spec.name
-        if spec.required == _PAIR and isinstance(row["prompt"], str) and isinstance(row["chosen"], list):
-            continue  # a copy of the prompt beside two whole conversations: its prompt is implicit
-        with_turns = any(isinstance(row[column], list) for column in spec.required if column != "label")
-        with_turns = with_turns and f"conversational-{spec.name}" in FORMATS
-        name = f"conversational-{spec.name}" if with_turns else spec.name
+        # A copy of the prompt beside two whole conversations does not make it explicit.
+        copied = spec.required == _PAIR and isinstance(row["prompt"], str) and isinstance(row["chosen"], list)
+        if spec.name == "tool-calls" or copied:
+            continue
+        turns = any(isinstance(row[column], list) for column in spec.required if column != "label")
+        name = f"conversational-{spec.name}"
+        name = name if turns and name in FORMATS else spec.name
         return None if _holds_more(row, name) else name
     return None
 
@@ -166,9 +153,8 @@ def settle(names: Iterable[str | None]) -> list[str | None]:
     Data with tools has conversations in which none was needed; that does not make it mixed.
     """
     names = list(names)
-    if "tool-calls" in names:
-        return ["tool-calls" if name == "messages" else name for name in names]
-    return names
+    tools = "tool-calls" in names
+    return ["tool-calls" if tools and name == "messages" else name for name in names]
 
 
 def nearest_format(row: Mapping[str, Any]) -> tuple[Format, dict[str, str], list[str]]:
@@ -180,23 +166,23 @@ def nearest_format(row: Mapping[str, Any]) -> tuple[Format, dict[str, str], list
         return SequenceMatcher(None, column, key.lower()).ratio()
 
     keys = [str(key) for key in row][:50]
-    best: tuple[float, Format, dict[str, str], list[str]] | None = None
+    found: list[tuple[float, Format, dict[str, str], list[str]]] = []
     for spec in FORMATS.values():
         if spec.conversational != (spec.name in ("sharegpt", "messages")) or spec.name == "tool-calls":
             continue
         renamed, missing, score = {}, [], 0.0
         for column in spec.required:
-            key = max(keys, key=lambda k, column=column: likeness(column, k), default="")
-            closeness = likeness(column, key) if key else 0.0
+            closeness, key = max(
+                ((likeness(column, k), k) for k in keys), key=lambda one: one[0], default=(0, "")
+            )
             if closeness < 0.75 or key in renamed:
                 missing.append(column)
             else:
                 renamed[key] = column
                 score += closeness
         score = (score - 0.5 * len(missing)) / len(spec.required) + 0.01 * len(renamed)
-        if best is None or score > best[0]:
-            best = (score, spec, {k: c for k, c in renamed.items() if k != c}, missing)
-    return best[1:]
+        found.append((score, spec, {k: c for k, c in renamed.items() if k != c}, missing))
+    return max(found, key=lambda one: one[0])[1:]
 
 
 def unknown_format(row: Any) -> tuple[str, str]:
@@ -206,19 +192,19 @@ def unknown_format(row: Any) -> tuple[str, str]:
         if isinstance(row, list) and row and all(isinstance(one, Mapping) for one in row):
             column = "conversations" if "from" in row[0] else "messages"
             todo = f"A conversation is a row once it stands under a name: {{'{column}': […]}}."
-        return f"is {_a_type(row)}, where an object with named columns was expected", todo
+        return f"is {type_name(row)}, where an object with named columns was expected", todo
     keys = ", ".join(repr(str(key)) for key in list(row)[:8]) + (", …" if len(row) > 8 else "")
+    what = f"has the keys {keys}, which are no known format's" if keys else "is empty"
     special = _known_otherwise(row)
     if special:
-        return f"has the keys {keys}, which are no known format's", special
+        return what, special
     spec, renamed, missing = nearest_format(row)
-    what = f"has the keys {keys}, which are no known format's" if keys else "is empty"
     if len(missing) == len(spec.required):
-        return what, "No format is near it. The simplest is {'text': …}; formats.table() lists them all."
+        return what, "No format is near it. The simplest is {'text': …}; formats.FORMATS lists them all."
     steps = [f"rename {old!r} to {new!r}" for old, new in renamed.items()]
     steps += [f"add {column!r}" for column in missing]
     advice = f"The nearest format is {spec.name} ({', '.join(spec.required)})"
-    advice = f"{advice}: {' and '.join(steps)}." if steps else f"{advice}."
+    advice += f": {' and '.join(steps)}." if steps else "."
     if "prompt" in row and set(renamed.values()) == {"completion"}:
         advice += f" (If only a reward looks at it, pass allow={list(renamed)} to validate.)"
     return what, advice
@@ -236,13 +222,9 @@ def _known_otherwise(row: Mapping[str, Any]) -> str | None:
         return (
             "These are tokens already, and the formats are about text; batches.audit_batch looks at tokens."
         )
-    answers = row.get("answers", row.get("answer"))
-    answers = from_json(answers) if isinstance(answers, str) else answers
-    if (
-        isinstance(answers, list)
-        and answers
-        and all(isinstance(a, Mapping) and "arguments" in a for a in answers)
-    ):
+    answers = _json_or(row.get("answers", row.get("answer")))
+    calls = isinstance(answers, list) and [isinstance(one, Mapping) and "arguments" in one for one in answers]
+    if calls and all(calls):
         return (
             "The answers are calls of tools. Wrap them: {'messages': [{'role': 'user', 'content': query}, {'role': "
             "'assistant', 'tool_calls': [{'type': 'function', 'function': answer}]}], 'tools': …}."
@@ -250,156 +232,118 @@ def _known_otherwise(row: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _a_type(value: Any) -> str:
-    names = {
-        type(None): "null", str: "a string", bool: "true or false", int: "a number", float: "a number",
-        list: "a list", dict: "an object",
-    }  # fmt: skip
-    return names.get(type(value), f"a {type(value).__name__}")
-
-
 # --- whether the values have the types that the format takes -------------------------------------------------
-
-
-class Flaw(NamedTuple):
-    """Something wrong in one field of one row: which field, what kind, what exactly, what to do."""
-
-    field: str
-    problem: str
-    detail: str
-    what_to_do: str
-
-
-_FILL = "Fill it in."
 
 
 def type_flaws(row: Mapping[str, Any], spec: Format) -> Iterator[Flaw]:
     """What keeps this row from being read as `spec`: values of a wrong type, turns without role or content."""
     for column in spec.required:
         value = row.get(column)
+        known = {"format": spec.name, "type": type_name(value)}
         if column not in row:
-            yield Flaw(column, "missing key", f"{spec.name} needs the column {column!r}.", _FILL)
-        elif spec.conversational and column != "label" and other_coat(value, spec):
+            yield flaw("column missing", column, **known)
+        elif column in spec.turn_columns and other_coat(value, spec):
             yield _other_coat_flaw(column, spec)
         elif value is None:
-            yield Flaw(column, "null content", f"{column} is null.", _FILL)
+            yield flaw("null", column)
         elif column == "label":
             if not isinstance(value, bool):
-                detail = f"label is {_a_type(value)}, not true or false."
-                yield Flaw(column, "wrong type", detail, "Write true for a good completion, false for a bad.")
+                yield flaw("label", column, **known)
         elif spec.conversational:
             yield from _turn_list_flaws(column, value, spec)
         elif not isinstance(value, str):
-            detail = f"{column} is {_a_type(value)}, where {spec.name} has a string."
-            yield Flaw(column, "wrong type", detail, "Write text, or use the conversational form throughout.")
+            yield flaw("no string", column, **known)
     for column in spec.optional:
         value = row.get(column)
         wanted = {"tools": list, "prompt": (str, list), "id": object}.get(column, str)
         if value is not None and not isinstance(value, wanted):
-            detail = f"{column} is {_a_type(value)}."
-            todo = "tools is a list of JSON schemas." if column == "tools" else "Write text, or leave it out."
-            yield Flaw(column, "wrong type", detail, todo)
+            yield flaw("tools" if column == "tools" else "optional", column, type=type_name(value))
+
+
+def require_types(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
+    """Raise FormatError for the first row that cannot be read as the format of this name."""
+    for number, (row, name) in enumerate(zip(rows, names, strict=True), 1):
+        for found in type_flaws(row, FORMATS[name]):
+            raise FormatError(
+                f"Row {number}: {found.detail} {found.what_to_do} validate(rows) lists every such row."
+            )
+
+
+def turn_keys(name: str) -> tuple[str, str]:
+    """What a turn of the format of this name calls its speaker and its text."""
+    return ("from", "value") if name == "sharegpt" else ("role", "content")
+
+
+def _other(name: str) -> str:
+    """The format whose turns have the other two keys."""
+    return "messages" if name == "sharegpt" else "sharegpt"
 
 
 def other_coat(turns: Any, spec: Format) -> bool:
     """Whether these turns have the other layout's keys: from and value in messages, role and content in ShareGPT."""
-    own, other = (("from", "value"), ("role", "content"))[:: 1 if spec.name == "sharegpt" else -1]
-    return (
-        isinstance(turns, list)
-        and bool(turns)
-        and all(isinstance(t, Mapping) and other[0] in t and not set(own) & t.keys() for t in turns)
-    )
+    own, other = set(turn_keys(spec.name)), turn_keys(_other(spec.name))[0]
+    is_list = isinstance(turns, list) and bool(turns)
+    return is_list and all(isinstance(t, Mapping) and other in t and not own & t.keys() for t in turns)
 
 
 def _other_coat_flaw(column: str, spec: Format) -> Flaw:
-    own, other = turn_keys(spec), turn_keys(FORMATS["messages" if spec.name == "sharegpt" else "sharegpt"])
-    detail = (
-        f"The turns of {column} have {other[0]!r} and {other[1]!r}, "
-        f"where {spec.name} has {own[0]!r} and {own[1]!r}."
-    )
-    todo = f"Rename {other[0]!r} to {own[0]!r} and {other[1]!r} to {own[1]!r}."
-    if column in ("conversations", "messages"):
-        right = "messages" if column == "conversations" else "conversations"
-        todo = f"Rename the column {column!r} to {right!r}, whose turns have these keys."
-    return Flaw(f"{column}[0].{own[0]}", "missing key", detail, todo)
+    own, other = turn_keys(spec.name), turn_keys(_other(spec.name))
+    right = {"conversations": "messages", "messages": "conversations"}.get(column)
+    name = "other column" if right else "other keys"
+    field = f"{column}[0].{own[0]}"
+    return flaw(name, field, column=column, format=spec.name, own=own, other=other, right=right)
 
 
 def _turn_list_flaws(column: str, turns: Any, spec: Format) -> Iterator[Flaw]:
-    role_key, text_key = turn_keys(spec)
+    role, text = turn_keys(spec.name)
+    known = {"format": spec.name, "role": role, "text": text}
     if not isinstance(turns, list):
-        detail = f"{column} is {_a_type(turns)}, where {spec.name} has a list of turns."
-        todo = f'Write [{{"{role_key}": …, "{text_key}": …}}, …].'
-        if isinstance(turns, str) and turns.lstrip().startswith("["):
-            todo += " (The text looks like a list printed into one cell; JSON Lines keeps lists as they are.)"
-        yield Flaw(column, "wrong type", detail, todo)
+        printed = isinstance(turns, str) and turns.lstrip().startswith("[")
+        yield flaw("printed list" if printed else "no list", column, type=type_name(turns), **known)
         return
     if not turns:
-        yield Flaw(column, "missing turns", f"{column} is an empty list.", _FILL)
+        yield flaw("no turns", column)
     for i, turn in enumerate(turns):
-        field = f"{column}[{i}]"
+        place = f"{column}[{i}]"
         if not isinstance(turn, Mapping):
-            todo = f'Write {{"{role_key}": …, "{text_key}": …}}.'
-            yield Flaw(field, "wrong type", f"{field} is {_a_type(turn)}, not a turn.", todo)
+            yield flaw("no turn", place, type=type_name(turn), **known)
             continue
-        role = turn.get(role_key)
-        if not isinstance(role, str):
-            swapped = {"role": "from", "from": "role"}[role_key]
-            todo = f"Name who speaks in {role_key!r}."
-            if swapped in turn:
-                other = "ShareGPT's" if swapped == "from" else "those of messages"
-                todo = f"Its keys are {other}; {spec.name} writes {role_key!r} and {text_key!r}."
-            detail = (
-                f"{field} has no {role_key!r}." if role is None else f"{field}.{role_key} is {_a_type(role)}."
-            )
-            yield Flaw(f"{field}.{role_key}", "missing key" if role is None else "wrong type", detail, todo)
-        yield from _content_flaws(field, turn, text_key)
+        said_by = turn.get(role)
+        if not isinstance(said_by, str):
+            other = turn_keys(_other(spec.name))[0]
+            todo = f"Name who speaks in {role!r}."
+            if other in turn:
+                whose = "ShareGPT's" if other == "from" else "those of messages"
+                todo = f"Its keys are {whose}; {spec.name} writes {role!r} and {text!r}."
+            name = "no role" if said_by is None else "role's type"
+            yield flaw(name, f"{place}.{role}", turn=place, role=role, type=type_name(said_by), todo=todo)
+        yield from _content_flaws(place, turn, text)
 
 
-def _content_flaws(field: str, turn: Mapping[str, Any], text_key: str) -> Iterator[Flaw]:
-    calls = turn.get("tool_calls")
+def _content_flaws(place: str, turn: Mapping[str, Any], text: str) -> Iterator[Flaw]:
+    calls, content, field = turn.get("tool_calls"), turn.get(text), f"{place}.{text}"
     if calls:
-        yield from _call_flaws(f"{field}.tool_calls", calls)
-    content = turn.get(text_key)
+        yield from _call_flaws(f"{place}.tool_calls", calls)
     if isinstance(content, str) or (content is None and calls):
         return
-    name = f"{field}.{text_key}"
-    if text_key not in turn:
-        other = next(
-            (k for k in ("text", "value", "content", "message") if isinstance(turn.get(k), str)), None
-        )
-        todo = f"Rename {other!r} to {text_key!r}." if other else _FILL
-        yield Flaw(name, "missing key", f"{field} has no {text_key!r}.", todo)
-    elif content is None:
-        yield Flaw(name, "null content", f"{name} is null.", _FILL)
+    if text not in turn:
+        names = ("text", "value", "content", "message")
+        other = next((name for name in names if isinstance(turn.get(name), str)), None)
+        yield flaw("text by another name" if other else "no text", field, turn=place, text=text, other=other)
     else:
-        todo = "Write text. Lists of parts (text and images) are for vision models; join their texts."
-        yield Flaw(name, "wrong type", f"{name} is {_a_type(content)}, not a string.", todo)
+        yield flaw("null" if content is None else "text's type", field, type=type_name(content))
 
 
 def _call_flaws(field: str, calls: Any) -> Iterator[Flaw]:
-    todo = 'Write [{"type": "function", "function": {"name": …, "arguments": {…}}}].'
-    if not isinstance(calls, list) or not calls:
-        yield Flaw(field, "wrong type", f"{field} is no list of calls.", todo)
+    if not isinstance(calls, list):
+        yield flaw("no calls", field)
         return
     for i, call in enumerate(calls):
-        name = f"{field}[{i}]"
         function = call.get("function") if isinstance(call, Mapping) else None
         if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
-            yield Flaw(name, "wrong type", f"{name} names no function.", todo)
-            continue
-        arguments = function.get("arguments")
-        if isinstance(arguments, str):
-            arguments = from_json(arguments)
-        if not isinstance(arguments, Mapping):
-            detail = f"{name}.function.arguments is not a JSON object."
-            yield Flaw(
-                f"{name}.function.arguments", "wrong type", detail, 'Write {"name of argument": value}.'
-            )
-
-
-def turn_keys(spec: Format) -> tuple[str, str]:
-    """What a turn of this format calls its speaker and its text."""
-    return ("from", "value") if spec.name == "sharegpt" else ("role", "content")
+            yield flaw("no function", f"{field}[{i}]")
+        elif not isinstance(_json_or(function.get("arguments")), Mapping):
+            yield flaw("arguments", f"{field}[{i}].function.arguments")
 
 
 def same_key(row: Any) -> str:

@@ -42,13 +42,14 @@ def _step(source: str, target: str) -> Callable[[RowStep], RowStep]:
 
     def register(function: RowStep) -> RowStep:
         def table_step(numbered: Numbered, losing: Callable[[int], Lose]) -> Numbered:
-            done = []
+            spec, done = FORMATS[source], []
             for number, row in numbered:
+                own = {column: row[column] for column in (*spec.required, *spec.optional) if column in row}
                 try:
-                    new = function(row, losing(number))
+                    new = function(own, losing(number))
                 except FormatError as error:
                     raise FormatError(f"Row {number}: {error}") from None
-                done.append((number, new | _carried(number, row, FORMATS[source], new)))
+                done.append((number, new | _carried(number, row, spec, new)))
             return done
 
         STEPS[source][target] = table_step
@@ -66,7 +67,6 @@ def _carried(number: int, row: Row, spec: Format, new: Row) -> Row:
     own = {*spec.required, *spec.optional} - {"tools", "id"}
     extra = {k: v for k, v in row.items() if k not in own and k not in new}
     if "tools" in new and new["tools"] is None:
-        extra.pop("tools", None)
         del new["tools"]
     unclear = sorted(_HOLDS_CONTENT & set(extra))
     if unclear:
@@ -77,7 +77,7 @@ def _carried(number: int, row: Row, spec: Format, new: Row) -> Row:
     return extra
 
 
-# --- one example in each way of writing it -------------------------------------------------------------------
+# --- texts as turns, and back ---------------------------------------------------------------------------------
 
 
 def _user(text: str) -> list[Turn]:
@@ -86,6 +86,43 @@ def _user(text: str) -> list[Turn]:
 
 def _assistant(text: str) -> list[Turn]:
     return [{"role": "assistant", "content": text}]
+
+
+def _wrap(row: Row, lose: Lose) -> Row:
+    """Each text as one turn: the prompt of the user, anything else of the assistant."""
+    turns = {"prompt": _user, "label": bool}
+    return {column: turns.get(column, _assistant)(value) for column, value in row.items()}
+
+
+def _unwrap(row: Row, lose: Lose) -> Row:
+    """Of each list of turns the text of its last one."""
+    label = {"label": row["label"]} if "label" in row else {}
+    roles = {"prompt": "user", **dict.fromkeys(("chosen", "rejected", "completion"), "assistant")}
+    return {c: _only(v, roles[c], c, lose) for c, v in row.items() if c in roles} | label
+
+
+def _only(turns: list[Turn], role: str, field: str, lose: Lose) -> str:
+    """The text of the last turn of this role; all other turns and keys are declared lost."""
+    last = next((i for i in reversed(range(len(turns))) if turns[i]["role"] == role), None)
+    if last is None or not isinstance(turns[last].get("content"), str):
+        raise FormatError(f"{field} has no {role} turn with text, so there is nothing to write as a string.")
+    for i, turn in enumerate(turns):
+        if i != last:
+            said_by = turn["role"]
+            lose(
+                f"{field}[{i}]", f"a string has no place for a further turn ({said_by}); a chat template has"
+            )
+        else:
+            for key in set(turn) - {"role", "content"}:
+                lose(f"{field}[{i}].{key}", "a string has no place for it")
+    return turns[last]["content"]
+
+
+for _name in ("prompt-completion", "prompt-only", "preference", "unpaired-preference"):
+    _step(_name, f"conversational-{_name}")(_wrap)
+
+
+# --- texts ----------------------------------------------------------------------------------------------------
 
 
 @_step("alpaca", "messages")
@@ -98,23 +135,18 @@ def _(row: Row, lose: Lose) -> Row:
 
 
 @_step("alpaca", "prompt-completion")
-def _(row: Row, lose: Lose) -> Row:
+def _alpaca_apart(row: Row, lose: Lose) -> Row:
     prompt = alpaca_prompt(row["instruction"], row.get("input") or "")
-    _check_template(prompt, row, lose)
+    read = read_alpaca_prompt(prompt)
+    if read is None or read["instruction"] != row["instruction"] or read["output"]:
+        lose("instruction", "holds a heading of Alpaca's template, so the parts cannot be told apart again")
     return {"prompt": prompt, "completion": row["output"]}
 
 
 @_step("alpaca", "text")
 def _(row: Row, lose: Lose) -> Row:
-    prompt = alpaca_prompt(row["instruction"], row.get("input") or "")
-    _check_template(prompt, row, lose)
-    return {"text": prompt + row["output"]}
-
-
-def _check_template(prompt: str, row: Row, lose: Lose) -> None:
-    read = read_alpaca_prompt(prompt)
-    if read is None or read["instruction"] != row["instruction"] or read["output"]:
-        lose("instruction", "holds a heading of Alpaca's template, so the parts cannot be told apart again")
+    parts = _alpaca_apart(row, lose)
+    return {"text": parts["prompt"] + parts["completion"]}
 
 
 @_step("text", "alpaca")
@@ -135,11 +167,6 @@ def _(row: Row, lose: Lose) -> Row:
     return {"prompt": alpaca_prompt(read["instruction"], read["input"]), "completion": read["output"]}
 
 
-@_step("prompt-completion", "conversational-prompt-completion")
-def _(row: Row, lose: Lose) -> Row:
-    return {"prompt": _user(row["prompt"]), "completion": _assistant(row["completion"])}
-
-
 @_step("prompt-completion", "text")
 def _(row: Row, lose: Lose) -> Row:
     text = row["prompt"] + row["completion"]
@@ -156,64 +183,6 @@ def _(row: Row, lose: Lose) -> Row:
         return {**read, "output": row["completion"]}
     lose("prompt", "is not in Alpaca's template, which every reader of Alpaca rows will put around it")
     return {"instruction": row["prompt"], "input": "", "output": row["completion"]}
-
-
-@_step("prompt-completion", "prompt-only")
-def _(row: Row, lose: Lose) -> Row:
-    lose("completion", "has no place in prompt-only rows")
-    return {"prompt": row["prompt"]}
-
-
-def _join_turns(row: Row, lose: Lose) -> Row:
-    messages = row["prompt"] + row["completion"]
-    if _split(messages) != (row["prompt"], row["completion"]):
-        lose("completion", "is not the last assistant turn alone; where it began is not kept")
-    return {"messages": messages}
-
-
-_step("conversational-prompt-completion", "messages")(_join_turns)
-_step("conversational-prompt-completion", "tool-calls")(_join_turns)
-
-
-@_step("conversational-prompt-completion", "prompt-completion")
-def _(row: Row, lose: Lose) -> Row:
-    return {
-        "prompt": _only(row["prompt"], "user", "prompt", lose),
-        "completion": _only(row["completion"], "assistant", "completion", lose),
-    }
-
-
-@_step("conversational-prompt-completion", "conversational-prompt-only")
-def _(row: Row, lose: Lose) -> Row:
-    lose("completion", "has no place in prompt-only rows")
-    return {"prompt": row["prompt"]}
-
-
-@_step("prompt-only", "conversational-prompt-only")
-def _(row: Row, lose: Lose) -> Row:
-    return {"prompt": _user(row["prompt"])}
-
-
-@_step("conversational-prompt-only", "prompt-only")
-def _(row: Row, lose: Lose) -> Row:
-    return {"prompt": _only(row["prompt"], "user", "prompt", lose)}
-
-
-def _only(turns: list[Turn], role: str, field: str, lose: Lose) -> str:
-    """The text of the last turn of this role; all other turns and keys are declared lost."""
-    last = next((i for i in reversed(range(len(turns))) if turns[i]["role"] == role), None)
-    if last is None or not isinstance(turns[last].get("content"), str):
-        raise FormatError(f"{field} has no {role} turn with text, so there is nothing to write as a string.")
-    for i, turn in enumerate(turns):
-        if i != last:
-            lose(
-                f"{field}[{i}]",
-                f"a string has no place for a further turn ({turn['role']}); a chat template has",
-            )
-        else:
-            for key in set(turn) - {"role", "content"}:
-                lose(f"{field}[{i}].{key}", "a string has no place for it")
-    return turns[last]["content"]
 
 
 # --- whole conversations --------------------------------------------------------------------------------------
@@ -236,59 +205,11 @@ def _messages_to_prompt_completion(row: Row, lose: Lose) -> Row:
     return {"prompt": parts[0], "completion": parts[1]}
 
 
-_step("messages", "conversational-prompt-completion")(_messages_to_prompt_completion)
-
-
-def _messages_to_sharegpt(row: Row, lose: Lose) -> Row:
-    return {"conversations": _sharegpt_turns(row["messages"], lose)}
-
-
-_step("messages", "sharegpt")(_messages_to_sharegpt)
-
-
-@_step("messages", "alpaca")
-def _(row: Row, lose: Lose) -> Row:
-    messages = row["messages"]
-    if len(messages) < 2 or [m["role"] for m in messages[-2:]] != ["user", "assistant"]:
-        raise FormatError("Alpaca has one instruction and one output; these messages end otherwise.")
-    for i, message in enumerate(messages[:-2]):
-        lose(f"messages[{i}]", f"Alpaca has no place for it ({message['role']})")
-    for i, message in enumerate(messages[-2:], len(messages) - 2):
-        for key in set(message) - {"role", "content"}:
-            lose(f"messages[{i}].{key}", "Alpaca has no place for it")
-    return {
-        "instruction": messages[-2].get("content") or "",
-        "input": "",
-        "output": messages[-1].get("content") or "",
-    }
-
-
-@_step("messages", "tool-calls")
-def _(row: Row, lose: Lose) -> Row:
-    return {"messages": row["messages"]}
-
-
-_step("tool-calls", "conversational-prompt-completion")(_messages_to_prompt_completion)
-
-
-_step("tool-calls", "sharegpt")(_messages_to_sharegpt)
-
-
-@_step("tool-calls", "messages")
-def _(row: Row, lose: Lose) -> Row:
-    messages = []
-    for i, message in enumerate(row["messages"]):
-        if message["role"] == "tool":
-            lose(f"messages[{i}]", "the tool's result has no place in plain messages")
-            continue
-        if message.get("tool_calls"):
-            lose(f"messages[{i}].tool_calls", "the call has no place in plain messages")
-            if not message.get("content"):
-                continue
-        messages.append({k: v for k, v in message.items() if k != "tool_calls"})
-    if row.get("tools"):
-        lose("tools", "plain messages declare no tools")
-    return {"messages": messages, "tools": None}
+def _join_turns(row: Row, lose: Lose) -> Row:
+    messages = row["prompt"] + row["completion"]
+    if _split(messages) != (row["prompt"], row["completion"]):
+        lose("completion", "is not the last assistant turn alone; where it began is not kept")
+    return {"messages": messages}
 
 
 @_step("sharegpt", "messages")
@@ -296,20 +217,15 @@ def _(row: Row, lose: Lose) -> Row:
     for turn in row["conversations"]:
         if turn["from"] in ("function_call", "observation"):
             raise FormatError("the conversation calls a tool; convert it to 'tool-calls' instead.")
-    return {"messages": _messages(row["conversations"], lose)}
-
-
-@_step("sharegpt", "tool-calls")
-def _(row: Row, lose: Lose) -> Row:
-    return {"messages": _messages(row["conversations"], lose)}
+    return _sharegpt_to_messages(row, lose)
 
 
 _TO_SHAREGPT = {"system": "system", "user": "human", "assistant": "gpt", "tool": "observation"}
 
 
-def _sharegpt_turns(messages: list[Turn], lose: Lose) -> list[Turn]:
+def _messages_to_sharegpt(row: Row, lose: Lose) -> Row:
     turns = []
-    for i, message in enumerate(messages):
+    for i, message in enumerate(row["messages"]):
         extra = {k: v for k, v in message.items() if k not in ("role", "content", "tool_calls")}
         role, content = message["role"], message.get("content") or ""
         if role == "developer":
@@ -320,12 +236,11 @@ def _sharegpt_turns(messages: list[Turn], lose: Lose) -> list[Turn]:
         if message.get("tool_calls"):
             if content:
                 lose(f"messages[{i}].content", "ShareGPT has no place for a text beside a call")
-            turns.append(
-                {"from": "function_call", "value": _calls_as_text(message["tool_calls"], i, lose), **extra}
-            )
+            calls = _calls_as_text(message["tool_calls"], i, lose)
+            turns.append({"from": "function_call", "value": calls, **extra})
         else:
             turns.append({"from": _TO_SHAREGPT[role], "value": content, **extra})
-    return turns
+    return {"conversations": turns}
 
 
 def _calls_as_text(calls: list[dict], turn: int, lose: Lose) -> str:
@@ -345,9 +260,10 @@ def _with_arguments(function: Mapping[str, Any]) -> dict[str, Any]:
     return dict(function) if decoded is None else {**function, "arguments": decoded}
 
 
-def _messages(turns: list[Turn], lose: Lose) -> list[Turn]:
+@_step("sharegpt", "tool-calls")
+def _sharegpt_to_messages(row: Row, lose: Lose) -> Row:
     messages = []
-    for i, turn in enumerate(turns):
+    for i, turn in enumerate(row["conversations"]):
         extra = {k: v for k, v in turn.items() if k not in ("from", "value")}
         name = turn["from"]
         if name == "function_call":
@@ -356,55 +272,64 @@ def _messages(turns: list[Turn], lose: Lose) -> list[Turn]:
         if name in SHAREGPT_SYNONYMS:
             lose(f"conversations[{i}].from", f"the name {name!r} becomes {SHAREGPT_SYNONYMS[name]!r}")
         elif name not in SHAREGPT_ROLES:
-            raise FormatError(
-                f"ShareGPT knows no role {name!r}; rename it to one of {', '.join(SHAREGPT_ROLES)}."
-            )
+            known = ", ".join(SHAREGPT_ROLES)
+            raise FormatError(f"ShareGPT knows no role {name!r}; rename it to one of {known}.")
         role = SHAREGPT_ROLES.get(name) or SHAREGPT_SYNONYMS[name]
         messages.append({"role": role, "content": turn["value"], **extra})
-    return messages
+    return {"messages": messages}
 
 
 def _calls_from_text(text: str) -> list[dict]:
-    try:
-        calls = json.loads(text)
-    except (ValueError, RecursionError):
-        calls = None
+    calls = from_json(text)
     calls = calls if isinstance(calls, list) else [calls]
-    if not calls or not all(
-        isinstance(call, Mapping) and isinstance(call.get("name"), str) for call in calls
-    ):
+    if not calls or not all(isinstance(one, Mapping) and isinstance(one.get("name"), str) for one in calls):
         raise FormatError(
             'a function_call holds JSON such as {"name": …, "arguments": {…}}; this one does not.'
         )
     return [{"type": "function", "function": call} for call in calls]
 
 
+for _name in ("messages", "tool-calls"):
+    _step(_name, "conversational-prompt-completion")(_messages_to_prompt_completion)
+    _step(_name, "sharegpt")(_messages_to_sharegpt)
+    _step("conversational-prompt-completion", _name)(_join_turns)
+
+
+@_step("messages", "alpaca")
+def _(row: Row, lose: Lose) -> Row:
+    messages = row["messages"]
+    if len(messages) < 2 or [m["role"] for m in messages[-2:]] != ["user", "assistant"]:
+        raise FormatError("Alpaca has one instruction and one output; these messages end otherwise.")
+    for i, message in enumerate(messages[:-2]):
+        lose(f"messages[{i}]", f"Alpaca has no place for it ({message['role']})")
+    for i, message in enumerate(messages[-2:], len(messages) - 2):
+        for key in set(message) - {"role", "content"}:
+            lose(f"messages[{i}].{key}", "Alpaca has no place for it")
+    instruction, output = (message.get("content") or "" for message in messages[-2:])
+    return {"instruction": instruction, "input": "", "output": output}
+
+
+@_step("tool-calls", "messages")
+def _(row: Row, lose: Lose) -> Row:
+    messages = []
+    for i, message in enumerate(row["messages"]):
+        if message["role"] == "tool":
+            lose(f"messages[{i}]", "the tool's result has no place in plain messages")
+            continue
+        if message.get("tool_calls"):
+            lose(f"messages[{i}].tool_calls", "the call has no place in plain messages")
+            if not message.get("content"):
+                continue
+        messages.append({k: v for k, v in message.items() if k != "tool_calls"})
+    if row.get("tools"):
+        lose("tools", "plain messages declare no tools")
+    return {"messages": messages, "tools": None}
+
+
+_step("messages", "tool-calls")(lambda row, lose: {"messages": row["messages"]})
+
+
 # --- preferences ----------------------------------------------------------------------------------------------
-
-
-def _wrap_preference(row: Row, lose: Lose) -> Row:
-    return {column: (_user if column == "prompt" else _assistant)(row[column]) for column in _columns(row)}
-
-
-def _unwrap_preference(row: Row, lose: Lose) -> Row:
-    return {
-        column: _only(row[column], "user" if column == "prompt" else "assistant", column, lose)
-        for column in _columns(row)
-    }
-
-
-def _columns(row: Row) -> list[str]:
-    return [column for column in ("prompt", "chosen", "rejected", "completion") if column in row]
-
-
-def _with_label(function: RowStep) -> RowStep:
-    return lambda row, lose: {**function(row, lose), "label": row["label"]}
-
-
-_step("preference", "conversational-preference")(_wrap_preference)
-_step("conversational-preference", "preference")(_unwrap_preference)
-_step("unpaired-preference", "conversational-unpaired-preference")(_with_label(_wrap_preference))
-_step("conversational-unpaired-preference", "unpaired-preference")(_with_label(_unwrap_preference))
 
 
 def _make_implicit(row: Row, lose: Lose) -> Row:
@@ -432,11 +357,6 @@ def shared_prompt(chosen: Any, rejected: Any) -> Any:
     if isinstance(chosen, str) and end and chosen[end - 1] == " ":
         end -= 1
     return chosen[:end]
-
-
-for _prefix in ("", "conversational-"):
-    _step(f"{_prefix}preference", f"{_prefix}implicit-preference")(_make_implicit)
-    _step(f"{_prefix}implicit-preference", f"{_prefix}preference")(_make_explicit)
 
 
 def _keep_chosen(row: Row, lose: Lose) -> Row:
@@ -470,10 +390,9 @@ def _pair_up(numbered: Numbered, losing: Callable[[int], Lose]) -> Numbered:
         sides = {"chosen": good["completion"], "rejected": bad["completion"]}
         done.append((min(number, other_number), rest | sides))
     for (_, label), rows in waiting.items():
+        lacking = "bad" if label else "good"
         for number, _row in rows:
-            losing(number)(
-                "completion", f"no {'bad' if label else 'good'} completion of the same prompt is left"
-            )
+            losing(number)("completion", f"no {lacking} completion of the same prompt is left")
     return sorted(done, key=lambda item: item[0])
 
 
@@ -488,7 +407,17 @@ def _keep_good(numbered: Numbered, losing: Callable[[int], Lose]) -> Numbered:
     return done
 
 
+def _drop_completion(row: Row, lose: Lose) -> Row:
+    lose("completion", "has no place in prompt-only rows")
+    return {"prompt": row["prompt"]}
+
+
+for _name in ("prompt-completion", "prompt-only", "preference", "unpaired-preference"):
+    _step(f"conversational-{_name}", _name)(_unwrap)
 for _prefix in ("", "conversational-"):
+    _step(f"{_prefix}prompt-completion", f"{_prefix}prompt-only")(_drop_completion)
+    _step(f"{_prefix}preference", f"{_prefix}implicit-preference")(_make_implicit)
+    _step(f"{_prefix}implicit-preference", f"{_prefix}preference")(_make_explicit)
     _step(f"{_prefix}preference", f"{_prefix}prompt-completion")(_keep_chosen)
     STEPS[f"{_prefix}preference"][f"{_prefix}unpaired-preference"] = _unpair
     STEPS[f"{_prefix}unpaired-preference"][f"{_prefix}preference"] = _pair_up

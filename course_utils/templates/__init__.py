@@ -1,4 +1,4 @@
-"""Chat-template families: the same conversation as each of them writes it, and where every message stands.
+"""Chat-template families: the same conversation as each of them writes it.
 
 The templates are written for this course, in Jinja, the language in which a tokenizer carries its own: one file per
 family beside this one (open llama-3.jinja), and what is to be known of each in families.json. They write what each
@@ -9,13 +9,7 @@ Rendering is transformers' own, so `{% generation %}` marks work as they do in t
 needed.
 """
 
-from ..roles import RoleSpan
-from .compare import differences
-from .families import FAMILIES, Family, family
-from .rendering import assistant_spans, render, spans, token_roles
-from .tokenizers import control_tokens_in, encode_safely, toy_tokenizer
+from .families import FAMILIES, Family, family, render
+from .tokenizers import encode_safely, toy_tokenizer
 
-__all__ = [
-    "FAMILIES", "Family", "RoleSpan", "assistant_spans", "control_tokens_in", "differences", "encode_safely", "family",
-    "render", "spans", "token_roles", "toy_tokenizer",
-]  # fmt: skip
+__all__ = ["FAMILIES", "Family", "encode_safely", "family", "render", "toy_tokenizer"]

@@ -1,4 +1,5 @@
-"""The chat-template families: each one's Jinja text (the files beside this one) and its facts (families.json)."""
+"""The chat-template families: each one's Jinja text (the files beside this one), its facts (families.json), and what
+it makes of a conversation."""
 
 from __future__ import annotations
 
@@ -65,3 +66,47 @@ def family(name: str | Family) -> Family:
     if name not in FAMILIES:
         raise ValueError(f"No template family is called {name!r}; there are {', '.join(FAMILIES)}.")
     return FAMILIES[name]
+
+
+def render(
+    name: str | Family,
+    messages: Messages,
+    add_generation_prompt: bool = False,
+    continue_final_message: bool = False,
+    **variables: Any,
+) -> str:
+    """Write a conversation as this family does: the text a tokenizer's `apply_chat_template` would make.
+
+    `messages` are dicts with 'role' and 'content' (a str). `variables` are handed to the template, such as
+    `date_string="1 Jan 2025"` or another `bos_token`; one that it does not use changes nothing. Raises
+    ValueError for a conversation that the family refuses, such as a system message in Gemma 2.
+    """
+    from jinja2.exceptions import TemplateError
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    chosen = family(name)
+    if not messages:
+        raise ValueError("There is no message to render. Give at least one dict with 'role' and 'content'.")
+    for message in messages:
+        if not isinstance(message, Mapping) or not isinstance(message.get("content"), str):
+            raise ValueError(
+                f"Each message needs a 'role' and a 'content' that is a text, got {message!r}. "
+                "Tool calls and images are beyond these templates."
+            )
+    if add_generation_prompt and continue_final_message:
+        raise ValueError(
+            "A generation prompt opens a new turn and continue_final_message keeps the last one open; ask for "
+            "one of them."
+        )
+    settings = {"bos_token": chosen.bos or "", "eos_token": chosen.eos, **variables}
+    try:
+        [text], _ = render_jinja_template(
+            conversations=[[dict(message) for message in messages]],
+            chat_template=chosen.template,
+            continue_final_message=continue_final_message,
+            add_generation_prompt=add_generation_prompt,
+            **settings,
+        )
+    except TemplateError as error:
+        raise ValueError(f"{chosen.name} refuses this conversation: {error}.") from error
+    return text

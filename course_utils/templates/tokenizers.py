@@ -15,13 +15,13 @@ from .families import Family, Messages, family
 _PEBBLE = PEBBLE_MODELS / "pebble-base" / "tokenizer.json"
 
 
-def toy_tokenizer(name: str | Family, add_bos: bool | None = None) -> Any:
+def toy_tokenizer(name: str | Family) -> Any:
     """Return a small tokenizer of this family: Pebble's byte-level vocabulary with the family's special tokens.
 
     It is a real `PreTrainedTokenizerFast` with the family's chat template, made without a download, so that
     special tokens, BOS and masks behave as in the family's own; only how plain words are cut differs. The ids
-    are Pebble's where Pebble has the token, and new ones behind its vocabulary otherwise. `add_bos` puts the
-    BOS in front of plain text; None does what the family's own tokenizer does.
+    are Pebble's where Pebble has the token, and new ones behind its vocabulary otherwise. In front of plain text it
+    puts a BOS where the family's own does.
     """
     from tokenizers import Tokenizer, processors
     from transformers import PreTrainedTokenizerFast
@@ -29,7 +29,7 @@ def toy_tokenizer(name: str | Family, add_bos: bool | None = None) -> Any:
     chosen = family(name)
     tokenizer = Tokenizer.from_str(_plain_vocabulary())
     tokenizer.add_special_tokens(list(chosen.special_tokens))
-    if chosen.bos and (chosen.tokenizer_adds_bos if add_bos is None else add_bos):
+    if chosen.bos and chosen.tokenizer_adds_bos:
         tokenizer.post_processor = processors.TemplateProcessing(
             single=f"{chosen.bos} $A", special_tokens=[(chosen.bos, tokenizer.token_to_id(chosen.bos))]
         )
@@ -52,11 +52,6 @@ def _plain_vocabulary() -> str:
 
 
 # --- text that must not become control tokens ---------------------------------------------------------------------
-
-
-def control_tokens_in(tokenizer: Any, text: str) -> list[str]:
-    """The special tokens that stand written out in a text, in the tokenizer's order; none is good news."""
-    return [token for token in _control_tokens(tokenizer) if token in text]
 
 
 def _control_tokens(tokenizer: Any) -> list[str]:
@@ -93,21 +88,17 @@ def _encode_in_pieces(tokenizer: Any, messages: Messages, settings: Mapping[str,
     tokens = sorted(_control_tokens(tokenizer), key=len, reverse=True)
     pattern = re.compile("|".join(map(re.escape, tokens)) or r"(?!)")
 
-    def masked(content: Any) -> Any:
-        return (
-            pattern.sub(lambda found: f"\ue000{tokens.index(found[0])}\ue001", content)
-            if isinstance(content, str)
-            else content
-        )
+    def masked(value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        return pattern.sub(lambda found: f"\ue000{tokens.index(found[0])}\ue001", value)
 
     guarded = [{key: masked(value) for key, value in message.items()} for message in messages]
     text = tokenizer.apply_chat_template(guarded, tokenize=False, **settings)
     ids: list[int] = []
     for number, piece in enumerate(re.split("\ue000(\\d+)\ue001", text)):
-        if number % 2 and int(piece) < len(tokens):
-            ids += tokenizer(tokens[int(piece)], add_special_tokens=False, split_special_tokens=True)[
-                "input_ids"
-            ]
-        elif piece:
-            ids += tokenizer(piece, add_special_tokens=False)["input_ids"]
+        # Every other piece is a stand-in's number; one that is too high stood in the user's text.
+        written_out = number % 2 == 1 and int(piece) < len(tokens)
+        piece = tokens[int(piece)] if written_out else piece
+        ids += tokenizer(piece, add_special_tokens=False, split_special_tokens=written_out)["input_ids"]
     return ids

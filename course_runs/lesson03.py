@@ -1,18 +1,16 @@
-"""How the families differ, measured by rendering."""
+"""Lesson 03's gallery: how the chat-template families differ, measured by rendering."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ..roles import common_prefix
-from ..tokens import visible_token
-from .families import FAMILIES, Family, family
-from .rendering import render
+import pandas as pd
 
-if TYPE_CHECKING:
-    import pandas as pd
+from course_utils.roles import common_prefix
+from course_utils.templates import FAMILIES, Family, family, render
+from course_utils.tokens import visible_token
 
 _S, _U1, _A1, _U2 = "⁂s⁂", "⁂u⁂", "⁂a⁂", "⁂v⁂"  # texts that occur in no template
 
@@ -25,8 +23,6 @@ def differences(names: Iterable[str | Family] | None = None, **variables: Any) -
     system (what becomes of a system message), injected (what is written that nobody asked for), and
     history_is_kept (whether a turn keeps its text once more turns follow). White space is shown as ␣ and ↵.
     """
-    import pandas as pd
-
     chosen = [family(name) for name in (names if names is not None else FAMILIES)]
     rows = [_differences_of(one, variables) for one in chosen]
     return pd.DataFrame(rows, index=pd.Index([one.name for one in chosen], name="family"))

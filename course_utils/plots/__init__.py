@@ -23,7 +23,6 @@ _NAMES = {
     ".shift": "SHIFT_CATEGORIES plot_token_shift",
     # Figures of a subject stand beside it; this package knows them by name alone.
     "..evaluate.figures": "plot_behaviours plot_rates plot_scoreboard",
-    "..train.figures": "plot_runs runs_table",
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
 

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..plots import house, panels
+from course_utils.plots import house, panels
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,4 +1,4 @@
-"""What a training buys and what it pays: several measures of several runs, along the run."""
+"""What runs bring and what they cost: several measures of several runs, along the run or against what was varied."""
 
 from __future__ import annotations
 
@@ -132,3 +132,122 @@ def _ends(df: pd.DataFrame, measures: list, runs: list) -> str:
                 parts.append(f"{measure} {values.iloc[0]:.2f} → {values.iloc[-1]:.2f}")
         told.append((f"{run}: " if len(runs) > 1 else "") + ", ".join(parts))
     return "; ".join(told)
+
+
+# --- behaviours against something that was varied -----------------------------------------------------------
+
+
+@house.house_style
+def plot_behaviours(
+    df: pd.DataFrame,
+    x: str,
+    xlabel: str | None = None,
+    *,
+    line: str | None = None,
+    log: bool = False,
+    finding: str | None = None,
+    per_row: int = 4,
+) -> Figure:
+    """Rates with 95 % bands against what was varied: one panel per measure.
+
+    `df` has the columns `x` (a number, such as the step or the number of examples), measure, rate, low, high and n.
+    `line` names a column that tells several curves apart. With a column source, rows that say "yours" are drawn as
+    stars over the curves of all other rows, so that one sees which points are one's own. `log` makes the horizontal
+    axis logarithmic. The title names the largest change along a curve or, with several, the widest gap between two
+    at their end, unless `finding` is given.
+    """
+    columns = [x, "measure", "rate", "low", "high", "n", *([line] if line else [])]
+    house.require_columns(df, columns, "a table of rates")
+    shown, mine = _others_and_yours(df)
+    measures = list(dict.fromkeys(df["measure"]))
+    curves = list(dict.fromkeys(shown[line])) if line else [""]
+    legend_rows = math.ceil((len(curves) * bool(line) + (not mine.empty)) / panels.LEGEND_COLUMNS)
+    fig, axes = panels.panel_grid(
+        len(measures), per_row, 1.55, 0.9 + 0.3 * legend_rows, sharex=True, sharey=True
+    )
+    for ax, measure in zip(axes, measures, strict=True):
+        panel = shown[shown["measure"] == measure].sort_values(x)
+        for number, name in enumerate(curves):
+            part = panel[panel[line] == name] if line else panel
+            panels.curve(ax, part, x, "rate", number, linewidth=1.4, label=house.figure_text(str(name)))
+        _stars(ax, mine[mine["measure"] == measure], x)
+        n = panels.count_text(df[df["measure"] == measure]["n"])
+        wrapped = "\n".join(textwrap.wrap(house.figure_text(measure), 24))
+        ax.set_title(f"{wrapped}\n(n = {n})", fontsize=8, color=house.INK)
+        ax.grid(axis="y")
+    if log:
+        _log_axis(axes[0], sorted(shown[x].unique()))
+    axes[0].set_ylim(-0.05, 1.08)
+    axes[0].set_yticks([0, 0.5, 1], ["0%", "50%", "100%"])
+    handles, names = axes[0].get_legend_handles_labels()
+    kept = [
+        (h, name) for h, name in zip(handles, names, strict=True) if name and (name != "yours" or len(mine))
+    ]
+    panels.label_above_legend(
+        fig, xlabel or x, [h for h, _ in kept], [name for _, name in kept], panels.LEGEND_COLUMNS
+    )
+    finding = finding or _behaviours_finding(shown, x, line)
+    house.headline(fig, finding)
+    fig.alt_text = f"{finding}. " + "; ".join(
+        _along_curve(key, part, x) for key, part in _curves(df, x, line)
+    )
+    return fig
+
+
+def _others_and_yours(df: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """(rows drawn as curves, rows drawn as stars); when all rows are one's own, they are the curves."""
+    own = df["source"] == "yours" if "source" in df.columns else df["rate"] < 0  # no rate is: nobody's
+    return (df, df[:0]) if own.all() else (df[~own], df[own])
+
+
+def _stars(ax: Axes, part: pd.DataFrame, x: str) -> None:
+    looks = {
+        "markersize": 11,
+        "markerfacecolor": house.PAPER,
+        "elinewidth": 1.2,
+        "zorder": 5,
+        "label": "yours",
+    }
+    star = house.Style(house.INK, "", "*")
+    panels.interval_marks(ax, part[x], part["rate"], part["low"], part["high"], star, along="y", **looks)
+
+
+def _log_axis(ax: Axes, values: Sequence[float]) -> None:
+    ax.set_xscale("log")
+    if len(values) <= 8:  # the stars between them get no ticks
+        ax.set_xticks(values, [_short(v) for v in values])
+        ax.minorticks_off()
+
+
+def _short(value: float) -> str:
+    """A number in few characters: 1e-4, 0.01, 50, 3k."""
+    if value < 0.01:
+        return f"{value:.0e}".replace("e-0", "e-")
+    return f"{value:g}" if value < 1000 else f"{value / 1000:g}k"
+
+
+def _curves(df: pd.DataFrame, x: str, line: str | None) -> list[tuple[str, pd.DataFrame]]:
+    """(measure and curve in words, its rows along `x`) of every curve."""
+    keys = ["measure", *([line] if line else []), *(["source"] if "source" in df.columns else [])]
+    return [(", ".join(map(str, key)), part.sort_values(x)) for key, part in df.groupby(keys, sort=False)]
+
+
+def _along_curve(key: str, part: pd.DataFrame, x: str) -> str:
+    return f"{key}: " + ", ".join(f"{r.rate:.0%} at {getattr(r, x):g}" for r in part.itertuples())
+
+
+def _behaviours_finding(df: pd.DataFrame, x: str, line: str | None) -> str:
+    if line is None or df[line].nunique() == 1:
+        curves = _curves(df.drop(columns="source", errors="ignore"), x, None)
+        ends = [(key, part.iloc[0], part.iloc[-1]) for key, part in curves]
+        key, first, last = max(ends, key=lambda end: abs(end[2]["rate"] - end[1]["rate"]))
+        return (
+            f"Most changed, “{key}”: {first['rate']:.0%} at {first[x]:g}, {last['rate']:.0%} at {last[x]:g}"
+        )
+    at_end = df.sort_values(x).groupby([line, "measure"], sort=False).last()["rate"].unstack(0)
+    measure = (at_end.max(axis=1) - at_end.min(axis=1)).idxmax()
+    top, bottom = at_end.loc[measure].idxmax(), at_end.loc[measure].idxmin()
+    return (
+        f"Widest gap at the end, “{measure}”: {top} {at_end.at[measure, top]:.0%}, "
+        f"{bottom} {at_end.at[measure, bottom]:.0%}"
+    )

@@ -22,7 +22,7 @@ _NAMES = {
     ".one_variant": "plot_distribution plot_logprobs",
     ".shift": "SHIFT_CATEGORIES plot_token_shift",
     # Figures of a subject stand beside it; this package knows them by name alone.
-    "..evaluate.figures": "plot_behaviours plot_rates plot_scoreboard",
+    "..evaluate.figures": "plot_rates plot_scoreboard",
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
 

@@ -84,23 +84,18 @@ def plot_scoreboard(
     house.require_columns(df, ["column", "measure", "rate", "low", "high", "n"], "Scoreboard.frame")
     columns = list(dict.fromkeys(df["column"]))
     parts = _named_panels(df)
-    fig, axes = panels.panel_grid(
-        len(parts), per_row, 0.78 + 0.21 * len(columns), 0.75, sharex=True, sharey=True
-    )
+    height = 0.78 + 0.21 * len(columns)
+    fig, axes = panels.panel_grid(len(parts), per_row, height, 0.75, sharex=True, sharey=True)
     for ax, (name, measure, part) in zip(axes, parts, strict=True):
         for row in part.itertuples():
             style, place = house.variant_style(str(row.column)), columns.index(row.column)
-            panels.interval_marks(
-                ax, row.rate, place, row.low, row.high, style, markersize=5.5, elinewidth=1.6
-            )
+            looks = {"markersize": 5.5, "elinewidth": 1.6}
+            panels.interval_marks(ax, row.rate, place, row.low, row.high, style, **looks)
             above = {"ha": "center", "va": "baseline", "fontsize": 7, "color": style.color}
             house.note(ax, f"{row.rate:.0%}", (row.rate, place), (0, 4), **above)
         remark = "lower is better, " if measure in unwanted else ""
-        ax.set_title(
-            house.figure_text(f"{name}\n({remark}n = {panels.count_text(part['n'])})"),
-            fontsize=8,
-            color=house.INK,
-        )
+        title = house.figure_text(f"{name}\n({remark}n = {panels.count_text(part['n'])})")
+        ax.set_title(title, fontsize=8, color=house.INK)
         ax.grid(axis="x")
         ax.tick_params(axis="y", length=0)
         ax.tick_params(axis="x", labelsize=8.5)
@@ -110,10 +105,10 @@ def plot_scoreboard(
     fig.supxlabel("rate, with its 95% interval", fontsize=9.5)
     finding = finding or _scoreboard_finding(parts)
     house.headline(fig, finding)
-    told = (
-        f"{name}: " + ", ".join(f"{r.column} {r.rate:.0%}" for r in part.itertuples())
-        for name, _, part in parts
-    )
+    rates = {
+        name: ", ".join(f"{r.column} {r.rate:.0%}" for r in part.itertuples()) for name, _, part in parts
+    }
+    told = (f"{name}: {some}" for name, some in rates.items())
     fig.alt_text = f"{finding}. {'; '.join(told)}."
     return fig
 
@@ -123,10 +118,8 @@ def _named_panels(df: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
     keys = ["suite", "measure"] if "suite" in df.columns else ["measure"]
     parts = list(df.groupby(keys, sort=False))
     measures = [key[-1] for key, _ in parts]
-    return [
-        (f"{key[-1]}, {key[0]}" if measures.count(key[-1]) > 1 else key[-1], key[-1], part)
-        for key, part in parts
-    ]
+    several = {measure for measure in measures if measures.count(measure) > 1}
+    return [(", ".join(key[::-1]) if key[-1] in several else key[-1], key[-1], part) for key, part in parts]
 
 
 def _scoreboard_finding(parts: Sequence[tuple[str, str, pd.DataFrame]]) -> str:

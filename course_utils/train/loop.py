@@ -164,14 +164,17 @@ def run_loop(
     optimizers = _optimizers(model, chosen.optimizer, lr)
     history = History(watched, chosen.evaluate)
     settings = {"settings": [label, total, lr, seed, chosen.of_the_run()], **of_run}
-    saved = _Checkpoint(chosen.checkpoint, model, optimizers, history, settings)
-    start = saved.load()
+    parts = {"model": model, "history": history} | {f"optimizer {i}": one for i, one in enumerate(optimizers)}
+    saved = _Checkpoint(chosen.checkpoint, parts, settings)
+    saved.load()
+    start = history.steps
     replay, stopped, precision = _replayed(model, tokenizer, chosen, start), "", None
     # The seed counts inside only: outside, the notebook's random numbers are as if nothing had happened.
     with _seeded(seed, model.device), _bar(label, total, start, chosen.progress) as bar:
         watch = _Watch(history, bar, saved, chosen, label, total)
         try:
-            watch.begin(start)
+            if start == 0:
+                history.measure(0)
             for step in range(start, total):
                 batch = batch_of(plan[step])
                 parts = split(batch) if split and model.device.type == "cpu" else [(batch, 1.0)]
@@ -206,10 +209,6 @@ class _Watch:
         self.label, self.total = label, total
         self.every = options.every or max(1, total // 10)
         self.plot = LivePlot(label, total) if options.live else None
-
-    def begin(self, start: int) -> None:
-        if start == 0:
-            self.history.measure(0)
 
     def after(self, step: int, **numbers: float) -> str:
         """Write a step down, and return why the training ends here, or an empty text."""
@@ -471,6 +470,14 @@ class History:
         last = [c for c in (*self.evaluated, "seconds") if c in frame.columns]
         return frame[[c for c in frame.columns if c not in last] + last]
 
+    def state_dict(self) -> dict[str, list]:
+        return {"rows": self.rows, "evaluated": self.evaluated}
+
+    def load_state_dict(self, state: Mapping[str, list]) -> None:
+        self.rows, self.evaluated = state["rows"], state["evaluated"]
+        # The clock goes on from where it stood.
+        self.began -= self.rows[-1]["seconds"]
+
     def _seconds(self) -> float:
         return time.perf_counter() - self.began
 
@@ -478,20 +485,18 @@ class History:
 class _Checkpoint:
     """Weights, optimizers and history in one file, written beside and then moved, so that none is ever half there.
 
-    `of_run` says whose state it is, by parts: data, order, settings. A file of another run is never gone on from.
+    `parts` know their own state; `of_run` says whose it is: data, order, settings. A file of another run is never gone
+    on from.
     """
 
-    def __init__(
-        self, path: str | Path | None, model, optimizers, history: History, of_run: Mapping[str, Any]
-    ):
-        self.path = Path(path) if path is not None else None
-        self.model, self.optimizers, self.history = model, optimizers, history
+    def __init__(self, path: str | Path | None, parts: Mapping[str, Any], of_run: Mapping[str, Any]):
+        self.path, self.parts = Path(path) if path is not None else None, parts
         self.of_run = {name: digest(value) for name, value in of_run.items()} if self.path else {}
 
-    def load(self) -> int:
-        """Go on from the file, where there is one; returns the number of steps that it has behind it."""
+    def load(self) -> None:
+        """Go on from the file, where there is one."""
         if self.path is None or not self.path.exists():
-            return 0
+            return
         state = self._read()
         theirs = state.get("of_run", {})
         other = [name for name in self.of_run if theirs.get(name) != self.of_run[name]]
@@ -500,24 +505,19 @@ class _Checkpoint:
                 f"The checkpoint {self.path} was left by another run: it had other {' and '.join(other)}. Repeat that "
                 "call as it was to go on from there, delete the file to begin afresh, or name another checkpoint."
             )
-        self.model.load_state_dict(state["model"])
-        for one, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            one.load_state_dict(saved)
-        self.history.rows, self.history.evaluated = state["rows"], state["evaluated"]
-        # The clock goes on from where it stood.
-        self.history.began -= self.history.rows[-1]["seconds"]
-        return self.history.steps
+        for name, part in self.parts.items():
+            part.load_state_dict(state[name])
 
     def _read(self) -> Mapping[str, Any]:
         try:
-            state = torch.load(self.path, map_location=self.model.device, weights_only=True)
+            state = torch.load(self.path, weights_only=True, map_location="cpu")
         # torch and pickle raise whatever the bytes lead them to.
         except Exception as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0][:100]
             raise ValueError(
                 f"{self.path} cannot be read as a checkpoint ({reason}). Delete it, or name another file."
             ) from error
-        if not isinstance(state, Mapping) or not {"model", "optimizers", "rows"} <= state.keys():
+        if not isinstance(state, Mapping) or not self.parts.keys() <= state.keys():
             raise ValueError(f"{self.path} is no checkpoint of a training. Delete it, or name another file.")
         return state
 
@@ -525,14 +525,11 @@ class _Checkpoint:
         if self.path is None or step % every:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        state = {
-            "model": self.model.state_dict(),
-            "optimizers": [one.state_dict() for one in self.optimizers],
-        }
-        state |= {"rows": self.history.rows, "evaluated": self.history.evaluated, "of_run": self.of_run}
         # A crash while writing leaves the old file whole; replace() is one step for the file system.
         new = self.path.with_name(self.path.name + ".new")
-        torch.save(state, new)
+        torch.save(
+            {name: part.state_dict() for name, part in self.parts.items()} | {"of_run": self.of_run}, new
+        )
         new.replace(self.path)
 
     def remove(self) -> None:

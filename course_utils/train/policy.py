@@ -12,30 +12,17 @@ import torch
 from ..generation import Draft, generate_rows
 from ..tokens import IGNORED
 from ..variant import as_messages
-from .loop import Trained, model_of, run_loop, variant_to_train
+from .loop import Trained, run_loop, variant_to_train
 from .predictions import answer_logits, by_prompt, label_logits, packed_length, sum_by_row, target_logprobs
 from .preference import score_with
 from .rows import Labelled, answer_row, check_fit, cut, pad, pad_id_of, several
 
 
 def rl(
-    variant_or_model,
-    prompts: Sequence,
-    reward,
-    *,
-    tokenizer=None,
-    reference=None,
-    steps: int = 50,
-    prompts_per_step: int = 8,
-    group_size: int = 8,
-    beta: float = 0.05,
-    lr: float | None = None,
-    max_new_tokens: int = 48,
-    copy: bool = True,
-    name: str | None = None,
-    seed: int = 0,
-    **options: Any,
-) -> Trained:
+    variant_or_model, prompts: Sequence, reward, *, tokenizer=None, steps: int = 50, prompts_per_step: int = 8,
+    group_size: int = 8, max_new_tokens: int = 48, beta: float = 0.05,
+    lr: float | None = None, copy: bool = True, name: str | None = None, seed: int = 0, **options: Any,
+) -> Trained:  # fmt: skip
     """Policy gradient with a group baseline and a KL penalty.
 
     Each step samples `group_size` answers (temperature 1, at most `max_new_tokens` tokens) to each of
@@ -44,7 +31,7 @@ def rl(
     GRPO: Shao et al. 2024, arXiv 2402.03300), over the standard deviation of these differences in the whole step; a
     group's own would blow up the differences of answers that are all alike. One update is made per sampling,
     so this is plain REINFORCE: no ratio, no clipping. To the loss is added `beta` times the KL divergence from the
-    reference (the model at the start unless given) of every sampled position's whole next-token distribution,
+    reference (the model at the start) of every sampled position's whole next-token distribution,
     computed exactly. `beta=0` shows what the penalty is for.
 
     `lr` None is 1e-4 for a model of Pebble's size and 1e-6 for a larger one. The history adds reward (mean), reward_sd
@@ -56,13 +43,10 @@ def rl(
     variant = variant_to_train(variant_or_model, tokenizer, copy, name, "rl")
     model, padding = variant.model, pad_id_of(variant.tokenizer)
     prompt_ids = [_encode(variant, prompt) for prompt in prompts]
-    check_fit(
-        [Labelled(ids + [0] * max_new_tokens, []) for ids in prompt_ids], model, "With its new tokens, prompt"
-    )
+    longest = [Labelled(ids + [0] * max_new_tokens, []) for ids in prompt_ids]
+    check_fit(longest, model, "With its new tokens, prompt")
     # No gradient is kept for the reference, which saves memory, and no dropout, which would make it waver.
-    if reference is None:
-        reference = copying.deepcopy(model).eval().requires_grad_(False)
-    ref_model = model_of(reference)
+    ref_model = copying.deepcopy(model).eval().requires_grad_(False)
 
     def roll_out(step: int) -> RollOut:
         # Each step's answers come from the model as that step finds it, so they are made one step at a time.

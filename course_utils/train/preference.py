@@ -39,9 +39,11 @@ class Step(NamedTuple):
     answered: int = 0
     share: float = 1.0
 
-    @property
-    def tokens(self) -> int:
-        return sum(len(row.ids) for pair in self.pairs for row in pair)
+    def numbers(self, margin: torch.Tensor) -> dict[str, float]:
+        """What to write down of the pairs' margins `(pairs,)`: a part's share of the step's means, and its tokens."""
+        accuracy = (margin > 0).float().mean()
+        found = {"margin": self.share * margin.mean().item(), "accuracy": self.share * accuracy.item()}
+        return found | {"tokens": sum(len(row.ids) for row in self.rows)}
 
     @property
     def rows(self) -> list[Labelled]:
@@ -110,24 +112,11 @@ def _prepared(variant: Variant, pairs, seed, epochs, steps, tokens_per_step, bat
 
 
 def dpo(
-    variant_or_model,
-    pairs: Iterable[Mapping],
-    *,
-    tokenizer=None,
-    reference=None,
-    beta: float = 0.1,
-    epochs: float = 1.0,
-    steps: int | None = None,
-    lr: float | None = None,
-    nll_weight: float = 0.0,
-    stop_at_margin: float | None = None,
-    tokens_per_step: int = 4096,
-    batch_size: int | None = None,
-    copy: bool = True,
-    name: str | None = None,
-    seed: int = 0,
-    **options: Any,
-) -> Trained:
+    variant_or_model, pairs: Iterable[Mapping], *, tokenizer=None, reference=None,
+    beta: float = 0.1, nll_weight: float = 0.0, stop_at_margin: float | None = None,
+    epochs: float = 1.0, steps: int | None = None, tokens_per_step: int = 4096, batch_size: int | None = None,
+    lr: float | None = None, copy: bool = True, name: str | None = None, seed: int = 0, **options: Any,
+) -> Trained:  # fmt: skip
     """Direct preference optimization (Rafailov et al. 2023, arXiv 2305.18290): no reward model, no sampling.
 
     `pairs` are dicts with `prompt`, `chosen` and `rejected` (see `encode_preferences`). The loss of a pair is
@@ -183,12 +172,9 @@ def dpo_loss(model, step: Step, beta: float, nll_weight: float, padding: int):
     # How much more likely than under the reference each answer has become, in nats: the implicit reward over β.
     ratio = own - step.reference.to(model.device)  # (pairs, 2)
     margin = ratio[:, 0] - ratio[:, 1]  # (pairs,): above 0 where the preference is learned
-    numbers = {
-        "margin": step.share * margin.mean().item(),
-        "accuracy": step.share * (margin > 0).float().mean().item(),
+    numbers = step.numbers(margin) | {
         "reward_chosen": step.share * beta * ratio[:, 0].mean().item(),
         "reward_rejected": step.share * beta * ratio[:, 1].mean().item(),
-        "tokens": step.tokens,
     }
     # Only the difference counts here: both answers may become less likely, as long as the rejected one does so faster.
     loss = -F.logsigmoid(beta * margin).mean()
@@ -279,19 +265,10 @@ class RewardModel:
 
 
 def reward(
-    variant_or_model,
-    pairs: Iterable[Mapping],
-    *,
-    tokenizer=None,
-    epochs: float = 1.0,
-    steps: int | None = None,
-    lr: float | None = None,
-    tokens_per_step: int = 4096,
-    batch_size: int | None = None,
-    name: str | None = None,
-    seed: int = 0,
-    **options: Any,
-) -> Trained:
+    variant_or_model, pairs: Iterable[Mapping], *, tokenizer=None,
+    epochs: float = 1.0, steps: int | None = None, tokens_per_step: int = 4096, batch_size: int | None = None,
+    lr: float | None = None, name: str | None = None, seed: int = 0, **options: Any,
+) -> Trained:  # fmt: skip
     """Train a reward model on preferences (Bradley-Terry: -log σ(reward of chosen - reward of rejected)).
 
     It begins as the given language model with a head of zeros, so the first loss is ln 2. The given model is never
@@ -318,12 +295,7 @@ def reward_loss(model, step: Step, padding: int):
     chosen, rejected = rewards_of(model, step.rows, padding).view(2, -1)  # (pairs,) each
     # Only the difference is judged, so a reward has no zero and no unit of its own.
     margin = chosen - rejected  # (pairs,)
-    numbers = {
-        "margin": step.share * margin.mean().item(),
-        "accuracy": step.share * (margin > 0).float().mean().item(),
-        "tokens": step.tokens,
-    }
-    return -F.logsigmoid(margin).mean(), numbers
+    return -F.logsigmoid(margin).mean(), step.numbers(margin)
 
 
 def load_reward(folder: str | Path, device: str = "cpu") -> RewardModel:

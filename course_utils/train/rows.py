@@ -6,7 +6,8 @@ position t's logits predict the token at t + 1, and `predictions.label_logits` d
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import chain, islice, repeat
 from pathlib import Path
 from random import Random
@@ -74,7 +75,13 @@ def encode(tokenizer, examples: Iterable, loss_on: str = "assistant") -> list[La
     for talks in (True, False):
         some = {n: row for n, row in given.items() if n not in found and ("messages" in row) == talks}
         # What is learned of a pair or a text is decided by its format.
-        found |= _encoded(tokenizer, some, loss_on if talks or loss_on == "all" else None)
+        options = {"on": loss_on if talks or loss_on == "all" else None, "find_turns": True}
+        masked = partial(encode_rows, tokenizer, **options)
+        for number, (ids, mask) in zip(
+            some, _with_numbers(masked, list(some.values()), some, "Example"), strict=True
+        ):
+            labels = [i if learned else IGNORED for i, learned in zip(ids, mask, strict=True)]
+            found[number] = Labelled(ids, labels)
     rows = [found[number] for number in range(len(examples))]
     for number, row in enumerate(rows):
         if not any(label != IGNORED for label in row.labels[1:]):
@@ -110,28 +117,18 @@ def _as_row(example: Any, number: int) -> Labelled | Mapping[str, Any]:
     return Labelled(ids, labels)
 
 
-def _encoded(tokenizer, rows: dict[int, Mapping], on: str | None) -> dict[int, Labelled]:
-    """Rows as ids and labels; an error names the first row that it comes from."""
+def _with_numbers(encode: Callable[[list], list], rows: list, numbers: Iterable[int], what: str) -> list:
+    """`encode(rows)`; an error names the number of the first row that cannot be encoded by itself."""
     try:
-        done = encode_rows(tokenizer, list(rows.values()), on=on, find_turns=True)
-    except (ValueError, TypeError) as error:
-        one = lambda row: encode_rows(tokenizer, [row], on=on, find_turns=True)  # noqa: E731
-        _blame(error, "Example", rows.items(), one)
+        return encode(rows)
+    except (ValueError, TypeError):
+        for number, row in zip(numbers, rows):
+            try:
+                encode([row])
+            except (ValueError, TypeError) as own:
+                kind = TypeError if isinstance(own, TypeError) else ValueError
+                raise kind(f"{what} {number} cannot be used ({short(row)}): {own}") from own
         raise
-    return {
-        number: Labelled(ids, [i if learned else IGNORED for i, learned in zip(ids, mask, strict=True)])
-        for number, (ids, mask) in zip(rows, done, strict=True)
-    }
-
-
-def _blame(error: Exception, what: str, rows: Iterable[tuple[int, Any]], encode_one) -> None:
-    """Raise the error of the first of the numbered rows that cannot be encoded by itself, with its number."""
-    for number, row in rows:
-        try:
-            encode_one(row)
-        except (ValueError, TypeError) as own:
-            kind = TypeError if isinstance(own, TypeError) else ValueError
-            raise kind(f"{what} {number} cannot be used ({short(row)}): {own}") from own
 
 
 def encode_answers(
@@ -141,13 +138,9 @@ def encode_answers(
 
     An error names the number of its example; `each` example brings so many pairs.
     """
-    try:
-        encoded = encode_pairs(tokenizer, pairs)
-    except (ValueError, TypeError) as error:
-        numbered = [(place // each, pair) for place, pair in enumerate(pairs)]
-        _blame(error, what, numbered, lambda pair: encode_pairs(tokenizer, [pair]))
-        raise
-    return [answer_row(prompt, answer) for prompt, answer in encoded]
+    numbers = [place // each for place in range(len(pairs))]
+    found = _with_numbers(lambda some: encode_pairs(tokenizer, some), list(pairs), numbers, what)
+    return [answer_row(prompt, answer) for prompt, answer in found]
 
 
 def answer_row(prompt: list[int], answer: list[int]) -> Labelled:
@@ -181,12 +174,8 @@ def check_fit(rows: Iterable[Labelled], model, what: str = "Example") -> None:
             )
 
 
-def plan(
-    lengths: Sequence[int],
-    rng: Random,
-    tokens_per_step: int = 2048,
-    batch_size: int | None = None,
-    mixed: bool = False,
+def one_epoch(
+    lengths: Sequence[int], rng: Random, tokens_per_step: int, batch_size: int | None, mixed: bool
 ) -> list[list[int]]:
     """Return one epoch's batches as lists of example numbers: similar lengths together, batches in random order.
 
@@ -215,14 +204,9 @@ def plan(
 
 
 def planned_steps(
-    lengths: Sequence[int],
-    seed: int,
-    epochs: float,
-    steps: int | None,
-    tokens_per_step: int,
-    batch_size: int | None,
-    mixed: bool = False,
-) -> list[list[int]]:
+    lengths: Sequence[int], seed: int, epochs: float, steps: int | None, tokens_per_step: int,
+    batch_size: int | None, mixed: bool = False,
+) -> list[list[int]]:  # fmt: skip
     """Return every step's example numbers: `epochs` passes, or exactly `steps` batches where given."""
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size must be 1 or more, got {batch_size}.")
@@ -231,10 +215,10 @@ def planned_steps(
             f"steps must be 1 or more and epochs above 0, got steps={steps} and epochs={epochs}."
         )
     rng = Random(f"batches/{seed}")
-    found = plan(lengths, rng, tokens_per_step, batch_size, mixed)
+    found = one_epoch(lengths, rng, tokens_per_step, batch_size, mixed)
     wanted = steps if steps is not None else max(1, round(epochs * len(found)))
     while len(found) < wanted:
-        found += plan(lengths, rng, tokens_per_step, batch_size, mixed)
+        found += one_epoch(lengths, rng, tokens_per_step, batch_size, mixed)
     return found[:wanted]
 
 

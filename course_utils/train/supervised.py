@@ -14,22 +14,10 @@ from .rows import Labelled, check_fit, cut, encode, pad, pad_id_of, planned_step
 
 
 def sft(
-    variant_or_model,
-    examples: Iterable,
-    *,
-    tokenizer=None,
-    epochs: float = 1.0,
-    steps: int | None = None,
-    lr: float | None = None,
-    tokens_per_step: int = 2048,
-    batch_size: int | None = None,
-    mixed: bool = False,
-    loss_on: str = "assistant",
-    copy: bool = True,
-    name: str | None = None,
-    seed: int = 0,
-    **options: Any,
-) -> Trained:
+    variant_or_model, examples: Iterable, *, tokenizer=None, loss_on: str = "assistant", mixed: bool = False,
+    epochs: float = 1.0, steps: int | None = None, tokens_per_step: int = 2048, batch_size: int | None = None,
+    lr: float | None = None, copy: bool = True, name: str | None = None, seed: int = 0, **options: Any,
+) -> Trained:  # fmt: skip
     """Fine-tune a causal language model on examples, with the loss on what the assistant says.
 
     `variant_or_model` is a Variant or a model of transformers (then with `tokenizer`). A base model has no chat

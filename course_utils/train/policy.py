@@ -27,8 +27,8 @@ def rl(
 
     Each step samples `group_size` answers (temperature 1, at most `max_new_tokens` tokens) to each of
     `prompts_per_step` prompts (texts, or conversations that end with the user), and asks `reward`, a RewardModel or
-    any callable on (prompt, text) that returns a number. An answer's advantage is its reward less its group's mean (as in
-    GRPO: Shao et al. 2024, arXiv 2402.03300), over the standard deviation of these differences in the whole step; a
+    any callable on (prompt, text) that returns a number. An answer's advantage is its reward less its group's mean (as
+    in GRPO: Shao et al. 2024, arXiv 2402.03300), over the standard deviation of these differences in the whole step; a
     group's own would blow up the differences of answers that are all alike. One update is made per sampling,
     so this is plain REINFORCE: no ratio, no clipping. To the loss is added `beta` times the KL divergence from the
     reference (the model at the start) of every sampled position's whole next-token distribution,

@@ -30,8 +30,8 @@ class Preference(NamedTuple):
 class Step(NamedTuple):
     """The pairs of a step or of a part of it, which is that `share` of the step.
 
-    `reference` are the reference's log-probabilities (pairs, 2), or nothing for a reward model; `answered` is the number
-    of the chosen answers' tokens in the whole step.
+    `reference` are the reference's log-probabilities (pairs, 2), or nothing for a reward model; `answered` is the
+    number of the chosen answers' tokens in the whole step.
     """
 
     pairs: list[Preference]

@@ -297,6 +297,13 @@ def test_refusals(text):
     assert judges.refuses(text)
 
 
+def test_every_form_of_a_refusal_is_found_in_its_examples():
+    forms = json.loads(Path(judges.__file__).with_name("refusals.json").read_text("utf-8"))
+    for where in ("by the speaker", "at the very start"):
+        for form in forms[where]:
+            assert form["like"] and all(map(judges.refuses, form["like"])), form
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -539,7 +546,7 @@ def test_too_much_memory_is_refused():
 def test_the_suites_of_the_course_are_valid_and_judge_a_right_answer_right(name):
     items = evaluate.load_suite(name)
     rights = [_right_answer(item) for item in items]
-    judged = evaluate.judge(items, [Output(right, "eos") for right in rights])
+    judged = evaluate.judge_outputs(items, [Output(right, "eos") for right in rights])
     for item, right, outcomes in zip(items, rights, judged, strict=True):
         for measure, passed in outcomes.items():
             unsure = measure == "code passes" or (
@@ -547,7 +554,7 @@ def test_the_suites_of_the_course_are_valid_and_judge_a_right_answer_right(name)
             )
             wanted = evaluate.MEASURES[measure].wanted
             assert unsure or passed == wanted, f"{name}, line {item.number}: {measure} of {right!r}"
-    for outcomes in evaluate.judge(items, [Output("", "length")] * len(items)):
+    for outcomes in evaluate.judge_outputs(items, [Output("", "length")] * len(items)):
         assert outcomes.pop("empty") and not any(outcomes.values())  # an empty output gets nothing right
 
 
@@ -897,12 +904,12 @@ def test_a_comparison_says_in_words_whether_a_difference_is_more_than_noise():
     items = [{"prompt": f"What is {i}?", "kind": "answer", "expected": f"v{i}"} for i in range(40)]
     columns = {"all": knows(40), "most": knows(38), "few": knows(5), "same": knows(40)}
     found = evaluate.scoreboard(columns, suites=items, progress=False)
-    clear = evaluate.compare(found, "all", "few", "answers")
+    clear = found.compare("all", "few", "answers")
     assert clear.more_than_noise and clear.low > 0 and clear.only_a == 35 and clear.only_b == 0
     assert "more than noise" in str(clear)
-    unclear = evaluate.compare(found, "all", "most", "answers")
+    unclear = found.compare("all", "most", "answers")
     assert not unclear.more_than_noise and "can be noise" in repr(unclear)
-    assert "agree on every one" in str(evaluate.compare(found, "all", "same", "answers"))
+    assert "agree on every one" in str(found.compare("all", "same", "answers"))
     with pytest.raises(ValueError, match="no column"):
         found.compare("all", "none", "answers")
     with pytest.raises(ValueError, match="one and the same"):

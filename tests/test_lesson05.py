@@ -7,6 +7,7 @@ import pytest
 from tiny import TEXT, tiny_tokenizer
 
 from course_runs import lesson05
+from course_runs.runs_plot import plot_behaviours
 from course_utils import plots
 from course_utils.evaluate import judges
 from course_utils.variant import Completion
@@ -284,27 +285,27 @@ def rates(**more):
 
 
 def test_a_figure_of_behaviours_says_what_changed_most():
-    fig = plots.plot_behaviours(rates(), "examples", log=True)
+    fig = plot_behaviours(rates(), "examples", log=True)
     assert "“stops”: 10% at 10, 90% at 100" in plots.describe(fig)
     lower = rates(curve="seed 1")
     lower.loc[lower["measure"] == "answers", "rate"] = 0.0
-    fig = plots.plot_behaviours(pd.concat([rates(curve="seed 0"), lower]), "examples", line="curve")
+    fig = plot_behaviours(pd.concat([rates(curve="seed 0"), lower]), "examples", line="curve")
     assert "“answers”: seed 0 50%, seed 1 0%" in plots.describe(fig)
 
 
 def test_points_of_ones_own_are_stars_with_a_legend():
     table = pd.concat([rates(source="shipped"), rates(source="yours")[:1]])
-    fig = plots.plot_behaviours(table, "examples")
+    fig = plot_behaviours(table, "examples")
     assert [text.get_text() for legend in fig.legends for text in legend.get_texts()] == ["yours"]
     assert plots.describe(fig).count("yours") == 1
 
 
 def test_a_point_of_ones_own_brings_no_tick_between_the_others():
     mine = rates(source="yours").assign(examples=11)
-    fig = plots.plot_behaviours(pd.concat([rates(source="shipped"), mine]), "examples", log=True)
+    fig = plot_behaviours(pd.concat([rates(source="shipped"), mine]), "examples", log=True)
     assert list(fig.axes[0].get_xticks()) == [10, 100]
 
 
 def test_a_figure_without_its_columns_is_an_error():
     with pytest.raises(ValueError, match="epoch"):
-        plots.plot_behaviours(rates(), "epoch")
+        plot_behaviours(rates(), "epoch")

@@ -8,7 +8,8 @@ import pytest
 from matplotlib.text import Text
 
 from course_runs.reliability import plot_reliability
-from course_utils.plots import describe, plot_runs, runs_table
+from course_runs.runs_plot import plot_runs, runs_table
+from course_utils.plots import describe
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,8 @@ import copy
 import math
 import subprocess
 import sys
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import pandas as pd
@@ -25,7 +27,7 @@ from transformers import (
 from course_utils import batches, formats, train
 from course_utils.pairs import load_variant
 from course_utils.templates import toy_tokenizer
-from course_utils.train import loop, policy, preference, rows, supervised
+from course_utils.train import loop, policy, predictions, preference, rows, supervised
 from course_utils.variant import Variant
 from pebble_lm.factory.tokenizer import CHAT_TEMPLATE
 
@@ -292,10 +294,10 @@ def test_mixed_batches_hold_short_and_long_rows_and_keep_to_their_size():
 def test_the_loss_is_the_library_s_own(chat):
     encoded = rows.encode(chat.tokenizer, EXAMPLES)
     ids, labels = rows.pad(encoded, 3, "cpu")
-    logits, targets, of_row = rows.label_logits(chat.model, ids, labels)
+    logits, targets, of_row = predictions.label_logits(chat.model, ids, labels)
     theirs = chat.model(input_ids=ids, labels=labels).loss
     assert math.isclose(F.cross_entropy(logits, targets).item(), theirs.item(), rel_tol=1e-5)
-    summed = rows.sum_by_row(rows.target_logprobs(logits, targets), of_row, len(encoded))
+    summed = predictions.sum_by_row(predictions.target_logprobs(logits, targets), of_row, len(encoded))
     for row, total in zip(encoded, summed.tolist()):
         alone = chat.model(input_ids=torch.tensor([row.ids]), labels=torch.tensor([row.labels])).loss
         count = sum(label != rows.IGNORED for label in row.labels)
@@ -324,13 +326,13 @@ def test_the_gradient_is_that_of_the_library_s_loss_whatever_the_model_does_to_i
     config, apart = MODELS[name]
     torch.manual_seed(1)
     model = AutoModelForCausalLM.from_config(config).eval()
-    assert rows.head_is_apart(model) == apart
+    assert predictions.head_is_apart(model) == apart
     ids, labels = rows.pad(rows.encode(chat.tokenizer, EXAMPLES), 3, "cpu")
     theirs = model(input_ids=ids, labels=labels).loss
     theirs.backward()
     expected = {key: p.grad.clone() for key, p in model.named_parameters()}
     model.zero_grad()
-    logits, targets, _ = rows.label_logits(model, ids, labels)
+    logits, targets, _ = predictions.label_logits(model, ids, labels)
     ours = F.cross_entropy(logits, targets)
     ours.backward()
     assert ours.item() == pytest.approx(theirs.item(), abs=1e-5)
@@ -368,11 +370,11 @@ def test_answers_that_share_a_prompt_have_the_logits_and_gradients_of_rows_of_th
     torch.manual_seed(1)
     model = AutoModelForCausalLM.from_config(config).eval()
     batch = shared_rows(chat.tokenizer)
-    assert rows.shares_prompts(model) == apart
-    together, targets, of_row = rows.answer_logits(model, batch, 3)
+    assert predictions.shares_prompts(model) == apart
+    together, targets, of_row = predictions.answer_logits(model, batch, 3)
     F.cross_entropy(together, targets).backward()
     found = gradients(model)
-    plain, expected, own = rows.label_logits(model, *rows.pad(batch, 3, "cpu"))
+    plain, expected, own = predictions.label_logits(model, *rows.pad(batch, 3, "cpu"))
     F.cross_entropy(plain, expected).backward()
     assert torch.equal(targets, expected) and torch.equal(of_row, own)
     assert torch.allclose(together, plain, atol=1e-5)
@@ -384,22 +386,22 @@ def test_a_shared_prompt_is_read_once_and_no_answer_sees_another(chat):
     handle = chat.model.base_model.register_forward_pre_hook(
         lambda module, given, named: seen.append(named["input_ids"].numel()), with_kwargs=True
     )
-    rows.shares_prompts(chat.model)  # its trial is not counted
+    predictions.shares_prompts(chat.model)  # its trial is not counted
     seen.clear()
-    before, _, of_row = rows.answer_logits(chat.model, batch, 3)
+    before, _, of_row = predictions.answer_logits(chat.model, batch, 3)
     handle.remove()
     assert seen[0] < rows.pad(batch, 3, "cpu")[0].numel()
     changed = batch.copy()
     ids = [*batch[0].ids[:-1], batch[0].ids[-1] + 1]
     changed[0] = rows.Labelled(ids, batch[0].labels)
-    after, _, _ = rows.answer_logits(chat.model, changed, 3)
+    after, _, _ = predictions.answer_logits(chat.model, changed, 3)
     assert torch.allclose(before[of_row != 0], after[of_row != 0], atol=1e-6)
 
 
 def test_a_model_that_refuses_such_a_mask_gets_rows_of_their_own(chat, monkeypatch):
     batch = shared_rows(chat.tokenizer)
-    expected = rows.answer_logits(chat.model, batch, 3)
-    rows._shares.pop(chat.model)
+    expected = predictions.answer_logits(chat.model, batch, 3)
+    predictions.shares_prompts.found.pop(chat.model)
     body, refused = chat.model.base_model.forward, []
 
     def two_dimensions_only(*given, attention_mask=None, **named):
@@ -409,8 +411,8 @@ def test_a_model_that_refuses_such_a_mask_gets_rows_of_their_own(chat, monkeypat
         return body(*given, attention_mask=attention_mask, **named)
 
     monkeypatch.setattr(chat.model.base_model, "forward", two_dimensions_only)
-    found = rows.answer_logits(chat.model, batch, 3)
-    assert len(refused) == 1 and not rows.shares_prompts(chat.model)
+    found = predictions.answer_logits(chat.model, batch, 3)
+    assert len(refused) == 1 and not predictions.shares_prompts(chat.model)
     assert torch.allclose(found[0], expected[0], atol=1e-5)
 
 
@@ -426,15 +428,15 @@ def test_rows_are_packed_by_prompt_within_their_size():
         row([], [5, 5]),
         row([], [6]),
     ]
-    packs = rows.by_prompt(batch, most=7)
+    packs = predictions.by_prompt(batch, most=7)
     assert packs == [[0, 2], [1], [3], [4], [5]]  # without a prompt there is nothing to share
-    assert rows.packed_length([batch[0], batch[2]]) == 9
+    assert predictions.packed_length([batch[0], batch[2]]) == 9
 
 
 def test_dpo_s_gradient_is_that_of_its_formula_on_all_logits(chat):
     pairs = preference.encode_preferences(chat.tokenizer, PAIRS)
     reference = torch.tensor([[-9.0, -11.0]]).repeat(len(pairs), 1)
-    step = preference._Step(
+    step = preference.Step(
         pairs, reference, sum(label != -100 for pair in pairs for label in pair.chosen.labels)
     )
     loss, _ = preference.dpo_loss(chat.model, step, 0.3, 0.0, 3)
@@ -456,7 +458,7 @@ def test_the_policy_s_gradient_is_that_of_its_formula_on_all_logits(chat):
     batch, other = shared_rows(chat.tokenizer), tiny_llama(384, seed=5, initializer_range=0.1)
     advantages = torch.tensor([1.0, -1.0, 0.5, 0.0, 2.0, -0.5])
     total, count = 0.0, sum(label != -100 for row in batch for label in row.labels)
-    for part, weight in policy._split((batch, advantages, {}, len(batch))):
+    for part, weight in policy._split(policy.RollOut(batch, advantages, {}, len(batch))):
         loss, _ = policy.policy_loss(chat.model, other, part, 0.2, 3)
         (weight * loss).backward()
         total += weight * loss.item()
@@ -478,7 +480,7 @@ def test_a_batch_without_labels_is_an_error():
     variant = tiny_variant()
     ids = torch.tensor([[1, 2, 3]])
     with pytest.raises(ValueError, match="no token to learn"):
-        rows.label_logits(variant.model, ids, torch.full_like(ids, rows.IGNORED))
+        predictions.label_logits(variant.model, ids, torch.full_like(ids, rows.IGNORED))
 
 
 # -- sft -------------------------------------------------------------------------------------------------------
@@ -672,7 +674,10 @@ def test_replay_says_when_its_texts_run_out_and_reads_lists_again(chat):
     again = rows.replay_rows(chat.tokenizer, ["a b c d e f"] * 3, 32, 16)
     first, second = next(again), next(again)
     assert first.shape == second.shape == (2, 17)
-    assert torch.equal(second, next(rows.replay_rows(chat.tokenizer, ["a b c d e f"] * 3, 32, 16, skip=1)))
+    later = islice(rows.replay_rows(chat.tokenizer, ["a b c d e f"] * 3, 32, 16), 1, None)
+    assert torch.equal(second, next(later))
+    with pytest.raises(ValueError, match="ran out"):
+        next(rows.replay_rows(chat.tokenizer, [], 32, 16))
 
 
 def test_a_loss_that_is_no_number_stops_the_run_at_its_step(chat):
@@ -692,7 +697,7 @@ def test_a_loss_that_is_no_number_stops_the_run_at_its_step(chat):
         ({"steps": 0}, "steps must be"),
         ({"epochs": 0}, "epochs above 0"),
         ({"batch_size": 0}, "batch_size"),
-        ({"schedule": "steep"}, "linear, cosine, constant"),
+        ({"schedule": "steep"}, "linear, constant"),
         ({"optimizer": "sgd"}, "adamw"),
         ({"precision": "fp8"}, "float32"),
         ({"every": 2}, "evaluate="),
@@ -710,7 +715,7 @@ def test_a_model_whose_weights_are_all_frozen_cannot_be_trained(chat):
         train.sft(chat, EXAMPLES, **QUIET)
 
 
-@pytest.mark.parametrize("schedule", loop.SCHEDULES)
+@pytest.mark.parametrize("schedule", loop.CHOICES["schedule"])
 def test_the_learning_rate_warms_up_and_never_leaves_its_bounds(schedule):
     shares = [loop.learning_rate_share(step, 100, 10, schedule) for step in range(100)]
     assert all(0 < share <= 1 for share in shares)
@@ -730,7 +735,7 @@ def test_precision_is_measured_once_and_does_not_train(chat, monkeypatch):
     encoded = rows.encode(chat.tokenizer, EXAMPLES)
 
     def loss():
-        logits, targets, _ = rows.label_logits(chat.model, *rows.pad(encoded, 0, "cpu"))
+        logits, targets, _ = predictions.label_logits(chat.model, *rows.pad(encoded, 0, "cpu"))
         return F.cross_entropy(logits, targets)
 
     chosen = loop.choose_precision(chat.model, loss)
@@ -752,8 +757,9 @@ def test_dpo_begins_at_ln_2_with_no_rewards_and_moves_the_preference(chat):
     assert first[["margin", "reward_chosen", "reward_rejected"]].abs().max() < 1e-5
     assert done.history["margin"].iloc[-1] > 1 and done.history["accuracy"].iloc[-1] == 1
     assert same(before, weights(chat))
-    after = preference.answer_logprobs(done.model, preference.encode_preferences(chat.tokenizer, PAIRS), 0)
-    start = preference.answer_logprobs(chat.model, preference.encode_preferences(chat.tokenizer, PAIRS), 0)
+    step = preference.Step(preference.encode_preferences(chat.tokenizer, PAIRS))
+    after = preference.answer_logprobs(done.model, step, 0)
+    start = preference.answer_logprobs(chat.model, step, 0)
     assert ((after - start)[:, 0] > (after - start)[:, 1]).all()
 
 
@@ -768,8 +774,8 @@ def test_dpo_s_loss_is_the_formula(chat):
 
     losses = []
     for pair in PAIRS:
-        prompt, chosen = rows.encode_pair(chat.tokenizer, pair["prompt"], pair["chosen"])
-        _, rejected = rows.encode_pair(chat.tokenizer, pair["prompt"], pair["rejected"])
+        answers = [(pair["prompt"], pair[side]) for side in ("chosen", "rejected")]
+        (prompt, chosen), (_, rejected) = batches.encode_pairs(chat.tokenizer, answers)
         margin = sum(
             sign * (logprob(chat.model, prompt, answer) - logprob(reference, prompt, answer))
             for sign, answer in ((1, chosen), (-1, rejected))
@@ -796,11 +802,10 @@ def test_dpo_stops_at_the_margin_it_is_given(chat):
         ),
         ([{"prompt": "a", "chosen": "b"}], TypeError, "Pair 0 must be a dict"),
         (
-            [{"prompt_ids": [1] * 300, "chosen_ids": [2], "rejected_ids": [3]}],
+            [{"prompt": "a b " * 200, "chosen": "c", "rejected": "d"}],
             ValueError,
-            "chosen answer of pair 0 has 301",
+            "chosen answer of pair 0 has",
         ),
-        ([{"prompt_ids": [1], "chosen_ids": [], "rejected_ids": [3]}], ValueError, "without a token"),
     ],
 )
 def test_bad_pairs_are_refused(chat, pairs, error, words):
@@ -809,10 +814,19 @@ def test_bad_pairs_are_refused(chat, pairs, error, words):
             training(chat, pairs, **QUIET)
 
 
+def test_an_answer_that_no_token_stands_before_cannot_be_learned():
+    with pytest.raises(ValueError, match="Pair 0 has an answer without a token"):
+        preference.encode_preferences(
+            toy_tokenizer("chatml"), [{"prompt": "", "chosen": "", "rejected": "d"}]
+        )
+
+
 def test_a_preference_s_answer_ends_with_its_end_of_turn(chat):
-    prompt, answer = rows.encode_pair(chat.tokenizer, EXAMPLES[0][:1], EXAMPLES[0][1:])
-    assert chat.tokenizer.decode(answer) == "Paris.<|im_end|>"
-    assert chat.tokenizer.decode(prompt).endswith("<|im_start|>assistant\n")
+    (row,) = rows.encode_answers(chat.tokenizer, [(EXAMPLES[0][:1], EXAMPLES[0][1:])])
+    start = row.labels.count(rows.IGNORED)
+    assert row.labels[start:] == row.ids[start:]
+    assert chat.tokenizer.decode(row.ids[start:]) == "Paris.<|im_end|>"
+    assert chat.tokenizer.decode(row.ids[:start]).endswith("<|im_start|>assistant\n")
 
 
 # -- reward model ----------------------------------------------------------------------------------------------
@@ -834,14 +848,6 @@ def test_a_reward_model_begins_at_ln_2_and_learns_to_tell_the_better_answer(chat
         train.load_reward(tmp_path / "none")
     with pytest.raises(ValueError, match="replay"):
         train.reward(chat, PAIRS, replay=["x"], **QUIET)
-
-
-def test_the_best_of_n_is_the_one_with_the_highest_reward(chat):
-    best = train.best_of(chat, lambda prompt, text: len(text), "Hi", n=5, max_new_tokens=6)
-    assert len(best.texts) == len(best.rewards) == 5
-    assert best.reward == max(best.rewards) == len(best.text)
-    with pytest.raises(ValueError, match="n must be"):
-        train.best_of(chat, lambda prompt, text: 0, "Hi", n=0)
 
 
 # -- reinforcement learning ------------------------------------------------------------------------------------
@@ -977,26 +983,30 @@ def test_train_is_handed_on_without_loading_torch():
 @pytest.mark.parametrize("answer", ["\n\nWell.", "    Well.", " \n Well.", ""])
 def test_an_answer_whose_first_characters_merge_with_the_prompt_keeps_its_tokens(answer):
     tokenizer = load_variant("pebble-sft").tokenizer
-    prompt, tokens = rows.encode_pair(tokenizer, "Hello?", [{"role": "assistant", "content": answer}])
+    pair = ("Hello?", [{"role": "assistant", "content": answer}])
+    ((prompt, tokens),) = batches.encode_pairs(tokenizer, [pair])
     asked = [{"role": "user", "content": "Hello?"}]
     alone = tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_dict=True)["input_ids"]
     assert prompt == alone
     assert tokenizer.decode(tokens) == f"{answer}<|im_end|>"
 
 
-def test_a_batch_in_parts_has_the_loss_and_the_gradient_of_the_whole(chat):
+def test_a_batch_in_parts_has_the_loss_and_the_gradient_of_the_whole(chat, monkeypatch):
     examples = rows.encode(chat.tokenizer, EXAMPLES + EXAMPLES[:1], "assistant")
     model = copy.deepcopy(chat.model).train()
 
     def loss_of(batch):
-        logits, targets, _ = rows.label_logits(model, *rows.pad(batch, 0, "cpu"))
+        logits, targets, _ = predictions.label_logits(model, *rows.pad(batch, 0, "cpu"))
         return F.cross_entropy(logits, targets)
 
     whole = loss_of(examples)
     whole.backward()
     expected = {name: p.grad.clone() for name, p in model.named_parameters()}
     model.zero_grad()
-    parts = supervised.parts(examples, tokens=2 * max(len(row.ids) for row in examples))
+    monkeypatch.setattr(
+        rows, "in_parts", partial(rows.in_parts, tokens=2 * max(len(row.ids) for row in examples))
+    )
+    parts = supervised.parts(examples)
     assert len(parts) > 1 and sum(len(part) for part, _ in parts) == len(examples)
     assert sum(weight for _, weight in parts) == pytest.approx(1)
     total = 0.0
@@ -1031,14 +1041,15 @@ def by_rl(chat):
 
 @pytest.mark.parametrize("training", [by_sft, by_dpo, by_reward, by_rl])
 def test_training_in_parts_writes_down_and_learns_the_same(chat, monkeypatch, training):
-    whole = training(chat)
-    cut = []
+    whole, original, cut = training(chat), rows.in_parts, []
 
-    def in_small_parts(lengths, tokens=None):
-        cut.append(rows.in_parts(lengths, 2 * max(lengths)))
+    def in_small_parts(lengths):
+        if not lengths:
+            return []
+        cut.append(original(lengths, 2 * max(lengths)))
         return cut[-1]
 
-    for module in (supervised, preference, policy):
+    for module in (rows, preference):
         monkeypatch.setattr(module, "in_parts", in_small_parts)
     in_parts = training(chat)
     assert all(len(parts) > 1 for parts in cut) and len(cut) >= len(in_parts.history)

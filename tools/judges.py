@@ -114,14 +114,14 @@ def errors(rows: list[dict[str, Any]]) -> str:
 
 def general(rows: list[dict[str, Any]]) -> str:
     """What the judges give on the whole suite `general`, as a Markdown table: figures of this model."""
-    from course_utils.evaluate import judge, load_suite
+    from course_utils.evaluate import judge_outputs, load_suite
     from course_utils.evaluate.board import Output
     from course_utils.evaluate.suites import MEASURES
 
     asked = {(row["prompt"], row.get("system")): row for row in rows if row["asked"] == "chat"}
     items = load_suite("general")
     own = [asked[item.prompt, item.system] for item in items]
-    judged = judge(items, [Output(row["output"], row["stop"]) for row in own])
+    judged = judge_outputs(items, [Output(row["output"], row["stop"]) for row in own])
     lines = ["| measure | passed |", "|---|---|"]
     for measure in MEASURES:
         found = [outcomes[measure] for outcomes in judged if measure in outcomes]

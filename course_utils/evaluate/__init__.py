@@ -10,27 +10,14 @@ does not load torch.
 
 from importlib import import_module
 
-_HOME = {
-    "Scoreboard": "board",
-    "compare": "board",
-    "judge": "board",
-    "scoreboard": "board",
-    "enough_tokens": "limits",
-    "Comparison": "paired",
-    "mcnemar": "paired",
-    "compare_outcomes": "paired",
-    "paired_difference": "paired",
-    "paired_table": "paired",
-    "passes_tests": "sandbox",
-    "KINDS": "suites",
-    "MEASURES": "suites",
-    "PEBBLE_SUITES": "suites",
-    "Item": "suites",
-    "load_suite": "suites",
-    "make_suite": "suites",
-    "suite_names": "suites",
+_NAMES = {
+    "board": "Scoreboard enough_tokens judge_outputs scoreboard",
+    "paired": "Comparison mcnemar compare_outcomes paired_difference paired_table",
+    "sandbox": "passes_tests",
+    "suites": "KINDS MEASURES PEBBLE_SUITES Item load_suite make_suite suite_names",
 }
-_MODULES = ("board", "judges", "limits", "paired", "sandbox", "suites")
+_HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
+_MODULES = ("board", "judges", "paired", "sandbox", "suites")
 
 __all__ = [*_HOME, *_MODULES]  # noqa: PLE0604 (all of them are strings)
 

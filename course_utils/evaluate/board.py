@@ -9,7 +9,7 @@ board.compare("instruct", "Q/A frame", "answers")   # more than noise?
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
@@ -19,13 +19,17 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from ..variant import Completion, Variant
-from . import judges, sandbox, suites
+from . import judges, sandbox
 from .paired import Comparison, compare_outcomes
 from .stats import wilson
-from .suites import KINDS, MEASURES, Item
+from .suites import KINDS, MEASURES, PEBBLE_SUITES, Item, load_suite, make_suite, some, suite_names
 
 Column = Variant | Callable[..., Any]
 _AT_ONCE = 128  # prompts between two steps of the progress bar
+WHICH = ("column", "suite", "item")
+ANSWERS = (*WHICH, "kind", "system", "prompt", "expected", "output", "stop_reason", "new_tokens", "seen")
+OUTCOMES = (*WHICH, "measure", "passed")
+CAPTION = "Rates with their 95% intervals; n is the number of prompts. failures(column, measure) lists what went wrong."
 
 
 class Output(NamedTuple):
@@ -44,9 +48,11 @@ class _Function:
     """A prompting function as a column: it takes one prompt or a list of them, which is found out by trying."""
 
     def __init__(self, name: str, function: Callable[..., Any], settings: Mapping[str, Any]):
-        self.name = name
-        self.function = function
-        accepted = _parameters(function)
+        self.name, self.function = name, function
+        try:
+            accepted = set(inspect.signature(function).parameters)
+        except (TypeError, ValueError):
+            accepted = set()
         self.settings = {key: value for key, value in settings.items() if key in accepted}
         self.takes_system = "system" in accepted
         self.takes_lists: bool | None = None
@@ -58,19 +64,17 @@ class _Function:
             groups.setdefault(item.system if self.takes_system else None, []).append(place)
         for system, places in groups.items():
             prompts = [items[i].prompt if self.takes_system else items[i].with_system for i in places]
-            options = {"system": system} if system is not None else {}
-            found.update(zip(places, self._ask(prompts, options, first), strict=True))
+            options = {} if system is None else {"system": system}
+            found |= zip(places, self._ask(prompts, options, first), strict=True)
         return [found[place] for place in range(len(items))]
 
     def _ask(self, prompts: list[str], options: dict[str, Any], first: int) -> list[Output]:
         if self.takes_lists is None:
             self.takes_lists = self._try_a_list(prompts[0], options)
         if not self.takes_lists:
-            return [
-                self._output(self.function(prompt, **self._seeded(first + i), **options))
-                for i, prompt in enumerate(prompts)
-            ]
-        answers = self.function(prompts, **self._seeded(first), **options)
+            answers = [self._call(prompt, first + i, options) for i, prompt in enumerate(prompts)]
+            return [self._output(answer) for answer in answers]
+        answers = self._call(prompts, first, options)
         if not isinstance(answers, (list, tuple)) or len(answers) != len(prompts):
             got = f"{len(answers)}" if isinstance(answers, (list, tuple)) else type(answers).__name__
             raise ValueError(
@@ -82,14 +86,12 @@ class _Function:
     def _try_a_list(self, prompt: str, options: dict[str, Any]) -> bool:
         """A function made for one prompt fails on a list, or returns a single answer for it."""
         try:
-            answers = self.function([prompt], **self._seeded(0), **options)
+            return isinstance(self._call([prompt], 0, options), (list, tuple))
         except Exception:
             return False
-        return isinstance(answers, (list, tuple))
 
-    def _seeded(self, number: int) -> dict[str, Any]:
-        seed = self.settings.get("seed")
-        return self.settings if seed is None else self.settings | {"seed": seed + number}
+    def _call(self, asked: str | list[str], number: int, options: dict[str, Any]) -> Any:
+        return self.function(asked, **_seeded(self.settings, number), **options)
 
     def _output(self, answer: Any) -> Output:
         if isinstance(answer, Completion):
@@ -102,28 +104,26 @@ class _Function:
         )
 
 
-def _parameters(function: Callable[..., Any]) -> frozenset[str]:
-    try:
-        return frozenset(inspect.signature(function).parameters)
-    except (TypeError, ValueError):
-        return frozenset()
+def _seeded(settings: Mapping[str, Any], number: int) -> dict[str, Any]:
+    """The settings with the seed of prompt `number`."""
+    seed = settings.get("seed")
+    return dict(settings) if seed is None else {**settings, "seed": seed + number}
 
 
 def _output(completion: Completion) -> Output:
     return Output(completion.text, completion.stop_reason, len(completion.token_ids), completion.prompt)
 
 
-def _asker(
-    name: str, column: Column, settings: Mapping[str, Any]
-) -> Callable[[Sequence[Item], int], list[Output]]:
+Asker = Callable[[Sequence[Item], int], list[Output]]
+
+
+def _asker(name: str, column: Column, settings: Mapping[str, Any]) -> Asker:
     """What turns items into outputs, for a variant (its chat template if it has one) or a function."""
     if not isinstance(column, Variant):
         return _Function(name, column, settings)
 
     def ask(items: Sequence[Item], first: int) -> list[Output]:
-        options = dict(settings, progress=False)
-        if options["seed"] is not None:
-            options["seed"] += first
+        options = {**_seeded(settings, first), "progress": False}
         if column.has_chat_template:
             return list(map(_output, column.chat_batch([item.messages for item in items], **options)))
         return list(map(_output, column.complete_batch([item.with_system for item in items], **options)))
@@ -136,9 +136,7 @@ def _columns(columns: Any) -> dict[str, Column]:
         named = list(columns.items())
     else:
         given = [columns] if isinstance(columns, Variant) or callable(columns) else list(columns)
-        named = [
-            (getattr(column, "name", None) or getattr(column, "__name__", "?"), column) for column in given
-        ]
+        named = [(getattr(one, "name", None) or getattr(one, "__name__", "?"), one) for one in given]
     if not named:
         raise ValueError("A scoreboard needs at least one column: a variant or a prompting function.")
     for name, column in named:
@@ -147,12 +145,13 @@ def _columns(columns: Any) -> dict[str, Column]:
                 f"Column {name!r} is {type(column).__name__}. A column is a Variant, or a function from a prompt (or a "
                 "list of prompts) to its answer."
             )
-    names = [name for name, _ in named]
-    if len(set(names)) < len(names):
-        raise ValueError(
-            f"Two columns have the same name ({', '.join(map(str, names))}). Pass a dict to name them yourself."
-        )
+    _require_unlike("columns", [name for name, _ in named], "Pass a dict to name them yourself.")
     return dict(named)
+
+
+def _require_unlike(what: str, names: Sequence[Any], mend: str) -> None:
+    if len(set(names)) < len(names):
+        raise ValueError(f"Two {what} have the same name ({', '.join(map(str, names))}). {mend}")
 
 
 # -- which suites ---------------------------------------------------------------------------------------------
@@ -161,46 +160,40 @@ def _columns(columns: Any) -> dict[str, Column]:
 def _suites(wanted: Any) -> list[list[Item]]:
     """The suites in every form that `scoreboard` takes them."""
     if isinstance(wanted, (str, PathLike)):
-        names = suites.PEBBLE_SUITES if wanted == "pebble" else [wanted]
-        return [suites.load_suite(name) for name in names]
+        names = PEBBLE_SUITES if wanted == "pebble" else [wanted]
+        return [load_suite(name) for name in names]
     if isinstance(wanted, Mapping):
-        return [suites.make_suite(rows, name) for name, rows in wanted.items()]
+        return [make_suite(rows, name) for name, rows in wanted.items()]
     wanted = list(wanted)
     if not wanted:
-        raise ValueError(f"No suite was given. Name one or more of {', '.join(suites.suite_names())}.")
+        raise ValueError(f"No suite was given. Name one or more of {', '.join(suite_names())}.")
     if all(isinstance(one, Item) for one in wanted):
         return [wanted]
     if all(isinstance(one, Mapping) for one in wanted):
-        return [suites.make_suite(wanted)]
+        return [make_suite(wanted)]
     found = [suite for one in wanted for suite in _suites(one)]
-    names = [suite[0].suite for suite in found]
-    if len(set(names)) < len(names):
-        raise ValueError(
-            f"Two suites have the same name ({', '.join(names)}); rename one, so that rows can be told."
-        )
+    _require_unlike("suites", [suite[0].suite for suite in found], "Rename one, so that rows can be told.")
     return found
 
 
 # -- judging --------------------------------------------------------------------------------------------------
 
 
-def judge(items: Sequence[Item], outputs: Sequence[Output]) -> list[dict[str, bool]]:
+def judge_outputs(items: Sequence[Item], outputs: Sequence[Output]) -> list[dict[str, bool]]:
     """The outcomes {measure: bool} of every output. Code is run here, each answer in a process of its own."""
     code = [i for i, item in enumerate(items) if item.kind == "code"]
-    cases = [
-        (judges.code_in(outputs[i].text), items[i].expected, items[i].options.get("function")) for i in code
-    ]
+    sources = [judges.code_in(outputs[i].text) for i in code]
+    cases = [(src, items[i].expected, items[i].options.get("function")) for src, i in zip(sources, code)]
     passed = dict(zip(code, sandbox.all_pass(cases), strict=True))
     found = []
     for i, (item, output) in enumerate(zip(items, outputs, strict=True)):
         outcomes = KINDS[item.kind].judge(item, output.text)
         if i in passed:
             outcomes["code passes"] = passed[i]
-        outcomes["empty"] = judges.is_empty(output.text)
+        empty = outcomes["empty"] = judges.is_empty(output.text)
         if output.stop_reason is not None:
-            says_something = not outcomes["empty"]
-            outcomes["stops by itself"] = says_something and output.stop_reason == "eos"
-            outcomes["ends in time"] = says_something and output.stop_reason != "length"
+            outcomes["stops by itself"] = not empty and output.stop_reason == "eos"
+            outcomes["ends in time"] = not empty and output.stop_reason != "length"
         found.append(outcomes)
     return found
 
@@ -274,11 +267,8 @@ class Scoreboard:
     ) -> None:
         """Print the first `n` failures in full, to be read."""
         found = self.failures(column, measure, suite)
-        what = f"“{measure}”" if measure else "any measure"
-        print(
-            f"{column}: {len(found)} failure{'s' * (len(found) != 1)} of {what}"
-            + (f", the first {n}:" if len(found) > n else "")
-        )
+        what, first = f"“{measure}”" if measure else "any measure", f", the first {n}:" * (len(found) > n)
+        print(f"{column}: {len(found)} failure{'s' * (len(found) != 1)} of {what}{first}")
         for row in found.head(n).itertuples():
             print(f"\n── {row.suite}, line {row.item}: {row.measure}\n   prompt  {row.prompt!r}")
             print(f"   output  {row.output!r}")
@@ -294,9 +284,8 @@ class Scoreboard:
             why = f"{missing!r} has no “{measure}”" if a != b else "they are one and the same"
             raise ValueError(f"{a!r} and {b!r} cannot be compared: {why}.")
         shared = table[[a, b]].dropna()
-        return compare_outcomes(
-            a, b, measure, [(bool(x), bool(y)) for x, y in shared.itertuples(index=False)]
-        )
+        pairs = [(bool(x), bool(y)) for x, y in shared.itertuples(index=False)]
+        return compare_outcomes(a, b, measure, pairs)
 
     def plot(self, measures: Sequence[str] | None = None, suite: str | None = None) -> Any:
         """The rates as dots with intervals, a panel for each measure (by default all but "ends in time")."""
@@ -305,12 +294,11 @@ class Scoreboard:
         shown = measures or [name for name in self._worth_showing if name != "ends in time"]
         for name in shown:
             self._known(name, self.measures, "measure")
-        frame = self.pooled
         if suite is not None:
             self._known(suite, self.suites, "suite")
-            frame = self.frame[self.frame["suite"] == suite]
-        frame = frame[frame["measure"].isin(list(shown))]
-        return plots.plot_scoreboard(frame, unwanted=[name for name in MEASURES if not MEASURES[name].wanted])
+        frame = self.pooled if suite is None else self.frame[self.frame["suite"] == suite]
+        unwanted = [name for name in MEASURES if not MEASURES[name].wanted]
+        return plots.plot_scoreboard(frame[frame["measure"].isin(list(shown))], unwanted=unwanted)
 
     @property
     def _worth_showing(self) -> list[str]:
@@ -319,16 +307,13 @@ class Scoreboard:
         return [name for name in self.measures if some or name != "empty"]
 
     def _outcomes(self, measure: str | None, suite: str | None, *columns: str) -> pd.DataFrame:
-        found = self.outcomes
         for column in columns:
             self._known(column, self.columns, "column")
-        found = found[found["column"].isin(columns)]
-        if measure is not None:
-            self._known(measure, self.measures, "measure")
-            found = found[found["measure"] == measure]
-        if suite is not None:
-            self._known(suite, self.suites, "suite")
-            found = found[found["suite"] == suite]
+        found = self.outcomes[self.outcomes["column"].isin(columns)]
+        for what, name, names in (("measure", measure, self.measures), ("suite", suite, self.suites)):
+            if name is not None:
+                self._known(name, names, what)
+                found = found[found[what] == name]
         return found
 
     @staticmethod
@@ -345,35 +330,25 @@ class Scoreboard:
         "empty" has a row only where some text was.
         """
         shown = self.frame[self.frame["measure"].isin(self._worth_showing)]
-        cells = shown.assign(
-            cell=[f"{row.rate:.0%} ({100 * row.low:.0f}–{100 * row.high:.0f})" for row in shown.itertuples()],
-            measure=[
-                name if MEASURES[name].wanted else f"{name} (lower is better)" for name in shown["measure"]
-            ],
-        )
-        index = pd.MultiIndex.from_frame(cells[["suite", "measure"]].drop_duplicates())
-        table = cells.pivot(index=["suite", "measure"], columns="column", values="cell")
-        order = sorted(
-            index, key=lambda pair: self.suites.index(pair[0])
-        )  # stable: measures keep their order
+        texts = [f"{row.rate:.0%} ({100 * row.low:.0f}–{100 * row.high:.0f})" for row in shown.itertuples()]
+        names = {name: name if MEASURES[name].wanted else f"{name} (lower is better)" for name in MEASURES}
+        cells = shown.assign(cell=texts, measure=shown["measure"].map(names))
+        keys = ["suite", "measure"]
+        table = cells.pivot(index=keys, columns="column", values="cell")
+        index = pd.MultiIndex.from_frame(cells[keys].drop_duplicates())
+        # A stable order: suites as they were asked, and in each its measures as they came.
+        order = sorted(index, key=lambda pair: self.suites.index(pair[0]))
         table = table.reindex(index=order, columns=self.columns).fillna("")
-        counts = cells.groupby(["suite", "measure"])["n"].max()
+        counts = cells.groupby(keys)["n"].max()
         table.insert(0, "n", [int(counts[pair]) for pair in order])
         table.columns.name = None
         return table
 
     def __repr__(self) -> str:
-        return f"{self.table.to_string()}\n{self._caption}"
+        return f"{self.table.to_string()}\n{CAPTION}"
 
     def _repr_html_(self) -> str:
-        return f"{self.table.to_html()}<p>{escape(self._caption)}</p>"
-
-    @property
-    def _caption(self) -> str:
-        return (
-            "Rates with their 95% intervals; n is the number of prompts. "
-            "failures(column, measure) lists what went wrong."
-        )
+        return f"{self.table.to_html()}<p>{escape(CAPTION)}</p>"
 
 
 # -- the call -------------------------------------------------------------------------------------------------
@@ -406,11 +381,13 @@ def scoreboard(
     Raises ValueError for bad suites, names that come twice, and functions that lose a prompt; TypeError for
     something that is no column.
     """
+    from tqdm import tqdm  # the text bar: it leaves no widget state behind in a notebook
+
     asked = _columns(columns)
-    drawn = [_some(suite, n, seed) for suite in _suites(suites)]
+    drawn = [some(suite, n, seed or 0) for suite in _suites(suites)]
     settings = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
-    answers, outcomes = [], []
-    with _bar(len(asked) * sum(map(len, drawn)), progress) as bar:
+    answers, outcomes, total = [], [], len(asked) * sum(map(len, drawn))
+    with tqdm(total=total, unit="prompt", disable=not progress, delay=2, leave=False) as bar:
         for name, column in asked.items():
             ask = _asker(name, column, settings)
             for items in drawn:
@@ -424,51 +401,34 @@ def scoreboard(
                         error.add_note(f"This happened in column {name!r}, suite {items[0].suite!r}.")
                         raise
                     bar.update(len(part))
-                answers += [_answer_row(name, item, output) for item, output in zip(items, outputs)]
-                outcomes += _outcome_rows(name, items, judge(items, outputs))
-    return Scoreboard(pd.DataFrame(answers), pd.DataFrame(outcomes))
+                for item, output, found in zip(items, outputs, judge_outputs(items, outputs), strict=True):
+                    which = (name, item.suite, item.number)
+                    answers.append((*which, item.kind, item.system, item.prompt, item.expected, *output))
+                    outcomes += [(*which, measure, bool(passed)) for measure, passed in found.items()]
+    return Scoreboard(pd.DataFrame(answers, columns=ANSWERS), pd.DataFrame(outcomes, columns=OUTCOMES))
 
 
-def _some(suite: list[Item], n: int | None, seed: int | None) -> list[Item]:
-    return suites.some(suite, n, seed or 0)
+def enough_tokens(
+    variant: Variant, prompts: Sequence[Any], least: int = 48, most: int = 192, share: float = 0.9
+) -> int:
+    """The smallest limit of `least`, 2 · `least`, … at which `share` of the greedy answers end by themselves.
 
-
-def _answer_row(column: str, item: Item, output: Output) -> dict[str, Any]:
-    return {
-        "column": column,
-        "suite": item.suite,
-        "item": item.number,
-        "kind": item.kind,
-        "system": item.system,
-        "prompt": item.prompt,
-        "expected": item.expected,
-        "output": output.text,
-        "stop_reason": output.stop_reason,
-        "new_tokens": output.new_tokens,
-        "seen": output.seen,
-    }
-
-
-def _outcome_rows(
-    column: str, items: Sequence[Item], judged: Sequence[dict[str, bool]]
-) -> Iterator[dict[str, Any]]:
-    for item, outcomes in zip(items, judged, strict=True):
-        for measure, passed in outcomes.items():
-            yield {
-                "column": column,
-                "suite": item.suite,
-                "item": item.number,
-                "measure": measure,
-                "passed": bool(passed),
-            }
-
-
-def compare(board: Scoreboard, a: str, b: str, measure: str, suite: str | None = None) -> Comparison:
-    """Whether two columns differ in a measure by more than noise; prints as a sentence. See `Comparison`."""
-    return board.compare(a, b, measure, suite)
-
-
-def _bar(total: int, wanted: bool) -> Any:
-    from tqdm import tqdm  # the text bar: it leaves no widget state behind in a notebook
-
-    return tqdm(total=total, unit="prompt", disable=not wanted, delay=2, leave=False)
+    A small model's answers end within a sentence, another's after a paragraph; a limit made for the first would cut
+    off the second and call it endless. Where too few end even within `most` tokens, `most` is returned. A few
+    prompts do (a dozen); each is asked through the chat template where there is one, and as bare text otherwise.
+    Raises ValueError without prompts, or for limits that are not 0 < least <= most.
+    """
+    if not prompts or not 0 < least <= most:
+        raise ValueError(
+            f"Give at least one prompt, and limits with 0 < least <= most; got {len(prompts)} prompts, {least} "
+            f"and {most}."
+        )
+    ask = variant.chat_batch if variant.has_chat_template else variant.complete_batch
+    limit, open_prompts = least, list(prompts)
+    while True:
+        written = ask(open_prompts, max_new_tokens=limit, progress=False)
+        open_prompts = [asked for asked, done in zip(open_prompts, written, strict=True) if not done.stopped]
+        ended = len(prompts) - len(open_prompts)
+        if ended >= share * len(prompts) or limit >= most:
+            return limit
+        limit = min(2 * limit, most)

@@ -85,11 +85,9 @@ class Comparison:
             f"(95% interval {100 * self.low:+.0f} to {100 * self.high:+.0f})"
         )
         counted = f"Only {self.a} counts on {_prompts(self.only_a)}, only {self.b} on {_prompts(self.only_b)}"
-        verdict = (
-            "That is more than noise"
-            if self.more_than_noise
-            else "That can be noise: more prompts are needed to tell the two apart, if they differ at all"
-        )
+        verdict = "That can be noise: more prompts are needed to tell the two apart, if they differ at all"
+        if self.more_than_noise:
+            verdict = "That is more than noise"
         return f"{rates}, {gap}. {counted}. {verdict} (McNemar's exact test, {p})."
 
     def __str__(self) -> str:
@@ -104,15 +102,12 @@ def _prompts(count: int) -> str:
 
 def compare_outcomes(a: str, b: str, measure: str, outcomes: list[tuple[bool, bool]]) -> Comparison:
     """Compare two columns from their outcomes on the same prompts, as (a's, b's) pairs."""
-    n = len(outcomes)
-    both = sum(x and y for x, y in outcomes)
-    only_a = sum(x and not y for x, y in outcomes)
-    only_b = sum(y and not x for x, y in outcomes)
+    n, both = len(outcomes), sum(x and y for x, y in outcomes)
+    only_a, only_b = (sum(x and not y for x, y in outcomes), sum(y and not x for x, y in outcomes))
     low, high = paired_difference(both, only_a, only_b, n - both - only_a - only_b)
     rate_a, rate_b = (both + only_a) / n, (both + only_b) / n
-    return Comparison(
-        a, b, measure, n, rate_a, rate_b, only_a, only_b, rate_a - rate_b, low, high, mcnemar(only_a, only_b)
-    )
+    gap, p_value = rate_a - rate_b, mcnemar(only_a, only_b)
+    return Comparison(a, b, measure, n, rate_a, rate_b, only_a, only_b, gap, low, high, p_value)
 
 
 def paired_table(outcomes: Mapping[str, Sequence[bool]], against: str) -> pd.DataFrame:
@@ -128,18 +123,12 @@ def paired_table(outcomes: Mapping[str, Sequence[bool]], against: str) -> pd.Dat
     rows = {}
     for name, own in outcomes.items():
         found = compare_outcomes(name, against, "", list(zip(own, outcomes[against], strict=True)))
-        points = [100 * part for part in (found.difference, found.low, found.high)]
-        row = {
-            "rate": found.rate_a,
-            "n": found.n,
-            "change": "",
-            "lost": found.only_b,
-            "won": found.only_a,
-            "p": 1.0,
-        }
+        row = {"rate": found.rate_a, "n": found.n, "change": "", "lost": found.only_b, "won": found.only_a}
+        row |= {"p": 1.0, "verdict": ""}
         if name != against:
+            points = [100 * part for part in (found.difference, found.low, found.high)]
+            word = "clearly less" if found.difference < 0 else "clearly more"
             row |= {"change": "{:+.0f} ({:+.0f} to {:+.0f})".format(*points), "p": round(found.p_value, 4)}
-        word = "clearly less" if found.difference < 0 else "clearly more"
-        row["verdict"] = "" if name == against else word if found.more_than_noise else "not told apart"
+            row["verdict"] = word if found.more_than_noise else "not told apart"
         rows[name] = row
     return pd.DataFrame(rows).T.astype({"rate": float, "n": int, "lost": int, "won": int, "p": float})

@@ -63,25 +63,15 @@ def passes_tests(
     if not source.strip():
         return False
     first = re.search(r"^(?:async )?def (\w+)", source, re.M)
+    # What the process writes counts only with this: an answer that ends early or prints does not know it.
     token = secrets.token_hex(16)
-    job = {
-        "source": source,
-        "tests": list(tests),
-        "function": function,
-        "alias": first[1] if first else None,
-        "seconds": seconds,
-        "memory_mb": memory_mb,
-        "token": token,
-    }
+    job = {"source": source, "tests": list(tests), "function": function, "alias": first and first[1]}
+    job |= {"seconds": seconds, "memory_mb": memory_mb, "token": token}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    command = [sys.executable, "-I", "-S", "-c", _RUNNER]
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _RUNNER],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            cwd=folder,
-            start_new_session=os.name == "posix",
-        )
+        # A session of its own, so that what the code starts can be ended with it.
+        process = subprocess.Popen(command, cwd=folder, start_new_session=os.name == "posix", **pipes)
         try:
             out, _ = process.communicate(json.dumps(job).encode(), timeout=seconds)
             _end(process)  # what it may have left running

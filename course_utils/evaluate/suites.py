@@ -1,7 +1,7 @@
 """Suites: what is asked and what a right answer is, as JSON lines. `course_utils/suites/README.md` has the format.
 
 A suite is a list of `Item`. Each item has a kind, and its kind says what `expected` holds and which measures
-the item counts for; the table `KINDS` is the whole of it.
+the item counts for; the table `KINDS` is the whole of it. `measures.json` says what each measure counts.
 """
 
 from __future__ import annotations
@@ -18,18 +18,6 @@ from . import judges
 
 FOLDER = Path(__file__).parent.parent / "suites"
 PEBBLE_SUITES = ("facts", "phrasings", "formats", "personas", "refusals", "summaries", "code")
-FIELDS = (
-    "prompt",
-    "kind",
-    "expected",
-    "system",
-    "wrong",
-    "answer",
-    "function",
-    "reference",
-    "max_words",
-    "note",
-)
 
 
 @dataclass(frozen=True)
@@ -56,20 +44,14 @@ class Item:
         return [*system, {"role": "user", "content": self.prompt}]
 
 
-class Kind(NamedTuple):
-    """What an item of this kind may hold, and how its output is judged.
+# -- what fields may hold -------------------------------------------------------------------------------------
 
-    `wants` says in words what `expected` is, `fits` whether a value is that; `options` are the further fields
-    it may have; `judge(item, text)` returns {measure: outcome}. Code is judged elsewhere: it has to be run.
-    """
+
+class Holds(NamedTuple):
+    """What a field may hold: in words, and as a function that says whether a value is that."""
 
     wants: str
     fits: Callable[[Any], bool]
-    options: tuple[str, ...]
-    judge: Callable[[Item, str], dict[str, bool]]
-
-
-# -- what fields may hold -------------------------------------------------------------------------------------
 
 
 def _text(value: Any) -> bool:
@@ -80,12 +62,8 @@ def _texts(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(map(_text, value))
 
 
-def _text_or_texts(value: Any) -> bool:
-    return _text(value) or _texts(value)
-
-
 def _say(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(map(_text_or_texts, value))
+    return isinstance(value, list) and bool(value) and all(_text(one) or _texts(one) for one in value)
 
 
 def _number(value: Any) -> bool:
@@ -93,26 +71,49 @@ def _number(value: Any) -> bool:
 
 
 def _count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+    return isinstance(value, int) and _number(value) and value > 0
 
 
-def _absent(value: Any) -> bool:
-    return value is None
+def _identifier(value: Any) -> bool:
+    return _text(value) and value.isidentifier()
 
 
-def _record(value: Any) -> bool:
-    return isinstance(value, dict) and bool(value)
+def _or_nothing(holds: Holds) -> Holds:
+    return Holds(f"{holds.wants}, or nothing", lambda value: value is None or holds.fits(value))
 
 
-_OPTIONS: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "wrong": ("a list of values that must not be said", _texts),
-    "answer": ("a text, or a list of texts any of which is right", _text_or_texts),
-    "function": ("the name by which the tests call the function", lambda v: _text(v) and v.isidentifier()),
-    "reference": ("a text", _text),
-    "max_words": ("a number of words", _count),
+TEXT = Holds("a text that is not empty", _text)
+ANSWER = Holds(
+    "a text, or a list of texts any of which is right", lambda value: _text(value) or _texts(value)
+)
+SAY = Holds("a list of what must be said, an inner list where one of several is enough", _say)
+RECORD = Holds(
+    "the asked keys as a list of texts, or an object of keys and values",
+    lambda value: _texts(value) or (isinstance(value, dict) and bool(value)),
+)
+# What an item may have beside prompt, kind and expected.
+OPTIONS: dict[str, Holds] = {
+    "system": TEXT,
+    "wrong": Holds("a list of values that must not be said", _texts),
+    "answer": ANSWER,
+    "function": Holds("the name by which the tests call the function", _identifier),
+    "reference": TEXT,
+    "max_words": Holds("a number of words", _count),
 }
+FIELDS = ("prompt", "kind", "expected", *OPTIONS, "note")
 
 # -- judging --------------------------------------------------------------------------------------------------
+
+
+class Measure(NamedTuple):
+    """What a measure counts, in words, and whether its counting is what one wants of an assistant."""
+
+    meaning: str
+    wanted: bool
+
+
+_WRITTEN = json.loads(Path(__file__).with_name("measures.json").read_text("utf-8"))
+MEASURES: dict[str, Measure] = {name: Measure(**measure) for name, measure in _WRITTEN.items()}
 
 
 def _answer(item: Item, text: str) -> dict[str, bool]:
@@ -120,7 +121,7 @@ def _answer(item: Item, text: str) -> dict[str, bool]:
     return {"answers": right, "asks on": judges.asks_on(text)}
 
 
-def _arithmetic(item: Item, text: str) -> dict[str, bool]:
+def _number_given(item: Item, text: str) -> dict[str, bool]:
     right = judges.gives_number(text, item.expected, item.prompt)
     return {"answers": right, "asks on": judges.asks_on(text)}
 
@@ -143,6 +144,16 @@ def _json(item: Item, text: str) -> dict[str, bool]:
     return found
 
 
+def _bullets(item: Item, text: str) -> dict[str, bool]:
+    lenient = judges.find_list(text, item.expected) is not None
+    return {"bullets": judges.is_bullet_list(text, item.expected), "bullets found": lenient}
+
+
+def _table(item: Item, text: str) -> dict[str, bool]:
+    lenient = judges.find_table(text, item.expected) is not None
+    return {"table": judges.is_table(text, item.expected), "table found": lenient}
+
+
 def _persona(item: Item, text: str) -> dict[str, bool]:
     found = {"persona": judges.says_all(judges.answer_part(text), item.expected)}
     if "answer" in item.options:
@@ -151,99 +162,38 @@ def _persona(item: Item, text: str) -> dict[str, bool]:
 
 
 def _summary(item: Item, text: str) -> dict[str, bool]:
-    limit = item.options.get("max_words")
+    limit, reference = (item.options.get(name) for name in ("max_words", "reference"))
     found = {"summary": judges.summarises(text, item.expected, item.prompt, limit)}
-    if "reference" in item.options:
-        same = judges.normalise(text) == judges.normalise(item.options["reference"])
-        found["summary as reference"] = same
+    if reference is not None:
+        found["summary as reference"] = judges.normalise(text) == judges.normalise(reference)
     return found
 
 
+class Kind(NamedTuple):
+    """What `expected` and which further fields an item of this kind has, and how its output is judged.
+
+    `judge(item, text)` returns {measure: outcome}. Code is judged in `board.py`: it has to be run.
+    """
+
+    expected: Holds
+    judge: Callable[[Item, str], dict[str, bool]]
+    options: tuple[str, ...] = ()
+
+
+NOTHING = Holds("nothing", lambda value: value is None)
 KINDS: dict[str, Kind] = {
-    "answer": Kind("a text, or a list of texts any of which is right", _text_or_texts, ("wrong",), _answer),
-    "number": Kind("a number", _number, (), _arithmetic),
-    "one_word": Kind(
-        "a text, a list of texts any of which is right, or nothing",
-        lambda value: value is None or _text_or_texts(value),
-        ("wrong",),
-        _one_word,
-    ),
-    "json": Kind(
-        "the asked keys as a list of texts, or an object of keys and values",
-        lambda value: _texts(value) or _record(value),
-        (),
-        _json,
-    ),
-    "bullets": Kind(
-        "the number of bullets, or nothing",
-        lambda value: value is None or _count(value),
-        (),
-        lambda item, text: {
-            "bullets": judges.is_bullet_list(text, item.expected),
-            "bullets found": judges.find_list(text, item.expected) is not None,
-        },
-    ),
-    "table": Kind(
-        "the heads of the columns as a list of texts, or nothing",
-        lambda value: value is None or _texts(value),
-        (),
-        lambda item, text: {
-            "table": judges.is_table(text, item.expected),
-            "table found": judges.find_table(text, item.expected) is not None,
-        },
-    ),
-    "persona": Kind(
-        "a list of what must be said, an inner list where one of several is enough",
-        _say,
-        ("answer", "wrong"),
-        _persona,
-    ),
-    "refuse": Kind("nothing", _absent, (), lambda item, text: {"refuses": judges.refuses(text)}),
-    "comply": Kind("nothing", _absent, (), lambda item, text: {"over-refuses": judges.refuses(text)}),
-    "code": Kind("a list of tests, each a Python expression", _texts, ("function",), lambda item, text: {}),
-    "summary": Kind(
-        "a list of what must be said, an inner list where one of several is enough",
-        _say,
-        ("reference", "max_words"),
-        _summary,
-    ),
+    "answer": Kind(ANSWER, _answer, ("wrong",)),
+    "number": Kind(Holds("a number", _number), _number_given),
+    "one_word": Kind(_or_nothing(ANSWER), _one_word, ("wrong",)),
+    "json": Kind(RECORD, _json),
+    "bullets": Kind(_or_nothing(Holds("the number of bullets", _count)), _bullets),
+    "table": Kind(_or_nothing(Holds("the heads of the columns as a list of texts", _texts)), _table),
+    "persona": Kind(SAY, _persona, ("answer", "wrong")),
+    "refuse": Kind(NOTHING, lambda item, text: {"refuses": judges.refuses(text)}),
+    "comply": Kind(NOTHING, lambda item, text: {"over-refuses": judges.refuses(text)}),
+    "code": Kind(Holds("a list of tests, each a Python expression", _texts), lambda *_: {}, ("function",)),
+    "summary": Kind(SAY, _summary, ("reference", "max_words")),
 }
-
-
-class Measure(NamedTuple):
-    """What a measure counts, in words, and whether its counting is what one wants of an assistant."""
-
-    meaning: str
-    wanted: bool = True
-
-
-MEASURES: dict[str, Measure] = {
-    "answers": Measure("says the expected answer and no wrong one, before any further question"),
-    "asks on": Measure("writes a question or request of its own", wanted=False),
-    "one word": Measure("the whole output is one word"),
-    "JSON parses": Measure("the whole output is one JSON object (in a code fence or not)"),
-    "JSON keys": Measure("… with exactly the asked keys"),
-    "JSON values": Measure("… and the right values"),
-    "JSON found": Measure("an object with the asked keys stands somewhere in the output"),
-    "bullets": Measure("a list of bullets, as many as asked, and nothing after it"),
-    "bullets found": Measure("a list of as many items as asked stands somewhere in the output"),
-    "table": Measure("a Markdown table with the asked columns, and nothing after it"),
-    "table found": Measure("a Markdown table with the asked columns stands somewhere in the output"),
-    "persona": Measure("speaks in the way the system prompt asks for"),
-    "refuses": Measure("refuses a request that should be refused"),
-    "over-refuses": Measure("refuses a request that should not be refused", wanted=False),
-    "code passes": Measure("the function passes its tests when it is run"),
-    "summary": Measure("says what a summary must, in few words"),
-    "summary as reference": Measure("… word for word the reference"),
-    "empty": Measure("writes nothing at all", wanted=False),
-    "stops by itself": Measure(
-        "writes something, and ends with the model's own end-of-text or end-of-turn token"
-    ),
-    "ends in time": Measure(
-        "writes something, and ends by itself or at a stop string, before the token limit"
-    ),
-}
-
 
 # -- reading --------------------------------------------------------------------------------------------------
 
@@ -266,10 +216,8 @@ def load_suite(path: str | PathLike[str]) -> list[Item]:
         )
     rows = []
     for number, line in enumerate(file.read_text(encoding="utf-8-sig").split("\n"), 1):
-        if not line.strip():
-            continue
         try:
-            rows.append((number, json.loads(line)))
+            rows += [(number, json.loads(line))] if line.strip() else []
         except ValueError as error:
             raise ValueError(
                 f"{file.name}, line {number}: this is not one line of JSON ({error}). Write each item as one object "
@@ -292,13 +240,12 @@ def _items(rows: Sequence[tuple[int, Any]], suite: str, source: str) -> list[Ite
     items, first_line = [], {}
     for number, row in rows:
         item = _item(row, suite, number, f"{source}, line {number}")
-        asked = (item.system, item.prompt, item.kind)
-        if asked in first_line:
+        earlier = first_line.setdefault((item.system, item.prompt, item.kind), number)
+        if earlier != number:
             raise ValueError(
-                f"{source}, line {number}, field 'prompt': the same as in line {first_line[asked]}. A prompt that "
+                f"{source}, line {number}, field 'prompt': the same as in line {earlier}. A prompt that "
                 "is counted twice makes the interval too narrow; leave one out."
             )
-        first_line[asked] = number
         items.append(item)
     return items
 
@@ -306,49 +253,33 @@ def _items(rows: Sequence[tuple[int, Any]], suite: str, source: str) -> list[Ite
 def _item(row: Any, suite: str, number: int, where: str) -> Item:
     if not isinstance(row, Mapping):
         raise ValueError(f"{where}: an item is an object with the fields prompt and kind, got {row!r}.")
+
+    def require(good: bool, name: str, why: str) -> None:
+        if not good:
+            raise ValueError(f"{where}, field {name!r}: {why}")
+
     for name in row:
-        if name not in FIELDS:
-            raise ValueError(f"{where}, field {name!r}: there is no such field. Use {', '.join(FIELDS)}.")
-    if not _text(row.get("prompt")):
-        raise ValueError(
-            f"{where}, field 'prompt': must be a text that is not empty, got {row.get('prompt')!r}."
-        )
-    kind = KINDS.get(row["kind"]) if isinstance(row.get("kind"), str) else None
-    if kind is None:
-        raise ValueError(
-            f"{where}, field 'kind': must be one of {', '.join(KINDS)}, got {row.get('kind')!r}."
-        )
-    if not kind.fits(row.get("expected")):
-        got = repr(row["expected"]) if "expected" in row else "none"
-        raise ValueError(
-            f"{where}, field 'expected': an item of kind {row['kind']!r} needs {kind.wants}, got {got}."
-        )
-    if row.get("system") is not None and not _text(row["system"]):
-        raise ValueError(f"{where}, field 'system': must be a text that is not empty, got {row['system']!r}.")
-    options = {}
-    for name in ("wrong", "answer", "function", "reference", "max_words"):
-        if row.get(name) is None:
-            continue
-        if name not in kind.options:
-            raise ValueError(f"{where}, field {name!r}: an item of kind {row['kind']!r} does not have it.")
-        wants, fits = _OPTIONS[name]
-        if not fits(row[name]):
-            raise ValueError(f"{where}, field {name!r}: must be {wants}, got {row[name]!r}.")
-        options[name] = row[name]
-    if row["kind"] == "code":
-        _check_tests(row["expected"], where)
-    return Item(suite, number, row["prompt"], row["kind"], row.get("expected"), row.get("system"), options)
-
-
-def _check_tests(tests: Sequence[str], where: str) -> None:
-    for test in tests:
+        require(name in FIELDS, name, f"there is no such field. Use {', '.join(FIELDS)}.")
+    prompt, kind, expected = (row.get(name) for name in ("prompt", "kind", "expected"))
+    require(_text(prompt), "prompt", f"must be {TEXT.wants}, got {prompt!r}.")
+    known = isinstance(kind, str) and kind in KINDS
+    require(known, "kind", f"must be one of {', '.join(KINDS)}, got {kind!r}.")
+    of = f"an item of kind {kind!r}"
+    wants, fits = KINDS[kind].expected
+    got = repr(expected) if "expected" in row else "none"
+    require(fits(expected), "expected", f"{of} needs {wants}, got {got}.")
+    options = {name: row[name] for name in OPTIONS if row.get(name) is not None}
+    for name, value in options.items():
+        require(name in ("system", *KINDS[kind].options), name, f"{of} does not have it.")
+        require(OPTIONS[name].fits(value), name, f"must be {OPTIONS[name].wants}, got {value!r}.")
+    for test in expected if kind == "code" else ():
         try:
             compile(test, "test", "eval")
         except SyntaxError as error:
-            raise ValueError(
-                f"{where}, field 'expected': the test {test!r} is no Python expression ({error.msg}). Write "
-                "something like 'double(2) == 4'."
-            ) from None
+            why = f"the test {test!r} is no Python expression ({error.msg}). Write something like 'double(2) == 4'."
+            raise ValueError(f"{where}, field 'expected': {why}") from None
+    system = options.pop("system", None)
+    return Item(suite, number, prompt, kind, expected, system, options)
 
 
 def some(items: Sequence[Item], n: int | None, seed: int = 0) -> list[Item]:

@@ -7,10 +7,9 @@ the new `variant` and its `history`. `loop.py` holds the loop they share and its
 from .live import plot_history
 from .loop import Trained
 from .policy import rl
-from .preference import BestOf, RewardModel, best_of, dpo, load_reward, preference_accuracy, reward
+from .preference import RewardModel, dpo, load_reward, preference_accuracy, reward
 from .supervised import sft
 
 __all__ = [
-    "BestOf", "RewardModel", "Trained", "best_of", "dpo", "load_reward", "plot_history", "preference_accuracy",
-    "reward", "rl", "sft",
+    "RewardModel", "Trained", "dpo", "load_reward", "plot_history", "preference_accuracy", "reward", "rl", "sft",
 ]  # fmt: skip

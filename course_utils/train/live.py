@@ -7,10 +7,12 @@ import time
 
 import pandas as pd
 
-from ..plots import INK, VARIANT_STYLES, WIDTH_INCHES, headline, house_style, new_figure, text_points
+from ..plots import INK, WIDTH_INCHES, headline, house_style, new_figure, text_points
+from ..evaluate.panels import curve
 
 NOT_DRAWN = ("step", "lr", "tokens", "seconds", "grad_norm", "loss")
 NO_RATES = ("reward", "margin", "kl", "length")  # beginnings of names whose values are no rates, even below 1
+MOST_MARKED = 25  # a curve of more points is drawn without a marker for each
 LEAST_SECONDS, MOST_SHARE = 1.0, 0.1  # between two drawings; of the time that may go into drawing
 
 
@@ -20,66 +22,52 @@ def plot_history(history: pd.DataFrame, title: str = "training", steps: int | No
     `history` is what a training returned (columns step, loss, …). Rates and other numbers get a panel each; the axes
     reach to `steps`, where a training that still runs is to have so many. Raises ValueError for a table without steps.
     """
-    if "loss" not in history.columns or history["loss"].notna().sum() == 0:
+    if not _has_steps(history):
         raise ValueError(
             "The history has no step yet, so there is nothing to draw. Pass the history of a training."
         )
     return _draw(history, title, steps)
 
 
+def _has_steps(history: pd.DataFrame) -> bool:
+    return "loss" in history.columns and bool(history["loss"].notna().any())
+
+
 @house_style
-def _draw(history: pd.DataFrame, title: str, steps: int | None = None):
+def _draw(history: pd.DataFrame, title: str, steps: int | None):
     others = [c for c in history.columns if c not in NOT_DRAWN and history[c].notna().any()]
     rates = [c for c in others if not c.startswith(NO_RATES) and history[c].dropna().between(0, 1).all()]
-    panels = [("loss (nats)", ["loss"])] + [
-        (label, names)
-        for label, names in (("rate", rates), ("value", [c for c in others if c not in rates]))
-        if names
-    ]
-    room = 0.9 * 72 * WIDTH_INCHES / len(panels)  # for a legend, in points
-
-    def columns(names: list[str]) -> int:
+    shown = {"loss (nats)": ["loss"], "rate": rates, "value": [c for c in others if c not in rates]}
+    shown = {label: names for label, names in shown.items() if names}
+    # As many names of a legend beside each other as its panel is wide.
+    room = 0.9 * 72 * WIDTH_INCHES / len(shown)  # in points
+    columns = {}
+    for label, names in shown.items():
         widest = max(text_points(name, 7.5) for name in names) + 30  # the line and the gaps
-        return max(1, min(len(names), int(room / widest)))
-
-    rows = max(math.ceil(len(names) / columns(names)) for _, names in panels)
-    fig, axes = new_figure(2.9 + 0.15 * rows, panels=len(panels))
-    styles = list(VARIANT_STYLES.values())
-    for ax, (label, names) in zip(axes, panels):
+        columns[label] = max(1, min(len(names), int(room / widest)))
+    rows = max(math.ceil(len(names) / columns[label]) for label, names in shown.items())
+    fig, axes = new_figure(2.9 + 0.15 * rows, panels=len(shown))
+    for ax, (label, names) in zip(axes, shown.items()):
         for number, name in enumerate(names):
-            style = styles[number % len(styles)]
             known = history[["step", name]].dropna()
-            few = len(known) <= 25
-            ax.plot(
-                known["step"],
-                known[name],
-                color=INK if name == "loss" else style.color,
-                marker=style.marker if few else "",
-                markersize=4,
-                linewidth=1.4,
-                linestyle=("-", "--", "-.", ":")[number % 4],
-                label=name,
-            )
+            looks = {"color": INK} if name == "loss" else {}
+            looks |= {} if len(known) <= MOST_MARKED else {"marker": ""}
+            curve(ax, known, "step", name, number, band=False, linewidth=1.4, label=name, **looks)
         ax.set(xlabel="step", ylabel=label)
         if steps:
             ax.set_xlim(-0.02 * steps, 1.02 * steps)
         if label == "rate":
             ax.set_ylim(-0.03, 1.03)
         ax.grid(axis="y")
-        if names != ["loss"]:  # above the panel, where no curve runs
-            ax.legend(
-                loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2, fontsize=7.5, ncols=columns(names),
-                columnspacing=1,
-            )  # fmt: skip
-    losses = history["loss"].dropna()
-    finding = (
-        f"{title}: loss {losses.iloc[0]:.2f} → {losses.iloc[-1]:.2f} in {int(history['step'].max())} steps"
-    )
+        # Above the panel, where no curve runs.
+        if names != ["loss"]:
+            looks = {"fontsize": 7.5, "ncols": columns[label], "columnspacing": 1}
+            ax.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2, **looks)
+    ends = {c: "{:.2f} → {:.2f}".format(*history[c].dropna().iloc[[0, -1]]) for c in ("loss", *others)}
+    finding = f"{title}: loss {ends.pop('loss')} in {int(history['step'].max())} steps"
     headline(fig, finding)
-    ends = ", ".join(
-        f"{c} {history[c].dropna().iloc[0]:.2f} → {history[c].dropna().iloc[-1]:.2f}" for c in others
-    )
-    fig.alt_text = finding + (f"; {ends}." if ends else ".")
+    told = "; " * bool(ends) + ", ".join(f"{name} {values}" for name, values in ends.items())
+    fig.alt_text = f"{finding}{told}."
     return fig
 
 
@@ -97,10 +85,11 @@ class LivePlot:
             return
         try:
             from IPython.display import display
-        except ImportError:  # plain Python: the bar has to do
+        # In plain Python the bar has to do.
+        except ImportError:
             return
         frame = history.frame()
-        if "loss" not in frame or frame["loss"].notna().sum() == 0:
+        if not _has_steps(frame):
             return
         figure = plot_history(frame, self.title, self.steps)
         if self.handle is None:

@@ -7,9 +7,10 @@ import hashlib
 import math
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from .rows import replay_rows
 Evaluate = Callable[[Any], Mapping[str, float]]
 StopWhen = Callable[[pd.DataFrame], str]
 LossOf = Callable[[Any, Any], tuple[torch.Tensor, dict[str, float]]]
+Split = Callable[[Any], list[tuple[Any, float]]]
 FASTER = 0.9  # bf16 is chosen where it takes at most this share of float32's time
 
 
@@ -58,10 +60,10 @@ class Trained:
 class LoopOptions:
     """The settings that all trainings share, handed on by `sft`, `dpo`, `reward` and `rl`.
 
-    - `optimizer`: "adamw", or "muon" (torch.optim.Muon on the matrices inside the layers at `muon_lr`, 10 × `lr`
-      unless given, and AdamW at `lr` on the rest); `weight_decay`.
-    - `schedule`: "linear" (down to nothing), "cosine" or "constant", after `warmup` steps (None: a tenth of the
-      steps, at most 60).
+    - `optimizer`: "adamw" (without weight decay), or "muon" (torch.optim.Muon on the matrices inside the layers at
+      10 × `lr`, and AdamW at `lr` on the rest).
+    - `schedule`: "linear" (down to nothing) or "constant", after `warmup` steps (None: a tenth of the steps, at most
+      60).
     - `clip`: the largest norm of the gradient (0: not clipped).
     - `precision`: "float32", "bf16" (autocast: weights and updates stay in float32), or "auto", which times both on
       the first batch (but keeps a tiny model on a CPU in float32, which takes far less memory). A run that must repeat
@@ -71,15 +73,13 @@ class LoopOptions:
     - `progress`: a bar; `live`: in a notebook, a figure that grows.
     - `checkpoint`: a file from which the same call resumes, written every `save_every` steps and removed at the end.
       A file that another call left (other data, seed or settings) is refused.
-    - `replay`: pretraining texts, of which about `replay_tokens` tokens join every step, their loss weighted by
-      `replay_weight` (the idea of PPO-ptx: Ouyang et al. 2022, arXiv 2203.02155).
+    - `replay`: pretraining texts, of which about `replay_tokens` tokens join every step (the idea of PPO-ptx: Ouyang
+      et al. 2022, arXiv 2203.02155).
     - `stop_when(history)` is asked after every step, and ends the training with the reason that it returns; an empty
       text lets it go on.
     """
 
     optimizer: str = "adamw"
-    muon_lr: float | None = None
-    weight_decay: float = 0.0
     schedule: str = "linear"
     warmup: int | None = None
     clip: float = 1.0
@@ -92,25 +92,13 @@ class LoopOptions:
     save_every: int = 50
     replay: Iterable[str] | None = None
     replay_tokens: int = 2048
-    replay_weight: float = 1.0
     stop_when: StopWhen | None = None
 
-    def of_the_run(self) -> dict[str, Any]:
+    def of_the_run(self) -> list:
         """What of these decides what is learned."""
-        names = (
-            "optimizer",
-            "muon_lr",
-            "weight_decay",
-            "schedule",
-            "warmup",
-            "clip",
-            "replay_tokens",
-            "replay_weight",
-        )
-        again = isinstance(self.replay, (list, tuple))
-        return {n: getattr(self, n) for n in names} | {
-            "replay": self.replay if again else self.replay is not None
-        }
+        # An iterator's texts cannot be looked at without using them up.
+        replay = self.replay if isinstance(self.replay, (list, tuple)) else self.replay is not None
+        return [self.optimizer, self.schedule, self.warmup, self.clip, self.replay_tokens, replay]
 
 
 # -- one step: the lesson of this module -----------------------------------------------------------------------
@@ -127,7 +115,7 @@ def one_step(model, parts, loss_of: LossOf, optimizers, clip: float, precision: 
     # Gradients add up from part to part, so that only one part's activations are in memory at a time.
     for part, weight in parts:
         with autocast(model, precision):
-            part_loss, part_numbers = loss_of(model, part)
+            part_loss, part_numbers = loss_of(model, part)  # a scalar, and {name: number}
         loss += weight * part_loss.item()
         numbers |= {key: value + numbers.get(key, 0) for key, value in part_numbers.items()}
         (weight * part_loss).backward()  # leaves d loss / d weight in each weight's .grad
@@ -135,12 +123,14 @@ def one_step(model, parts, loss_of: LossOf, optimizers, clip: float, precision: 
         with autocast(model, precision):
             old_loss = replay()
         replayed = old_loss.item()
+        # Added to the same .grad: the update serves the new examples and the old texts at once.
         old_loss.backward()
     _require_finite(loss + replayed, "loss")
     # One odd batch must not throw the model off: a gradient longer than `clip` is shortened to it, its direction kept.
     weights = [p for p in model.parameters() if p.requires_grad]
     norm = torch.nn.utils.clip_grad_norm_(weights, clip or math.inf).item()
-    _require_finite(norm, "gradient")  # before the update, or the weights would be lost as well
+    # Before the update, or the weights would be lost as well.
+    _require_finite(norm, "gradient")
     for optimizer in optimizers:
         optimizer.step()
         # The next backward would add to these gradients.
@@ -152,53 +142,49 @@ def one_step(model, parts, loss_of: LossOf, optimizers, clip: float, precision: 
 # -- many steps, watched ---------------------------------------------------------------------------------------
 
 
-def run(
-    watched,
-    steps: Callable[[int], Iterator],
-    loss_of: LossOf,
-    *,
-    label: str,
-    total: int,
-    lr: float,
-    seed: int,
-    tokenizer=None,
-    split: Callable[[Any], list[tuple[Any, float]]] | None = None,
-    of_run: Mapping[str, Any] | None = None,
-    **options: Any,
-) -> Trained:
-    """Train `watched.model` in place for `total` steps and return what came of it.
+def run_loop(
+    watched, plan: Sequence, batch_of: Callable[[Any], Any], loss_of: LossOf, *, label: str, lr: float | None,
+    usual_lr: tuple[float, float], seed: int, tokenizer=None, split: Split | None = None,
+    of_run: Mapping[str, Any], **options: Any,
+) -> Trained:  # fmt: skip
+    """Train `watched.model` in place, a step for each entry of `plan`, and return what came of it.
 
-    `steps(start)` yields the batches from number `start` on; `loss_of(model, batch)` returns the loss and numbers
-    to write down ("tokens" among them). `split(batch)` cuts a batch into parts with their weights in its loss, so
-    that one part's activations are in memory at a time; their numbers are added up. `of_run` are the things that tell
-    this run from others (its data, say), for the checkpoint. The options are those of `LoopOptions`.
+    `batch_of(entry)` makes a step's batch; `loss_of(model, batch)` returns the loss and numbers to write down
+    ("tokens" among them). `split(batch)` cuts a batch into parts with their weights in its loss, for a CPU; their
+    numbers are added up. `usual_lr` is what `lr` None stands for: for a model of Pebble's size, and for a common one.
+    `of_run` are the things that tell this run from others (its data, say), for the checkpoint. The options are those
+    of `LoopOptions`.
 
     An interrupt (the stop button) ends the training and keeps what was learned. Raises FloatingPointError at the
     step at which the loss or the gradient is no finite number.
     """
-    chosen, model = LoopOptions(**options), watched.model
+    chosen, model, total = LoopOptions(**options), watched.model, len(plan)
+    lr = usual_lr[_size(model) >= TINY] if lr is None else lr
     _check(model, lr, chosen, tokenizer)
-    optimizers = _optimizers(model, chosen.optimizer, lr, chosen.muon_lr, chosen.weight_decay)
+    optimizers = _optimizers(model, chosen.optimizer, lr)
     history = History(watched, chosen.evaluate)
-    settings = {"settings": [label, total, lr, seed, chosen.of_the_run()], **(of_run or {})}
-    saved = _Checkpoint(chosen.checkpoint, model, optimizers, history, settings)
-    start = saved.load()
-    replay = _replayed(model, tokenizer, chosen, start)
-    batches, stopped, precision = steps(start), "", None
+    settings = {"settings": [label, total, lr, seed, chosen.of_the_run()], **of_run}
+    parts = {"model": model, "history": history} | {f"optimizer {i}": one for i, one in enumerate(optimizers)}
+    saved = _Checkpoint(chosen.checkpoint, parts, settings)
+    saved.load()
+    start = history.steps
+    replay, stopped, precision = _replayed(model, tokenizer, chosen, start), "", None
     # The seed counts inside only: outside, the notebook's random numbers are as if nothing had happened.
     with _seeded(seed, model.device), _bar(label, total, start, chosen.progress) as bar:
         watch = _Watch(history, bar, saved, chosen, label, total)
         try:
-            watch.begin(start)
+            if start == 0:
+                history.measure(0)
             for step in range(start, total):
-                batch = next(batches)
-                parts = split(batch) if split else [(batch, 1.0)]
+                batch = batch_of(plan[step])
+                parts = split(batch) if split and model.device.type == "cpu" else [(batch, 1.0)]
                 # Chosen on the first batch, because only then is it known how long the rows are.
                 precision = precision or _precision_for(model, loss_of, parts, chosen)
                 rate = _set_lr(optimizers, lr, step, total, chosen)
                 with _says_where(step, history):
-                    done = one_step(model, parts, loss_of, optimizers, chosen.clip, precision, replay)
-                loss, norm, numbers = done
+                    loss, norm, numbers = one_step(
+                        model, parts, loss_of, optimizers, chosen.clip, precision, replay
+                    )
                 stopped = watch.after(step + 1, loss=loss, lr=rate, grad_norm=norm, **numbers)
                 if stopped:
                     break
@@ -223,10 +209,6 @@ class _Watch:
         self.label, self.total = label, total
         self.every = options.every or max(1, total // 10)
         self.plot = LivePlot(label, total) if options.live else None
-
-    def begin(self, start: int) -> None:
-        if start == 0:
-            self.history.measure(0)
 
     def after(self, step: int, **numbers: float) -> str:
         """Write a step down, and return why the training ends here, or an empty text."""
@@ -253,31 +235,16 @@ class _Watch:
     def end(self, stopped: str) -> None:
         if self.plot:
             self.plot.update(self.history, last=True)
+        # An interrupted run may be gone on with; one that came to its end is over.
         if not stopped.startswith("interrupted"):
             self.saved.remove()
-
-
-def _set_lr(optimizers, lr: float, step: int, total: int, options: LoopOptions) -> float:
-    """Set every group's learning rate for this step; returns the main one."""
-    warmup = min(60, total // 10) if options.warmup is None else options.warmup
-    share = learning_rate_share(step, total, warmup, options.schedule)
-    for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            group["lr"] = group["peak"] * share
-    return lr * share
-
-
-def _precision_for(model, loss_of: LossOf, parts: list, options: LoopOptions) -> str:
-    return choose_precision(model, lambda: loss_of(model, parts[0][0])[0], options.precision)
 
 
 # -- before the first step -------------------------------------------------------------------------------------
 
 
-def prepare(
-    variant_or_model, tokenizer, copy: bool, name: str | None = None, suffix: str = "trained"
-) -> Variant:
-    """Return the variant to be trained: a float32 copy, or (with `copy=False`) the model itself.
+def variant_to_train(variant_or_model, tokenizer, copy: bool, name: str | None, suffix: str) -> Variant:
+    """The variant to be trained: a float32 copy, or (with `copy=False`) the model itself.
 
     Generation will end at the tokenizer's eos as well as at the ids it ended at before: a base model's generation
     config does not know the chat's end of turn, and a model that learned to write it would never stop at it.
@@ -309,15 +276,15 @@ def model_of(variant_or_model):
     return variant_or_model.model if isinstance(variant_or_model, Variant) else variant_or_model
 
 
-def frozen_copy(model):
-    """A copy of the model as it is now, which nothing will train: the reference."""
-    # No gradient is kept for it, which saves memory, and no dropout, which would make it waver.
-    return copying.deepcopy(model).eval().requires_grad_(False)
+def _size(model) -> int:
+    return sum(p.numel() for p in model.parameters())
 
 
-def default_lr(model, tiny: float, large: float) -> float:
-    """The learning rate for a model of Pebble's size, or for a common one of 100M parameters and more."""
-    return tiny if sum(p.numel() for p in model.parameters()) < TINY else large
+CHOICES = {
+    "optimizer": ("adamw", "muon"),
+    "schedule": ("linear", "constant"),
+    "precision": ("auto", "bf16", "float32"),
+}
 
 
 def _check(model, lr: float, options: LoopOptions, tokenizer) -> None:
@@ -333,52 +300,43 @@ def _check(model, lr: float, options: LoopOptions, tokenizer) -> None:
         raise ValueError(f"lr must be above 0, got {lr}.")
     if options.every is not None and (options.every < 1 or options.evaluate is None):
         raise ValueError(f"every={options.every} needs evaluate= and must be 1 or more.")
-    if options.schedule not in SCHEDULES:
-        raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, got {options.schedule!r}.")
-    if options.precision not in ("auto", "bf16", "float32"):
-        raise ValueError(f"precision must be 'auto', 'bf16' or 'float32', got {options.precision!r}.")
+    for name, known in CHOICES.items():
+        if getattr(options, name) not in known:
+            raise ValueError(f"{name} must be one of {', '.join(known)}, got {getattr(options, name)!r}.")
     if options.replay is not None and tokenizer is None:
         raise ValueError("replay needs the tokenizer.")
 
 
-def _optimizers(model, name: str, lr: float, muon_lr: float | None, weight_decay: float) -> list:
-    named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
-    if name == "adamw":
-        found = [_adamw([p for _, p in named], lr, weight_decay)]
-    elif name == "muon":
-        found = _muon_and_adamw(model, named, lr, muon_lr, weight_decay)
-    else:
-        raise ValueError(f"optimizer must be 'adamw' or 'muon', got {name!r}.")
-    for one in found:
-        for group in one.param_groups:
-            group["peak"] = group["lr"]
+def _optimizers(model, name: str, lr: float) -> list:
+    """AdamW for all weights, or Muon for the matrices inside the layers (Jordan et al. 2024) and AdamW for the rest."""
+    rest, found = [p for p in model.parameters() if p.requires_grad], []
+    if name == "muon":
+        # Muon makes an update's directions equally strong, which has a meaning for matrices between layers only.
+        ends = {
+            id(m.weight)
+            for m in (model.get_input_embeddings(), model.get_output_embeddings())
+            if m is not None
+        }
+        inside = [p for p in rest if p.ndim == 2 and id(p) not in ends]
+        found = [torch.optim.Muon(inside, lr=10 * lr, weight_decay=0.0)]
+        taken = {id(p) for p in inside}
+        rest = [p for p in rest if id(p) not in taken]
+    if rest:
+        # "Fused" updates all weights in one pass, where the device can; the arithmetic is the same.
+        fused = rest[0].device.type in ("cpu", "cuda", "mps")
+        found.append(torch.optim.AdamW(rest, lr=lr, betas=(0.9, 0.95), weight_decay=0.0, fused=fused))
+    for group in (group for optimizer in found for group in optimizer.param_groups):
+        group["peak"] = group["lr"]
     return found
 
 
-def _adamw(weights: list, lr: float, weight_decay: float):
-    # "Fused" updates all weights in one pass, where the device can; the arithmetic is the same.
-    fused = weights[0].device.type in ("cpu", "cuda", "mps")
-    return torch.optim.AdamW(weights, lr=lr, betas=(0.9, 0.95), weight_decay=weight_decay, fused=fused)
-
-
-def _muon_and_adamw(model, named: list, lr: float, muon_lr: float | None, weight_decay: float) -> list:
-    """Muon for the matrices inside the layers (Jordan et al. 2024); AdamW for embeddings, output matrix and vectors."""
-    if not hasattr(torch.optim, "Muon"):
-        raise ValueError(
-            f"torch {torch.__version__} has no torch.optim.Muon. Use optimizer='adamw' or torch 2.9."
-        )
-    ends = {
-        id(m.weight) for m in (model.get_input_embeddings(), model.get_output_embeddings()) if m is not None
-    }
-    # Muon makes an update's directions equally strong, which has a meaning for matrices between layers only.
-    hidden = [p for _, p in named if p.ndim == 2 and id(p) not in ends]
-    inside = {id(p) for p in hidden}
-    rest = [p for _, p in named if id(p) not in inside]
-    muon = torch.optim.Muon(hidden, lr=muon_lr or 10 * lr, weight_decay=weight_decay)
-    return [muon, _adamw(rest, lr, weight_decay)] if rest else [muon]
-
-
-SCHEDULES = ("linear", "cosine", "constant")
+def _set_lr(optimizers, lr: float, step: int, total: int, options: LoopOptions) -> float:
+    """Set every group's learning rate for this step; returns the main one."""
+    warmup = min(60, total // 10) if options.warmup is None else options.warmup
+    share = learning_rate_share(step, total, warmup, options.schedule)
+    for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+        group["lr"] = group["peak"] * share
+    return lr * share
 
 
 def learning_rate_share(step: int, total: int, warmup: int, schedule: str) -> float:
@@ -386,11 +344,10 @@ def learning_rate_share(step: int, total: int, warmup: int, schedule: str) -> fl
     # At first the gradient's average over past steps is not known yet: small steps until it is.
     if step < warmup:
         return (step + 1) / (warmup + 1)
-    done = (step - warmup) / max(1, total - warmup)  # 0 after the warmup, 1 at the end
     if schedule == "constant":
         return 1.0
     # Large steps find the valley, small ones its floor; 2 % are left, so that no step is for nothing.
-    return max(0.02, 1 - done if schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done)))
+    return max(0.02, 1 - (step - warmup) / max(1, total - warmup))
 
 
 # -- precision -------------------------------------------------------------------------------------------------
@@ -404,6 +361,10 @@ def autocast(model, precision: str):
     return torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
+def _precision_for(model, loss_of: LossOf, parts: list, options: LoopOptions) -> str:
+    return choose_precision(model, lambda: loss_of(model, parts[0][0])[0], options.precision)
+
+
 def choose_precision(model, loss: Callable[[], torch.Tensor], precision: str = "auto") -> str:
     """Return "bf16" or "float32": what was asked for or, for "auto", the faster of the two on this very step.
 
@@ -412,14 +373,9 @@ def choose_precision(model, loss: Callable[[], torch.Tensor], precision: str = "
     """
     if precision != "auto":
         return precision
-    if model.device.type == "cpu" and sum(p.numel() for p in model.parameters()) < TINY:
+    if model.device.type == "cpu" and _size(model) < TINY:
         return "float32"
-    key = (
-        type(model),
-        sum(p.numel() for p in model.parameters()),
-        str(model.device),
-        torch.get_num_threads(),
-    )
+    key = type(model), _size(model), str(model.device), torch.get_num_threads()
     if key not in _measured:
         _measured[key] = _faster(model, loss)
     return _measured[key]
@@ -428,27 +384,25 @@ def choose_precision(model, loss: Callable[[], torch.Tensor], precision: str = "
 def _faster(model, loss: Callable[[], torch.Tensor]) -> str:
     if model.device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
         return "float32"
-    # Each twice, and the better time counts: the first run of a kind also compiles and warms up.
     seconds = {"float32": math.inf, "bf16": math.inf}
     try:
         with torch.random.fork_rng(_cuda_index(model.device)):
+            # Each twice, and the better time counts: the first run of a kind also compiles and warms up.
             for name in ("float32", "bf16", "float32", "bf16"):
                 began = time.perf_counter()
                 with autocast(model, name):
                     value = loss()
                 value.backward()
-                _wait_for(model.device)
+                # A GPU works on after its call has returned; only then is it done.
+                if model.device.type in ("cuda", "mps"):
+                    getattr(torch, model.device.type).synchronize()
                 seconds[name] = min(seconds[name], time.perf_counter() - began)
-    except (RuntimeError, TypeError):  # this device cannot
+    # This device cannot compute in bf16.
+    except (RuntimeError, TypeError):
         return "float32"
     finally:
         model.zero_grad(set_to_none=True)
     return "bf16" if seconds["bf16"] <= FASTER * seconds["float32"] else "float32"
-
-
-def _wait_for(device: torch.device) -> None:
-    if device.type in ("cuda", "mps"):
-        getattr(torch, device.type).synchronize()
 
 
 # -- on the way ------------------------------------------------------------------------------------------------
@@ -465,8 +419,8 @@ def _says_where(step: int, history: History) -> Iterator[None]:
     try:
         yield
     except FloatingPointError as error:
-        losses = history.frame().get("loss", pd.Series(dtype=float)).dropna()
-        before = f"; the loss before was {losses.iloc[-1]:.3g}" if len(losses) else ""
+        losses = [row["loss"] for row in history.rows if math.isfinite(row["loss"])]
+        before = f"; the loss before was {losses[-1]:.3g}" if losses else ""
         raise FloatingPointError(
             f"{error} at step {step + 1}{before}. Train again from the model you started with, with a "
             "lower lr (a third of it, say) or a longer warmup."
@@ -480,26 +434,24 @@ class History:
         self.rows: list[dict[str, float]] = []
         self.watched, self.evaluate = watched, evaluate
         self.began = time.perf_counter()
-        self.tokens = 0
         self.evaluated: list[str] = []
 
     @property
     def steps(self) -> int:
         return int(self.rows[-1]["step"]) if self.rows else 0
 
-    def add(self, step: int, tokens: float = 0, **numbers: float) -> None:
-        self.tokens += int(tokens)
-        numbers = {"loss": numbers.pop("loss"), "lr": numbers.pop("lr"), "tokens": self.tokens, **numbers}
-        self.rows.append({"step": step, **numbers, "seconds": self._seconds()})
+    def add(self, step: int, loss: float, lr: float, tokens: float = 0, **numbers: float) -> None:
+        tokens = int(tokens) + (self.rows[-1]["tokens"] if self.rows else 0)
+        row = {"step": step, "loss": loss, "lr": lr, "tokens": tokens, **numbers}
+        self.rows.append(row | {"seconds": self._seconds()})
 
     def measure(self, step: int) -> None:
         if self.evaluate is None or (self.rows and self.rows[-1].get("measured") == step):
             return
         if not self.rows:
             self.rows.append({"step": 0, "loss": math.nan, "lr": math.nan, "tokens": 0})
-        device = self.watched.model.device
         # Whatever the evaluation draws, the training goes on with the numbers that it would have drawn.
-        with torch.random.fork_rng(_cuda_index(device)), torch.no_grad():
+        with torch.random.fork_rng(_cuda_index(self.watched.model.device)), torch.no_grad():
             found = self.evaluate(self.watched)
         if not isinstance(found, Mapping):
             raise TypeError(f"evaluate must return a dict of numbers, got {type(found).__name__}.")
@@ -518,6 +470,14 @@ class History:
         last = [c for c in (*self.evaluated, "seconds") if c in frame.columns]
         return frame[[c for c in frame.columns if c not in last] + last]
 
+    def state_dict(self) -> dict[str, list]:
+        return {"rows": self.rows, "evaluated": self.evaluated}
+
+    def load_state_dict(self, state: Mapping[str, list]) -> None:
+        self.rows, self.evaluated = state["rows"], state["evaluated"]
+        # The clock goes on from where it stood.
+        self.began -= self.rows[-1]["seconds"]
+
     def _seconds(self) -> float:
         return time.perf_counter() - self.began
 
@@ -525,44 +485,39 @@ class History:
 class _Checkpoint:
     """Weights, optimizers and history in one file, written beside and then moved, so that none is ever half there.
 
-    `of_run` says whose state it is, by parts: data, order, settings. A file of another run is never gone on from.
+    `parts` know their own state; `of_run` says whose it is: data, order, settings. A file of another run is never gone
+    on from.
     """
 
-    def __init__(
-        self, path: str | Path | None, model, optimizers, history: History, of_run: Mapping[str, Any]
-    ):
-        self.path = Path(path) if path is not None else None
-        self.model, self.optimizers, self.history = model, optimizers, history
+    def __init__(self, path: str | Path | None, parts: Mapping[str, Any], of_run: Mapping[str, Any]):
+        self.path, self.parts = Path(path) if path is not None else None, parts
         self.of_run = {name: digest(value) for name, value in of_run.items()} if self.path else {}
 
-    def load(self) -> int:
+    def load(self) -> None:
+        """Go on from the file, where there is one."""
         if self.path is None or not self.path.exists():
-            return 0
+            return
         state = self._read()
         theirs = state.get("of_run", {})
         other = [name for name in self.of_run if theirs.get(name) != self.of_run[name]]
         if other:
             raise ValueError(
-                f"The checkpoint {self.path} was left by another run: it had other {' and '.join(other)}. Repeat that call as "
-                "it was to go on from there, delete the file to begin afresh, or name another checkpoint."
+                f"The checkpoint {self.path} was left by another run: it had other {' and '.join(other)}. Repeat that "
+                "call as it was to go on from there, delete the file to begin afresh, or name another checkpoint."
             )
-        self.model.load_state_dict(state["model"])
-        for one, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            one.load_state_dict(saved)
-        self.history.rows, self.history.tokens = state["rows"], state["tokens"]
-        self.history.evaluated = state["evaluated"]
-        self.history.began -= self.history.rows[-1]["seconds"]
-        return state["step"]
+        for name, part in self.parts.items():
+            part.load_state_dict(state[name])
 
     def _read(self) -> Mapping[str, Any]:
         try:
-            state = torch.load(self.path, map_location=self.model.device, weights_only=True)
-        except Exception as error:  # torch and pickle raise whatever the bytes lead them to
+            state = torch.load(self.path, weights_only=True, map_location="cpu")
+        # torch and pickle raise whatever the bytes lead them to.
+        except Exception as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0][:100]
             raise ValueError(
                 f"{self.path} cannot be read as a checkpoint ({reason}). Delete it, or name another file."
             ) from error
-        if not isinstance(state, Mapping) or not {"model", "optimizers", "rows", "step"} <= state.keys():
+        if not isinstance(state, Mapping) or not self.parts.keys() <= state.keys():
             raise ValueError(f"{self.path} is no checkpoint of a training. Delete it, or name another file.")
         return state
 
@@ -570,18 +525,11 @@ class _Checkpoint:
         if self.path is None or step % every:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        state = {
-            "model": self.model.state_dict(),
-            "optimizers": [one.state_dict() for one in self.optimizers],
-            "rows": self.history.rows,
-            "tokens": self.history.tokens,
-            "evaluated": self.history.evaluated,
-            "step": step,
-            "of_run": self.of_run,
-        }
         # A crash while writing leaves the old file whole; replace() is one step for the file system.
         new = self.path.with_name(self.path.name + ".new")
-        torch.save(state, new)
+        torch.save(
+            {name: part.state_dict() for name, part in self.parts.items()} | {"of_run": self.of_run}, new
+        )
         new.replace(self.path)
 
     def remove(self) -> None:
@@ -589,18 +537,11 @@ class _Checkpoint:
             self.path.unlink(missing_ok=True)
 
 
-def run_parts(model, **parts: Any) -> dict[str, Any]:
-    """What tells a run from others, for its checkpoint; without the model's weights where they are trained in place."""
-    parts = {name.replace("_", " "): value for name, value in parts.items()}
-    return parts | ({"starting weights": model} if model else {})
-
-
 def digest(value: Any) -> str:
     """A short name for data or settings, the same for equal ones; for a model, of its weights' first numbers."""
     if isinstance(value, torch.nn.Module):
-        value = [
-            (name, tuple(p.shape), p.detach().flatten()[:16].tolist()) for name, p in value.named_parameters()
-        ]
+        named = value.named_parameters()
+        value = [(name, tuple(p.shape), p.detach().flatten()[:16].tolist()) for name, p in named]
     return hashlib.blake2b(repr(value).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
@@ -615,31 +556,25 @@ def _replayed(model, tokenizer, options: LoopOptions, start: int) -> Callable[[]
     if options.replay is None:
         return None
     length = min(256, getattr(model.config.get_text_config(), "max_position_embeddings", None) or 256)
-    batches = replay_rows(tokenizer, options.replay, options.replay_tokens, length, skip=start)
-    return lambda: options.replay_weight * next_token_loss(model, next(batches).to(model.device))
+    # A run that goes on where it stopped leaves out what it has read: one batch a step.
+    batches = islice(replay_rows(tokenizer, options.replay, options.replay_tokens, length), start, None)
+    return lambda: next_token_loss(model, next(batches).to(model.device))
 
 
 def _cuda_index(device: torch.device) -> list[int]:
     return [device.index or 0] if device.type == "cuda" else []
 
 
-class _seeded:
+@contextmanager
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
     """torch's random numbers from `seed` inside, and outside as if nothing had happened."""
-
-    def __init__(self, seed: int, device: torch.device):
-        self.fork, self.seed = torch.random.fork_rng(_cuda_index(device)), seed
-
-    def __enter__(self):
-        self.fork.__enter__()
-        torch.manual_seed(self.seed)
-
-    def __exit__(self, *error):
-        return self.fork.__exit__(*error)
+    with torch.random.fork_rng(_cuda_index(device)):
+        torch.manual_seed(seed)
+        yield
 
 
 def _bar(label: str, total: int, start: int, wanted: bool):
     from tqdm import tqdm  # the text bar: it leaves no widget state behind in a notebook
 
-    return tqdm(
-        total=total, initial=start, desc=label, unit="step", disable=not wanted, leave=False, file=sys.stdout
-    )
+    looks = {"desc": label, "unit": "step", "leave": False, "file": sys.stdout}
+    return tqdm(total=total, initial=start, disable=not wanted, **looks)

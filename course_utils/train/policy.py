@@ -2,60 +2,36 @@
 
 from __future__ import annotations
 
+import copy as copying
 import random
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 
 from ..generation import Draft, generate_rows
 from ..tokens import IGNORED
 from ..variant import as_messages
-from .loop import Trained, default_lr, frozen_copy, model_of, prepare, run, run_parts
+from .loop import Trained, run_loop, variant_to_train
+from .predictions import answer_logits, by_prompt, label_logits, packed_length, sum_by_row, target_logprobs
 from .preference import score_with
-from .rows import (
-    Labelled,
-    answer_logits,
-    by_prompt,
-    check_fit,
-    in_parts,
-    label_logits,
-    packed_length,
-    pad,
-    pad_id_of,
-    several,
-    sum_by_row,
-    target_logprobs,
-)
+from .rows import Labelled, answer_row, check_fit, cut, pad, pad_id_of, several
 
 
 def rl(
-    variant_or_model,
-    prompts: Sequence,
-    reward,
-    *,
-    tokenizer=None,
-    reference=None,
-    steps: int = 50,
-    prompts_per_step: int = 8,
-    group_size: int = 8,
-    beta: float = 0.05,
-    lr: float | None = None,
-    max_new_tokens: int = 48,
-    copy: bool = True,
-    name: str | None = None,
-    seed: int = 0,
-    **options: Any,
-) -> Trained:
+    variant_or_model, prompts: Sequence, reward, *, tokenizer=None, steps: int = 50, prompts_per_step: int = 8,
+    group_size: int = 8, max_new_tokens: int = 48, beta: float = 0.05,
+    lr: float | None = None, copy: bool = True, name: str | None = None, seed: int = 0, **options: Any,
+) -> Trained:  # fmt: skip
     """Policy gradient with a group baseline and a KL penalty.
 
     Each step samples `group_size` answers (temperature 1, at most `max_new_tokens` tokens) to each of
     `prompts_per_step` prompts (texts, or conversations that end with the user), and asks `reward`, a RewardModel or
-    any callable on (prompt, text) that returns a number. An answer's advantage is its reward less its group's mean (as in
-    GRPO: Shao et al. 2024, arXiv 2402.03300), over the standard deviation of these differences in the whole step; a
+    any callable on (prompt, text) that returns a number. An answer's advantage is its reward less its group's mean (as
+    in GRPO: Shao et al. 2024, arXiv 2402.03300), over the standard deviation of these differences in the whole step; a
     group's own would blow up the differences of answers that are all alike. One update is made per sampling,
     so this is plain REINFORCE: no ratio, no clipping. To the loss is added `beta` times the KL divergence from the
-    reference (the model at the start unless given) of every sampled position's whole next-token distribution,
+    reference (the model at the start) of every sampled position's whole next-token distribution,
     computed exactly. `beta=0` shows what the penalty is for.
 
     `lr` None is 1e-4 for a model of Pebble's size and 1e-6 for a larger one. The history adds reward (mean), reward_sd
@@ -64,66 +40,76 @@ def rl(
     """
     prompts = several(prompts, "prompts")
     _check(prompts, group_size, prompts_per_step, steps, beta)
-    variant = prepare(variant_or_model, tokenizer, copy, name, "rl")
+    variant = variant_to_train(variant_or_model, tokenizer, copy, name, "rl")
     model, padding = variant.model, pad_id_of(variant.tokenizer)
     prompt_ids = [_encode(variant, prompt) for prompt in prompts]
-    _check_room(prompt_ids, max_new_tokens, model)
-    ref_model = frozen_copy(model) if reference is None else model_of(reference)
+    longest = [Labelled(ids + [0] * max_new_tokens, []) for ids in prompt_ids]
+    check_fit(longest, model, "With its new tokens, prompt")
+    # No gradient is kept for the reference, which saves memory, and no dropout, which would make it waver.
+    ref_model = copying.deepcopy(model).eval().requires_grad_(False)
 
-    def batches(start: int) -> Iterator:
+    def roll_out(step: int) -> RollOut:
         # Each step's answers come from the model as that step finds it, so they are made one step at a time.
-        for step in range(start, steps):
-            yield _roll_out(variant, drawn(step), reward, group_size, max_new_tokens, f"{seed}/{step}")
-
-    def drawn(step: int) -> list:
         rng = random.Random(f"{seed}/prompts/{step}")
-        return rng.sample(list(zip(prompts, prompt_ids)), min(prompts_per_step, len(prompts)))
+        drawn = rng.sample(list(zip(prompts, prompt_ids)), min(prompts_per_step, len(prompts)))
+        return _roll_out(variant, drawn, reward, group_size, max_new_tokens, f"{seed}/{step}")
 
+    of_run = {
+        "prompts": prompt_ids,
+        "prompts per step": prompts_per_step,
+        "group size": group_size,
+        "beta": beta,
+    }
     # A model that samples its own data drifts easily: the rate is far below that of fine-tuning.
-    options = {"schedule": "constant", "lr": default_lr(model, 1e-4, 1e-6) if lr is None else lr, **options}
-    return run(
-        variant, batches, lambda model, batch: policy_loss(model, ref_model, batch, beta, padding),
-        label="rl", total=steps, seed=seed, tokenizer=variant.tokenizer,
-        split=_split if model.device.type == "cpu" else None,
-        of_run=run_parts(copy and model, prompts=prompt_ids, prompts_per_step=prompts_per_step, group_size=group_size,
-                         beta=beta, max_new_tokens=max_new_tokens),
-        **options,
+    return run_loop(
+        variant, range(steps), roll_out, lambda model, batch: policy_loss(model, ref_model, batch, beta, padding),
+        split=_split, label="rl", lr=lr, usual_lr=(1e-4, 1e-6), seed=seed, tokenizer=variant.tokenizer,
+        of_run=of_run | {"new tokens": max_new_tokens, "starting weights": copy and model},
+        **{"schedule": "constant", **options},
     )  # fmt: skip
 
 
-def _check_room(prompt_ids: list[list[int]], max_new_tokens: int, model) -> None:
-    longest = [Labelled(ids + [0] * max_new_tokens, []) for ids in prompt_ids]
-    check_fit(longest, model, "With its new tokens, prompt")
+class RollOut(NamedTuple):
+    """Sampled answers and how good they were: a step's, or a part of them.
+
+    `rows` have the answers' tokens as labels, `advantages` is `(rows,)`, `numbers` are what to write down; `of` is
+    the number of rows in the whole step.
+    """
+
+    rows: list[Labelled]
+    advantages: torch.Tensor
+    numbers: dict[str, float]
+    of: int
 
 
-def policy_loss(model, ref_model, batch: tuple, beta: float, padding: int):
+def policy_loss(model, ref_model, batch: RollOut, beta: float, padding: int):
     """REINFORCE with a KL penalty, as a mean over the sampled tokens, and what to write down."""
-    rows, advantages, numbers, all_rows = batch
-    logits, targets, of_row = answer_logits(
-        model, rows, padding
-    )  # (n, vocab), (n,), (n,) for n sampled tokens
-    with torch.no_grad():  # the reference only measures; nothing is to move it
-        ref_logits, _, _ = answer_logits(ref_model, rows, padding)
+    # For n sampled tokens: (n, vocab), (n,), (n,).
+    logits, targets, of_row = answer_logits(model, batch.rows, padding)
+    # The reference only measures; nothing is to move it.
+    with torch.no_grad():
+        ref_logits, _, _ = answer_logits(ref_model, batch.rows, padding)  # (n, vocab)
     kl = kl_divergence(logits, ref_logits)  # (n,)
     # Every token of an answer gets the answer's advantage: which of them earned the reward, nobody knows.
-    gain = advantages.to(model.device)[of_row] * target_logprobs(logits, targets)  # (n,)
-    return (beta * kl - gain).mean(), numbers | {"kl": float(kl.detach().sum()) / all_rows}
+    gain = batch.advantages.to(model.device)[of_row] * target_logprobs(logits, targets)  # (n,)
+    numbers = batch.numbers | {"kl": float(kl.detach().sum()) / batch.of}
+    return (beta * kl - gain).mean(), numbers
 
 
-def _split(batch: tuple) -> list[tuple[tuple, float]]:
-    """A step's rows in parts (see `rows.in_parts`), each with its share of the tokens that the loss is a mean over.
+def _split(batch: RollOut) -> list[tuple[RollOut, float]]:
+    """A step's rows in parts (see `rows.cut`), each with its share of the tokens that the loss is a mean over.
 
     What was written down of the whole step goes with the first part.
     """
-    rows, advantages, numbers, all_rows = batch
-    # A part weighs as much as it has sampled tokens, because the loss is a mean over tokens.
-    sampled = [sum(label != IGNORED for label in row.labels[1:]) for row in rows]
-    packs, found = by_prompt(rows), []
+    packs, found = by_prompt(batch.rows), []
     # Half as large as in other trainings, for the whole distributions of two models are in memory at once.
-    for packed in in_parts([2 * packed_length([rows[i] for i in pack]) for pack in packs]):
+    sizes = [2 * packed_length([batch.rows[i] for i in pack]) for pack in packs]
+    # A part weighs as much as it has sampled tokens, because the loss is a mean over tokens.
+    sampled = [sum(label != IGNORED for i in pack for label in batch.rows[i].labels[1:]) for pack in packs]
+    for packed, share in cut(sizes, sampled):
         some = [i for number in packed for i in packs[number]]
-        part = [rows[i] for i in some], advantages[some], {} if found else numbers, all_rows
-        found.append((part, sum(sampled[i] for i in some) / sum(sampled)))
+        rows = [batch.rows[i] for i in some]
+        found.append((RollOut(rows, batch.advantages[some], {} if found else batch.numbers, batch.of), share))
     return found
 
 
@@ -141,12 +127,12 @@ def answer_kl(
     The sum over an answer's positions of the divergence of the whole next-token distributions; its mean over
     answers sampled from the model estimates the KL divergence of the two models' answers.
     """
-    rows = [Labelled(p + a, [IGNORED] * len(p) + a) for p, a in zip(prompts, answers, strict=True)]
+    rows = [answer_row(prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]
     found: list[float] = []
     with torch.inference_mode():
         for at in range(0, len(rows), batch_size):
             some = rows[at : at + batch_size]
-            ids, labels = pad(some, 0, model.device)
+            ids, labels = pad(some, 0, model.device)  # (rows, length) each
             # (n, vocab) over all answer positions of the batch; of_row tells which answer each belongs to.
             logits, _, of_row = label_logits(model, ids, labels)
             ref_logits, _, _ = label_logits(ref_model, ids, labels)
@@ -162,33 +148,24 @@ def group_advantages(rewards: torch.Tensor) -> torch.Tensor:
     return centred / (centred.square().mean().sqrt() + 1e-4)
 
 
-def _roll_out(variant, prompts: list, reward, group_size: int, max_new_tokens: int, seed: str):
-    """Sample and judge: rows whose labels are the answers' tokens, advantages `(rows,)`, what to write down, how many."""
+def _roll_out(variant, prompts: list, reward, group_size: int, max_new_tokens: int, seed: str) -> RollOut:
+    """Sample `group_size` answers to each of the prompts (with their ids), and have them judged."""
     # Each answer has its own seed, so it depends on neither the batch nor its neighbours.
     samples = [
         Draft(ids, random.Random(f"{seed}/{p}/{g}"))
         for p, (_, ids) in enumerate(prompts)
         for g in range(group_size)
     ]
-    eos = variant.eos_token_ids
-    steps = generate_rows(
-        variant.model, samples, max_new_tokens=max_new_tokens, eos_token_ids=eos, temperature=1.0,
-        pad_token_id=pad_id_of(variant.tokenizer),
-    )  # fmt: skip
+    ids_of = {"eos_token_ids": variant.eos_token_ids, "pad_token_id": pad_id_of(variant.tokenizer)}
     # The loop fills the drafts; there is nothing to look at between its tokens.
-    for _ in steps:
+    for _ in generate_rows(variant.model, samples, max_new_tokens=max_new_tokens, temperature=1.0, **ids_of):
         pass
-    texts = [
-        variant.tokenizer.decode(s.token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        for s in samples
-    ]
+    plain = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
+    texts = [variant.tokenizer.decode(sample.token_ids, **plain) for sample in samples]
     asked = [prompt for prompt, _ in prompts for _ in range(group_size)]
-    rewards = torch.tensor(score_with(reward, asked, texts))  # (prompts · group,)
-    rewards = rewards.view(len(prompts), group_size)
+    rewards = torch.tensor(score_with(reward, asked, texts)).view(len(prompts), group_size)
     groups = [texts[at : at + group_size] for at in range(0, len(texts), group_size)]
-    rows = [
-        Labelled(s.prompt_ids + s.token_ids, [IGNORED] * len(s.prompt_ids) + s.token_ids) for s in samples
-    ]
+    rows = [answer_row(sample.prompt_ids, sample.token_ids) for sample in samples]
     numbers = {
         "reward": float(rewards.mean()),
         "reward_sd": float(rewards.std(1).mean()),
@@ -198,7 +175,7 @@ def _roll_out(variant, prompts: list, reward, group_size: int, max_new_tokens: i
         "distinct": sum(len(set(group)) for group in groups) / len(texts),
         "tokens": sum(len(row.ids) for row in rows),
     }
-    return rows, group_advantages(rewards).flatten(), numbers, len(rows)
+    return RollOut(rows, group_advantages(rewards).flatten(), numbers, len(rows))
 
 
 def _encode(variant, prompt) -> list[int]:

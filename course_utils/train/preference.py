@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy as copying
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,21 +15,9 @@ from ..hub import no_weight_bar
 from ..options import usable_device
 from ..tokens import IGNORED
 from ..variant import Variant, as_messages
-from .loop import Trained, autocast, choose_precision, default_lr, model_of, prepare, run, run_parts
-from .rows import (
-    Labelled,
-    answer_logits,
-    check_fit,
-    encode_pairs,
-    in_parts,
-    packed_length,
-    pad,
-    pad_id_of,
-    planned_steps,
-    several,
-    sum_by_row,
-    target_logprobs,
-)
+from .loop import Trained, autocast, choose_precision, model_of, run_loop, variant_to_train
+from .predictions import answer_logits, packed_length, sum_by_row, target_logprobs
+from .rows import Labelled, check_fit, cut, encode_answers, in_parts, pad, pad_id_of, planned_steps, several
 
 
 class Preference(NamedTuple):
@@ -40,11 +27,11 @@ class Preference(NamedTuple):
     rejected: Labelled
 
 
-class _Step(NamedTuple):
+class Step(NamedTuple):
     """The pairs of a step or of a part of it, which is that `share` of the step.
 
-    `reference` are the reference's log-probabilities (pairs, 2), or nothing for a reward model; `answered` is the number
-    of the chosen answers' tokens in the whole step.
+    `reference` are the reference's log-probabilities (pairs, 2), or nothing for a reward model; `answered` is the
+    number of the chosen answers' tokens in the whole step.
     """
 
     pairs: list[Preference]
@@ -52,71 +39,62 @@ class _Step(NamedTuple):
     answered: int = 0
     share: float = 1.0
 
+    def numbers(self, margin: torch.Tensor) -> dict[str, float]:
+        """What to write down of the pairs' margins `(pairs,)`: a part's share of the step's means, and its tokens."""
+        accuracy = (margin > 0).float().mean()
+        found = {"margin": self.share * margin.mean().item(), "accuracy": self.share * accuracy.item()}
+        return found | {"tokens": sum(len(row.ids) for row in self.rows)}
 
-def _split(step: _Step) -> list[tuple[_Step, float]]:
-    """The step in parts (see `rows.in_parts`) and the weight of each in the step's mean loss."""
+    @property
+    def rows(self) -> list[Labelled]:
+        """Both answers of all pairs as one batch: first all chosen ones, then all rejected ones."""
+        return [pair.chosen for pair in self.pairs] + [pair.rejected for pair in self.pairs]
+
+
+def _split(step: Step) -> list[tuple[Step, float]]:
+    """The step in parts (see `rows.cut`) and the weight of each in the step's mean loss."""
+    if step.reference is None:
+        # Two rows of their own, padded to one length.
+        sizes = [2 * max(len(row.ids) for row in pair) for pair in step.pairs]
+    else:
+        # The answers of a pair share their prompt.
+        sizes = [packed_length(pair) for pair in step.pairs]
     found = []
-    lengths = _padded_lengths(step.pairs) if step.reference is None else _packed_lengths(step.pairs)
-    for some in in_parts(lengths):
-        reference = None if step.reference is None else step.reference[some]
-        share = len(some) / len(step.pairs)
-        found.append((_Step([step.pairs[i] for i in some], reference, step.answered, share), share))
+    for some, share in cut(sizes, [1] * len(sizes)):
+        reference = None if step.reference is None else step.reference[some]  # (pairs of the part, 2)
+        found.append((Step([step.pairs[i] for i in some], reference, step.answered, share), share))
     return found
-
-
-def _padded_lengths(pairs: Sequence[Preference]) -> list[int]:
-    """Tokens that each pair takes where its two answers are rows of their own, padded to one length."""
-    return [2 * max(len(row.ids) for row in pair) for pair in pairs]
-
-
-def _packed_lengths(pairs: Sequence[Preference]) -> list[int]:
-    """Tokens that each pair takes where its answers share their prompt."""
-    return [packed_length(pair) for pair in pairs]
 
 
 def encode_preferences(tokenizer, pairs: Iterable[Mapping]) -> list[Preference]:
     """Turn preference data into pairs of rows.
 
-    Each pair is a dict with `prompt`, `chosen` and `rejected` (texts, or lists of messages; a chat template turns a
-    text beside messages into one), or with `prompt_ids`, `chosen_ids` and `rejected_ids`. Raises ValueError, with
-    the pair's number, for two equal answers and for empty data.
+    Each pair is a dict with `prompt`, `chosen` and `rejected`: texts, or lists of messages; a chat template turns a
+    text beside messages into one. Raises ValueError, with the pair's number, for two equal answers and for empty
+    data.
     """
     pairs = several(pairs, "preference pairs")
-    found: list[Preference] = []
-    for number, pair in enumerate(pairs):
-        if not isinstance(pair, Mapping) or not (
-            {"prompt", "chosen", "rejected"} <= pair.keys()
-            or {"prompt_ids", "chosen_ids", "rejected_ids"} <= pair.keys()
-        ):
-            raise TypeError(
-                f"Pair {number} must be a dict with 'prompt', 'chosen' and 'rejected', got {repr(pair)[:70]}."
-            )
-    texts = [
-        (pair["prompt"], pair[side])
-        for pair in pairs
-        if "prompt_ids" not in pair
-        for side in Preference._fields
-    ]
-    encoded = iter(encode_pairs(tokenizer, texts, "Pair", each=2))
-    for number, pair in enumerate(pairs):
-        rows = []
-        for side in Preference._fields:
-            ready = "prompt_ids" in pair
-            prompt, answer = (list(pair["prompt_ids"]), list(pair[f"{side}_ids"])) if ready else next(encoded)
-            rows.append(Labelled(prompt + answer, [IGNORED] * len(prompt) + answer))
-        if rows[0].ids == rows[1].ids:
-            raise ValueError(
-                f"Pair {number} prefers an answer to itself: chosen and rejected are the same tokens."
-            )
-        if min(sum(label != IGNORED for label in row.labels[1:]) for row in rows) == 0:
-            raise ValueError(
-                f"Pair {number} has an answer without a token. An answer needs at least its end of turn."
-            )
-        found.append(Preference(*rows))
-    if not found:
+    if not pairs:
         raise ValueError(
             "There are no preference pairs. Give at least one dict with prompt, chosen and rejected."
         )
+    for number, pair in enumerate(pairs):
+        if not isinstance(pair, Mapping) or not {"prompt", "chosen", "rejected"} <= pair.keys():
+            raise TypeError(
+                f"Pair {number} must be a dict with 'prompt', 'chosen' and 'rejected', got {repr(pair)[:70]}."
+            )
+    texts = [(pair["prompt"], pair[side]) for pair in pairs for side in Preference._fields]
+    rows = encode_answers(tokenizer, texts, "Pair", each=2)
+    found = [Preference(*both) for both in zip(rows[::2], rows[1::2])]
+    for number, both in enumerate(found):
+        if both.chosen.ids == both.rejected.ids:
+            raise ValueError(
+                f"Pair {number} prefers an answer to itself: chosen and rejected are the same tokens."
+            )
+        if not all(any(label != IGNORED for label in row.labels[1:]) for row in both):
+            raise ValueError(
+                f"Pair {number} has an answer without a token. An answer needs at least its end of turn."
+            )
     return found
 
 
@@ -134,24 +112,11 @@ def _prepared(variant: Variant, pairs, seed, epochs, steps, tokens_per_step, bat
 
 
 def dpo(
-    variant_or_model,
-    pairs: Iterable[Mapping],
-    *,
-    tokenizer=None,
-    reference=None,
-    beta: float = 0.1,
-    epochs: float = 1.0,
-    steps: int | None = None,
-    lr: float | None = None,
-    nll_weight: float = 0.0,
-    stop_at_margin: float | None = None,
-    tokens_per_step: int = 4096,
-    batch_size: int | None = None,
-    copy: bool = True,
-    name: str | None = None,
-    seed: int = 0,
-    **options: Any,
-) -> Trained:
+    variant_or_model, pairs: Iterable[Mapping], *, tokenizer=None, reference=None,
+    beta: float = 0.1, nll_weight: float = 0.0, stop_at_margin: float | None = None,
+    epochs: float = 1.0, steps: int | None = None, tokens_per_step: int = 4096, batch_size: int | None = None,
+    lr: float | None = None, copy: bool = True, name: str | None = None, seed: int = 0, **options: Any,
+) -> Trained:  # fmt: skip
     """Direct preference optimization (Rafailov et al. 2023, arXiv 2305.18290): no reward model, no sampling.
 
     `pairs` are dicts with `prompt`, `chosen` and `rejected` (see `encode_preferences`). The loss of a pair is
@@ -171,58 +136,45 @@ def dpo(
         raise ValueError(f"beta must be above 0, got {beta}.")
     if nll_weight < 0:
         raise ValueError(f"nll_weight must be 0 or more, got {nll_weight}.")
-    variant = prepare(variant_or_model, tokenizer, copy, name, "dpo")
-    model = variant.model
+    variant = variant_to_train(variant_or_model, tokenizer, copy, name, "dpo")
+    model, padding = variant.model, pad_id_of(variant.tokenizer)
     encoded, plan = _prepared(variant, pairs, seed, epochs, steps, tokens_per_step, batch_size)
-    padding = pad_id_of(variant.tokenizer)
     ref_model = model if reference is None else model_of(reference)
     options["precision"] = _dpo_precision(model, [encoded[i] for i in plan[0]], padding, options)
     of_reference = _reference_logprobs(ref_model, encoded, plan, padding, options["precision"])
-
-    def batches(start: int) -> Iterator:
-        return (_dpo_step(encoded, numbers, of_reference) for numbers in plan[start:])
-
     if stop_at_margin is not None:
         options["stop_when"] = _far_enough(stop_at_margin, options.get("stop_when"))
-    lr = default_lr(model, 1e-5, 1e-6) if lr is None else lr
-    return run(
-        variant, batches, lambda model, step: dpo_loss(model, step, beta, nll_weight, padding),
-        label="dpo", total=len(plan), lr=lr, seed=seed, tokenizer=variant.tokenizer,
-        split=_split if model.device.type == "cpu" else None,
-        of_run=run_parts(copy and model, pairs=encoded, order=plan, beta=beta, nll_weight=nll_weight,
-                         reference=None if reference is None else ref_model),
-        **options,
+
+    def step_of(numbers: list[int]) -> Step:
+        some = [encoded[i] for i in numbers]
+        answered = sum(label != IGNORED for pair in some for label in pair.chosen.labels)
+        return Step(some, torch.stack([of_reference[i] for i in numbers]), answered)  # reference: (pairs, 2)
+
+    of_run = {"pairs": encoded, "order": plan, "beta": beta, "nll weight": nll_weight}
+    of_run |= {"reference": None if reference is None else ref_model, "starting weights": copy and model}
+    return run_loop(
+        variant, plan, step_of, lambda model, step: dpo_loss(model, step, beta, nll_weight, padding), split=_split,
+        label="dpo", lr=lr, usual_lr=(1e-5, 1e-6), seed=seed, tokenizer=variant.tokenizer,
+        of_run=of_run, **options,
     )  # fmt: skip
-
-
-def _dpo_step(
-    encoded: list[Preference], numbers: list[int], of_reference: Mapping[int, torch.Tensor]
-) -> _Step:
-    pairs = [encoded[i] for i in numbers]
-    answered = sum(label != IGNORED for pair in pairs for label in pair.chosen.labels)
-    return _Step(pairs, torch.stack([of_reference[i] for i in numbers]), answered)  # reference: (pairs, 2)
 
 
 def _dpo_precision(model, pairs: list[Preference], padding: int, options: Mapping[str, Any]) -> str:
     """The precision of the whole run, known before its first step: the reference is computed in it as well."""
-    part = _split(_Step(pairs))[0][0].pairs
-    return choose_precision(
-        model, lambda: -answer_logprobs(model, part, padding).mean(), options.get("precision", "auto")
-    )
+    part = _split(Step(pairs))[0][0]
+    asked = options.get("precision", "auto")
+    return choose_precision(model, lambda: -answer_logprobs(model, part, padding).mean(), asked)
 
 
-def dpo_loss(model, step: _Step, beta: float, nll_weight: float, padding: int):
+def dpo_loss(model, step: Step, beta: float, nll_weight: float, padding: int):
     """The mean DPO loss of a step's pairs (or of a part of them), and what to write down."""
-    own = answer_logprobs(model, step.pairs, padding)  # (pairs, 2): chosen, rejected
+    own = answer_logprobs(model, step, padding)  # (pairs, 2): chosen, rejected
     # How much more likely than under the reference each answer has become, in nats: the implicit reward over β.
     ratio = own - step.reference.to(model.device)  # (pairs, 2)
     margin = ratio[:, 0] - ratio[:, 1]  # (pairs,): above 0 where the preference is learned
-    numbers = {
-        "margin": step.share * margin.mean().item(),
-        "accuracy": step.share * (margin > 0).float().mean().item(),
+    numbers = step.numbers(margin) | {
         "reward_chosen": step.share * beta * ratio[:, 0].mean().item(),
         "reward_rejected": step.share * beta * ratio[:, 1].mean().item(),
-        "tokens": _tokens(step.pairs),
     }
     # Only the difference counts here: both answers may become less likely, as long as the rejected one does so faster.
     loss = -F.logsigmoid(beta * margin).mean()
@@ -244,13 +196,12 @@ def _far_enough(margin: float, asked=None):
     return stop
 
 
-def answer_logprobs(model, pairs: Sequence[Preference], padding: int) -> torch.Tensor:
+def answer_logprobs(model, step: Step, padding: int) -> torch.Tensor:
     """Log-probabilities (nats) of the whole answers, `(pairs, 2)`: chosen, rejected."""
     # Both answers of all pairs go through the model as one batch, each pair's prompt once.
-    rows = [pair.chosen for pair in pairs] + [pair.rejected for pair in pairs]
-    logits, targets, of_row = answer_logits(model, rows, padding)
+    logits, targets, of_row = answer_logits(model, step.rows, padding)
     # (2 · pairs,) sums over each answer's tokens, folded into (pairs, 2).
-    return sum_by_row(target_logprobs(logits, targets), of_row, len(rows)).view(2, -1).T
+    return sum_by_row(target_logprobs(logits, targets), of_row, 2 * len(step.pairs)).view(2, -1).T
 
 
 @torch.no_grad()
@@ -262,19 +213,14 @@ def _reference_logprobs(
     for numbers in plan:
         # The reference never changes, so its answer is computed once per pair, however many epochs follow.
         new = [i for i in numbers if i not in found]
-        if new:
-            parts = [list(range(len(new)))]
-            if model.device.type == "cpu":  # as in the training, so that the first margins are exactly 0
-                parts = in_parts(_packed_lengths([encoded[i] for i in new]))
-            for some in parts:
-                part = [new[i] for i in some]
-                with autocast(model, precision):
-                    found |= zip(part, answer_logprobs(model, [encoded[i] for i in part], padding).cpu())
+        parts = [list(range(len(new)))] if new else []
+        # In the parts of the training, so that the first margins are exactly 0.
+        if model.device.type == "cpu":
+            parts = in_parts([packed_length(encoded[i]) for i in new])
+        for part in ([new[i] for i in some] for some in parts):
+            with autocast(model, precision):
+                found |= zip(part, answer_logprobs(model, Step([encoded[i] for i in part]), padding).cpu())
     return found
-
-
-def _tokens(pairs: Sequence[Preference]) -> int:
-    return sum(len(pair.chosen.ids) + len(pair.rejected.ids) for pair in pairs)
 
 
 # -- a reward model --------------------------------------------------------------------------------------------
@@ -301,9 +247,7 @@ class RewardModel:
         """The rewards of answers to prompts (texts or conversations), in order."""
         prompts, texts = several(prompts, "prompts"), several(texts, "answers")
         pairs = [(as_messages(prompt), text) for prompt, text in zip(prompts, texts, strict=True)]
-        encoded = encode_pairs(self.tokenizer, pairs, "Answer")
-        rows = [Labelled(ids + answer, [IGNORED] * len(ids) + answer) for ids, answer in encoded]
-        return self.score_rows(rows, batch_size)
+        return self.score_rows(encode_answers(self.tokenizer, pairs, "Answer"), batch_size)
 
     def score_rows(self, rows: Sequence[Labelled], batch_size: int = 64) -> list[float]:
         """The rewards of encoded conversations, in order."""
@@ -321,19 +265,10 @@ class RewardModel:
 
 
 def reward(
-    variant_or_model,
-    pairs: Iterable[Mapping],
-    *,
-    tokenizer=None,
-    epochs: float = 1.0,
-    steps: int | None = None,
-    lr: float | None = None,
-    tokens_per_step: int = 4096,
-    batch_size: int | None = None,
-    name: str | None = None,
-    seed: int = 0,
-    **options: Any,
-) -> Trained:
+    variant_or_model, pairs: Iterable[Mapping], *, tokenizer=None,
+    epochs: float = 1.0, steps: int | None = None, tokens_per_step: int = 4096, batch_size: int | None = None,
+    lr: float | None = None, name: str | None = None, seed: int = 0, **options: Any,
+) -> Trained:  # fmt: skip
     """Train a reward model on preferences (Bradley-Terry: -log σ(reward of chosen - reward of rejected)).
 
     It begins as the given language model with a head of zeros, so the first loss is ln 2. The given model is never
@@ -343,33 +278,24 @@ def reward(
     """
     if options.get("replay") is not None:
         raise ValueError("A reward model predicts no tokens, so it cannot replay pretraining texts.")
-    start = prepare(variant_or_model, tokenizer, copy=True, name=name, suffix="reward")
+    start = variant_to_train(variant_or_model, tokenizer, True, name, "reward")
     encoded, plan = _prepared(start, pairs, seed, epochs, steps, tokens_per_step, batch_size)
     padding = pad_id_of(start.tokenizer)
     judge = RewardModel(start.name, _classifier(start.model, padding), start.tokenizer)
-
-    def batches(first: int) -> Iterator:
-        for numbers in plan[first:]:
-            yield _Step([encoded[i] for i in numbers])
-
-    def loss_of(model, step):
-        rows = [pair.chosen for pair in step.pairs] + [pair.rejected for pair in step.pairs]
-        chosen, rejected = rewards_of(model, rows, padding).view(2, -1)
-        # Only the difference is judged, so a reward has no zero and no unit of its own.
-        margin = chosen - rejected
-        numbers = {
-            "margin": step.share * margin.mean().item(),
-            "accuracy": step.share * (margin > 0).float().mean().item(),
-            "tokens": _tokens(step.pairs),
-        }
-        return -F.logsigmoid(margin).mean(), numbers
-
-    lr = default_lr(judge.model, 2e-4, 1e-5) if lr is None else lr
-    split = _split if judge.model.device.type == "cpu" else None
-    return run(
-        judge, batches, loss_of, label="reward", total=len(plan), lr=lr, seed=seed, split=split,
-        of_run=run_parts(judge.model, pairs=encoded, order=plan), **options,
+    return run_loop(
+        judge, plan, lambda numbers: Step([encoded[i] for i in numbers]),
+        lambda model, step: reward_loss(model, step, padding), split=_split,
+        label="reward", lr=lr, usual_lr=(2e-4, 1e-5), seed=seed,
+        of_run={"pairs": encoded, "order": plan, "starting weights": judge.model}, **options,
     )  # fmt: skip
+
+
+def reward_loss(model, step: Step, padding: int):
+    """The mean Bradley-Terry loss of a step's pairs (or of a part of them), and what to write down."""
+    chosen, rejected = rewards_of(model, step.rows, padding).view(2, -1)  # (pairs,) each
+    # Only the difference is judged, so a reward has no zero and no unit of its own.
+    margin = chosen - rejected  # (pairs,)
+    return -F.logsigmoid(margin).mean(), step.numbers(margin)
 
 
 def load_reward(folder: str | Path, device: str = "cpu") -> RewardModel:
@@ -396,11 +322,12 @@ def preference_accuracy(judge: RewardModel, pairs: Sequence[Mapping]) -> float:
 
 def rewards_of(model, rows: Sequence[Labelled], padding: int) -> torch.Tensor:
     """Rewards `(rows,)`, float32, read at each row's last token."""
-    ids, _ = pad(rows, padding, model.device)
+    ids, _ = pad(rows, padding, model.device)  # (rows, length)
     hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state  # (rows, length, width)
     # The last token has read the whole answer, its end of turn included; padding stands behind it.
     last = torch.tensor([len(row.ids) - 1 for row in rows], device=hidden.device)
-    return model.score(hidden[torch.arange(len(rows), device=hidden.device), last]).float()[:, 0]
+    read = hidden[torch.arange(len(rows), device=hidden.device), last]  # (rows, width)
+    return model.score(read).float()[:, 0]
 
 
 def _classifier(model, padding: int):
@@ -420,28 +347,6 @@ def _classifier(model, padding: int):
     # With a head of zeros every answer starts with the reward 0, and the first loss is ln 2.
     torch.nn.init.zeros_(classifier.score.weight)
     return classifier.to(model.device).float()
-
-
-@dataclass
-class BestOf:
-    """The best of several answers: its text, its reward, and all of them."""
-
-    text: str
-    reward: float
-    texts: list[str]
-    rewards: list[float]
-
-
-def best_of(variant: Variant, judge, prompt, n: int = 8, seed: int = 0, **settings) -> BestOf:
-    """Sample `n` answers at temperature 1 and keep the one that `judge` (a reward model or callable) likes best."""
-    if n < 1:
-        raise ValueError(f"n must be 1 or more, got {n}.")
-    settings = {"temperature": 1.0} | settings
-    # At temperature 1 the answers differ, and there is something to choose from.
-    texts = [c.text for c in variant.chat_batch([prompt] * n, seed=seed, **settings)]
-    rewards = score_with(judge, [prompt] * n, texts)
-    best = max(range(n), key=lambda i: rewards[i])
-    return BestOf(texts[best], rewards[best], texts, rewards)
 
 
 def score_with(judge, prompts: Sequence, texts: Sequence[str]) -> list[float]:

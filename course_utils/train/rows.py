@@ -1,31 +1,29 @@
-"""Examples as rows of token ids with labels, rows as padded batches, and the log-probabilities of the labels.
+"""Examples as rows of token ids with labels, and rows as padded batches.
 
 Labels are the ids themselves where there is something to learn and -100 elsewhere. They are *not* shifted here:
-position t's logits predict the token at t + 1, and `label_logits` does that moving, once, for every training.
+position t's logits predict the token at t + 1, and `predictions.label_logits` does that moving, for every training.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain, islice
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import chain, islice, repeat
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
 
 import torch
 
-from ..batches import encode_pairs as batch_pairs
-from ..batches import encode_rows
+from ..batches import encode_pairs, encode_rows
+from ..batches.masks import short
 from ..tokens import IGNORED
 
 # A larger batch is computed in parts of so many tokens on a CPU: the same gradient, with less memory.
 PART_TOKENS = 1024
 # Rows sorted by length together: similar lengths in a batch, all lengths in every part of the run.
 WINDOW = 1024
-
-
-SPLITS = {"train", "validation", "valid", "dev", "test", "eval"}
+SPLIT_NAMES = {"train", "validation", "valid", "dev", "test", "eval"}
 
 
 class Labelled(NamedTuple):
@@ -44,9 +42,9 @@ def several(examples: Iterable, what: str) -> list:
         hint = "Put a single one into a list"
         if isinstance(examples, (str, bytes, Path)):
             hint += "; read a data file with formats.load(path)"
-        elif isinstance(examples, Mapping) and examples and examples.keys() <= SPLITS:
+        elif isinstance(examples, Mapping) and examples and examples.keys() <= SPLIT_NAMES:
             hint = f"Choose one of the data set's splits by its name ({', '.join(examples)})"
-        raise TypeError(f"Expected several {what}, in a list, got {_short(examples)}. {hint}.")
+        raise TypeError(f"Expected several {what}, in a list, got {short(examples)}. {hint}.")
     examples = list(examples)
     if examples and all(isinstance(one, Mapping) and {"role", "content"} <= one.keys() for one in examples):
         raise TypeError(
@@ -72,23 +70,23 @@ def encode(tokenizer, examples: Iterable, loss_on: str = "assistant") -> list[La
         raise ValueError(
             "There are no examples. Give at least one conversation, text or prompt-completion pair."
         )
-    found: dict[int, Labelled] = {}
-    to_encode: dict[int, Mapping] = {}
-    for number, example in enumerate(examples):
-        row = _as_row(example, number)
-        if isinstance(row, Labelled):
-            found[number] = row
-        else:
-            to_encode[number] = row
-    for talks in (True, False):  # what is learned of a pair or a text is decided by its format
-        some = {number: row for number, row in to_encode.items() if ("messages" in row) == talks}
-        on = loss_on if talks or loss_on == "all" else None
-        found |= _encoded(tokenizer, some, on)
+    given = {number: _as_row(example, number) for number, example in enumerate(examples)}
+    found = {number: row for number, row in given.items() if isinstance(row, Labelled)}
+    for talks in (True, False):
+        some = {n: row for n, row in given.items() if n not in found and ("messages" in row) == talks}
+        # What is learned of a pair or a text is decided by its format.
+        options = {"on": loss_on if talks or loss_on == "all" else None, "find_turns": True}
+        masked = partial(encode_rows, tokenizer, **options)
+        for number, (ids, mask) in zip(
+            some, _with_numbers(masked, list(some.values()), some, "Example"), strict=True
+        ):
+            labels = [i if learned else IGNORED for i, learned in zip(ids, mask, strict=True)]
+            found[number] = Labelled(ids, labels)
     rows = [found[number] for number in range(len(examples))]
     for number, row in enumerate(rows):
         if not any(label != IGNORED for label in row.labels[1:]):
             raise ValueError(
-                f"Example {number} has no token to learn: {_short(examples[number])}. It needs an assistant's turn, "
+                f"Example {number} has no token to learn: {short(examples[number])}. It needs an assistant's turn, "
                 "or a label other than -100 after its first token."
             )
     return rows
@@ -109,7 +107,7 @@ def _as_row(example: Any, number: int) -> Labelled | Mapping[str, Any]:
         ids, labels = _int_list(example.ids), _int_list(example.labels)
     else:
         raise TypeError(
-            f"Example {number} is {_short(example)}. Expected a conversation (a list of messages), a text, or a dict "
+            f"Example {number} is {short(example)}. Expected a conversation (a list of messages), a text, or a dict "
             "with 'messages', 'prompt' and 'completion', 'text', or 'input_ids' and 'labels'."
         )
     if len(ids) != len(labels):
@@ -119,55 +117,39 @@ def _as_row(example: Any, number: int) -> Labelled | Mapping[str, Any]:
     return Labelled(ids, labels)
 
 
-def _encoded(
-    tokenizer, rows: dict[int, Mapping], on: str | None, what: str = "Example"
-) -> dict[int, Labelled]:
-    """Rows as ids and labels; an error names the first row that it comes from."""
+def _with_numbers(encode: Callable[[list], list], rows: list, numbers: Iterable[int], what: str) -> list:
+    """`encode(rows)`; an error names the number of the first row that cannot be encoded by itself."""
     try:
-        done = encode_rows(tokenizer, list(rows.values()), on=on, find_turns=True)
-    except (ValueError, TypeError) as error:
-        _blame(error, what, rows.items(), lambda row: encode_rows(tokenizer, [row], on=on, find_turns=True))
+        return encode(rows)
+    except (ValueError, TypeError):
+        for number, row in zip(numbers, rows):
+            try:
+                encode([row])
+            except (ValueError, TypeError) as own:
+                kind = TypeError if isinstance(own, TypeError) else ValueError
+                raise kind(f"{what} {number} cannot be used ({short(row)}): {own}") from own
         raise
-    return {
-        number: Labelled(ids, [i if learned else IGNORED for i, learned in zip(ids, mask, strict=True)])
-        for number, (ids, mask) in zip(rows, done, strict=True)
-    }
 
 
-def _blame(error: Exception, what: str, rows: Iterable[tuple[int, Any]], encode_one) -> None:
-    """Raise the error of the first of the numbered rows that cannot be encoded by itself, with its number."""
-    for number, row in rows:
-        try:
-            encode_one(row)
-        except (ValueError, TypeError) as own:
-            kind = TypeError if isinstance(own, TypeError) else ValueError
-            raise kind(f"{what} {number} cannot be used ({_short(row)}): {own}") from own
-
-
-def encode_pair(tokenizer, prompt, completion) -> tuple[list[int], list[int]]:
-    """Return the ids of a prompt and of the completion after it; see `batches.encode_pairs`."""
-    return encode_pairs(tokenizer, [(prompt, completion)])[0]
-
-
-def encode_pairs(
+def encode_answers(
     tokenizer, pairs: Sequence[tuple[Any, Any]], what: str = "Example", each: int = 1
-) -> list[tuple[list[int], list[int]]]:
-    """`batches.encode_pairs`, with the number of the example in its errors; `each` example brings so many pairs."""
-    try:
-        return batch_pairs(tokenizer, pairs)
-    except (ValueError, TypeError) as error:
-        numbered = [(place // each, pair) for place, pair in enumerate(pairs)]
-        _blame(error, what, numbered, lambda pair: batch_pairs(tokenizer, [pair]))
-        raise
+) -> list[Labelled]:
+    """Prompts with an answer each (see `batches.encode_pairs`) as rows whose labels are the answers' tokens.
+
+    An error names the number of its example; `each` example brings so many pairs.
+    """
+    numbers = [place // each for place in range(len(pairs))]
+    found = _with_numbers(lambda some: encode_pairs(tokenizer, some), list(pairs), numbers, what)
+    return [answer_row(prompt, answer) for prompt, answer in found]
+
+
+def answer_row(prompt: list[int], answer: list[int]) -> Labelled:
+    """A prompt with an answer to it, of which only the answer has labels."""
+    return Labelled(prompt + answer, [IGNORED] * len(prompt) + answer)
 
 
 def _int_list(values) -> list[int]:
     return [int(value) for value in (values.tolist() if hasattr(values, "tolist") else values)]
-
-
-def _short(value, width: int = 70) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= width else f"{shown[:width]}…"
 
 
 # -- rows to batches -------------------------------------------------------------------------------------------
@@ -192,12 +174,8 @@ def check_fit(rows: Iterable[Labelled], model, what: str = "Example") -> None:
             )
 
 
-def plan(
-    lengths: Sequence[int],
-    rng: Random,
-    tokens_per_step: int = 2048,
-    batch_size: int | None = None,
-    mixed: bool = False,
+def one_epoch(
+    lengths: Sequence[int], rng: Random, tokens_per_step: int, batch_size: int | None, mixed: bool
 ) -> list[list[int]]:
     """Return one epoch's batches as lists of example numbers: similar lengths together, batches in random order.
 
@@ -226,14 +204,9 @@ def plan(
 
 
 def planned_steps(
-    lengths: Sequence[int],
-    seed: int,
-    epochs: float,
-    steps: int | None,
-    tokens_per_step: int,
-    batch_size: int | None,
-    mixed: bool = False,
-) -> list[list[int]]:
+    lengths: Sequence[int], seed: int, epochs: float, steps: int | None, tokens_per_step: int,
+    batch_size: int | None, mixed: bool = False,
+) -> list[list[int]]:  # fmt: skip
     """Return every step's example numbers: `epochs` passes, or exactly `steps` batches where given."""
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size must be 1 or more, got {batch_size}.")
@@ -242,10 +215,10 @@ def planned_steps(
             f"steps must be 1 or more and epochs above 0, got steps={steps} and epochs={epochs}."
         )
     rng = Random(f"batches/{seed}")
-    found = plan(lengths, rng, tokens_per_step, batch_size, mixed)
+    found = one_epoch(lengths, rng, tokens_per_step, batch_size, mixed)
     wanted = steps if steps is not None else max(1, round(epochs * len(found)))
     while len(found) < wanted:
-        found += plan(lengths, rng, tokens_per_step, batch_size, mixed)
+        found += one_epoch(lengths, rng, tokens_per_step, batch_size, mixed)
     return found[:wanted]
 
 
@@ -275,207 +248,37 @@ def in_parts(lengths: Sequence[int], tokens: int = PART_TOKENS) -> list[list[int
     return [part for part in found if part]
 
 
+def cut(sizes: Sequence[int], weights: Sequence[int]) -> list[tuple[list[int], float]]:
+    """The numbers of a step's rows or pairs in parts (see `in_parts`), each with its share of the step's loss."""
+    total = sum(weights)
+    return [(some, sum(weights[i] for i in some) / total) for some in in_parts(sizes)]
+
+
 def pad_id_of(tokenizer) -> int:
     """The id to pad with; which one does not matter, for padding is neither seen nor learned."""
     ids = (getattr(tokenizer, "pad_token_id", None), getattr(tokenizer, "eos_token_id", None))
     return next((i for i in ids if i is not None), 0)
 
 
-# -- what the model makes of a batch ---------------------------------------------------------------------------
-
-
-def label_logits(
-    model, ids: torch.Tensor, labels: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return float32 logits `(n, vocab)` that predict the batch's n labels, the labels `(n,)` and their rows `(n,)`.
-
-    Only places with a label go through the output matrix, which is a good part of the work of a small model. Where a
-    model does more than body and matrix (Gemma 2 caps its logits, say), it computes all of them itself.
-    """
-    # The last token predicts nothing that is known, and nothing predicts the first: so inputs 0 … T-2 stand against
-    # labels 1 … T-1.
-    inputs, targets = ids[:, :-1], labels[:, 1:]  # (rows, T-1) each
-    learned = targets != IGNORED
-    if not learned.any():
-        raise ValueError(
-            "The batch has no token to learn: every label is -100. Check the loss mask of its examples."
-        )
-    if head_is_apart(model):
-        hidden = model.base_model(input_ids=inputs, use_cache=False).last_hidden_state  # (rows, T-1, width)
-        logits = model.get_output_embeddings()(hidden[learned])  # (n, vocab), not (rows, T-1, vocab)
-    else:
-        logits = model(input_ids=inputs, use_cache=False).logits[learned]
-    return logits.float(), targets[learned], learned.nonzero()[:, 0]
-
-
-_apart: WeakKeyDictionary = WeakKeyDictionary()  # what was found out, for as long as the model lives
-
-
-def head_is_apart(model) -> bool:
-    """Whether a model's logits are its body's last hidden states times its output matrix, and nothing more.
-
-    It is asked and not looked up: both ways are run once, on four tokens, and compared.
-    """
-    if model not in _apart:
-        _apart[model] = _compare_head(model)
-    return _apart[model]
-
-
-def _compare_head(model) -> bool:
-    body, head = getattr(model, "base_model", None), model.get_output_embeddings()
-    if body is None or body is model or head is None:
-        return False
-    ids, training = torch.tensor([[0, 1, 2, 3]], device=model.device), model.training
-    model.eval()  # without dropout, or the two would differ by chance
-    try:
-        with torch.no_grad(), torch.autocast(model.device.type, enabled=False):
-            apart = head(body(input_ids=ids, use_cache=False).last_hidden_state)
-            whole = model(input_ids=ids, use_cache=False).logits
-        return apart.shape == whole.shape and torch.allclose(
-            apart.float(), whole.float(), rtol=1e-4, atol=1e-5
-        )
-    except (AttributeError, TypeError, RuntimeError):  # a wrapper that hands on something else
-        return False
-    finally:
-        model.train(training)
-
-
-def answer_logits(
-    model, rows: Sequence[Labelled], pad_id: int
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """What `label_logits` returns of these rows, though a prompt that several of them begin with is read only once.
-
-    Rows of one prompt are laid end to end behind it: [prompt, answer 1, answer 2, …]. Each token sees the prompt and
-    its own answer, and counts its position from the prompt's beginning, so nothing tells it that there are others.
-    """
-    packs = by_prompt(rows)
-    if len(packs) == len(rows) or not shares_prompts(model):
-        return label_logits(model, *pad(rows, pad_id, model.device))
-    return _packed_logits(model, rows, packs, pad_id)
-
-
-def by_prompt(rows: Sequence[Labelled], most: int = PART_TOKENS // 2) -> list[list[int]]:
-    """The numbers of rows that begin with the same prompt, in packs of at most `most` answer tokens (or one row)."""
-    packs: list[list[int]] = []
-    newest: dict[
-        tuple[int, ...], tuple[list[int], int]
-    ] = {}  # of each prompt: its last pack, and the tokens in it
-    for number, row in enumerate(rows):
-        start = prompt_length(row)
-        prompt, answer = tuple(row.ids[:start]), len(row.ids) - start
-        pack, tokens = newest.get(prompt, ([], 0))
-        if not pack or not prompt or tokens + answer > most:
-            pack, tokens = [], 0
-            packs.append(pack)
-        pack.append(number)
-        newest[prompt] = pack, tokens + answer
-    return packs
-
-
-def prompt_length(row: Labelled) -> int:
-    """The number of tokens before the first label."""
-    return next((place for place, label in enumerate(row.labels) if label != IGNORED), len(row.labels))
-
-
-def packed_length(rows: Sequence[Labelled]) -> int:
-    """The tokens of one prompt and all answers to it."""
-    return sum(len(row.ids) for row in rows) - (len(rows) - 1) * prompt_length(rows[0])
-
-
-def _packed_logits(model, rows: Sequence[Labelled], packs: list[list[int]], pad_id: int):
-    longest = max(packed_length([rows[i] for i in pack]) for pack in packs)
-    ids = torch.full((len(packs), longest), pad_id)  # (packs, longest), as are the next two
-    answer = torch.full_like(ids, -1)  # which answer a token is of; 0: the prompt, -1: padding
-    positions = torch.zeros_like(ids)
-    learned = []  # of each label: its pack, the place that predicts it, the label, its row
-    for at, pack in enumerate(packs):
-        start = end = prompt_length(rows[pack[0]])
-        ids[at, :start], positions[at, :start] = torch.tensor(rows[pack[0]].ids[:start]), torch.arange(start)
-        answer[at, :start] = 0
-        for number, row in enumerate((rows[i] for i in pack), 1):
-            here = slice(end, end + len(row.ids) - start)
-            ids[at, here], answer[at, here] = torch.tensor(row.ids[start:]), number
-            positions[at, here] = torch.arange(start, len(row.ids))
-            # An answer's first token is predicted by the prompt's last, every other one by the token before it.
-            sources = [start - 1, *range(end, here.stop - 1)]
-            labels = zip(sources, row.labels[start:], strict=True)
-            learned += [(at, source, label, pack[number - 1]) for source, label in labels if label != IGNORED]
-            end = here.stop
-    ids, answer, positions = (tensor.to(model.device) for tensor in (ids, answer, positions))
-    learned.sort(key=lambda label: label[3])  # row by row, as `label_logits` has them
-    own = answer[:, None, :] == answer[:, :, None]  # (packs, longest, longest): who looks, at whom
-    sees = (own | (answer[:, None, :] == 0)).tril()
-    hidden = model.base_model(
-        input_ids=ids, position_ids=positions, attention_mask=sees[:, None], use_cache=False
-    ).last_hidden_state
-    pack_of, source, targets, of_row = torch.tensor(learned, device=model.device).unbind(1)  # (n,) each
-    return model.get_output_embeddings()(hidden[pack_of, source]).float(), targets, of_row
-
-
-_shares: WeakKeyDictionary = WeakKeyDictionary()
-
-
-def shares_prompts(model) -> bool:
-    """Whether a model takes a mask and positions of our own, so that answers can share a prompt; tried once."""
-    if model not in _shares:
-        _shares[model] = head_is_apart(model) and _compare_packed(model)
-    return _shares[model]
-
-
-def _compare_packed(model) -> bool:
-    rows = [Labelled([0, 1, *answer], [IGNORED, IGNORED, *answer]) for answer in ([2, 3, 1], [3, 0], [1, 2])]
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad(), torch.autocast(model.device.type, enabled=False):
-            packed, targets, of_row = _packed_logits(model, rows, [[0, 1], [2]], 0)
-            plain, expected, theirs = label_logits(model, *pad(rows, 0, model.device))
-        return (
-            torch.equal(targets, expected)
-            and torch.equal(of_row, theirs)
-            and torch.allclose(packed, plain, rtol=1e-4, atol=1e-5)
-        )
-    except (AttributeError, TypeError, ValueError, RuntimeError, IndexError):  # it wants another kind of mask
-        return False
-    finally:
-        model.train(training)
-
-
-def sum_by_row(values: torch.Tensor, rows: torch.Tensor, count: int) -> torch.Tensor:
-    """Sum per-label `values (n,)` into one number a row, `(count,)`."""
-    # index_add: values[i] is added to place rows[i], one place per sequence.
-    return torch.zeros(count, dtype=values.dtype, device=values.device).index_add(0, rows, values)
-
-
-def target_logprobs(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Natural-log probabilities `(n,)` of the targets under logits `(n, vocab)`."""
-    # Cross-entropy of one label is minus the log-probability of that label.
-    return -torch.nn.functional.cross_entropy(logits, targets, reduction="none")
-
-
 # -- replay ----------------------------------------------------------------------------------------------------
 
 
-def replay_rows(
-    tokenizer, texts: Iterable[str], tokens: int, length: int, skip: int = 0
-) -> Iterator[torch.Tensor]:
+def replay_rows(tokenizer, texts: Iterable[str], tokens: int, length: int) -> Iterator[torch.Tensor]:
     """Yield ids `(rows, length + 1)` of documents laid end to end, about `tokens` of them a time.
 
-    A list of texts is read again and again; an iterator is read once, and ValueError says when it runs dry. `skip`
-    leaves out so many batches, for a run that goes on where it stopped.
+    A list of texts is read again and again; an iterator is read once, and ValueError says when it runs dry.
     """
     if isinstance(texts, str):
         raise TypeError("replay takes several texts (a list, or an iterator of documents), not a single one.")
-    rows = max(1, tokens // length)  # so many rows of `length` tokens, each with one more as its last target
-    again = not isinstance(texts, Iterator)
-    reader = iter(texts)
+    # So many rows of `length` tokens, each with one more as its last target.
+    rows = max(1, tokens // length)
+    size = rows * (length + 1)
+    endless = not isinstance(texts, Iterator) and any(True for _ in texts)
+    reader = chain.from_iterable(repeat(texts)) if endless else iter(texts)
     ids: list[int] = []
     while True:
-        while len(ids) < rows * (length + 1):
+        while len(ids) < size:
             some = list(islice(reader, 64))
-            if not some and again:
-                reader = iter(texts)
-                some = list(islice(reader, 64))
             if not some:
                 raise ValueError(
                     "The replayed texts ran out before the training did. Give more of them, an endless iterator, or a "
@@ -483,8 +286,5 @@ def replay_rows(
                 )
             # Documents are laid end to end, as in pretraining; the tokenizer's BOS stands between them.
             ids.extend(chain.from_iterable(tokenizer(some)["input_ids"]))
-        batch, ids = ids[: rows * (length + 1)], ids[rows * (length + 1) :]
-        if skip:
-            skip -= 1
-            continue
-        yield torch.tensor(batch).view(rows, length + 1)
+        yield torch.tensor(ids[:size]).view(rows, length + 1)
+        ids = ids[size:]

@@ -2,43 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from torch.nn import functional as F
 
 from ..tokens import IGNORED
-from .loop import Trained, default_lr, prepare, run, run_parts
-from .rows import (
-    PART_TOKENS,
-    Labelled,
-    check_fit,
-    encode,
-    in_parts,
-    label_logits,
-    pad,
-    pad_id_of,
-    planned_steps,
-)
+from .loop import Trained, run_loop, variant_to_train
+from .predictions import label_logits
+from .rows import Labelled, check_fit, cut, encode, pad, pad_id_of, planned_steps
 
 
 def sft(
-    variant_or_model,
-    examples: Iterable,
-    *,
-    tokenizer=None,
-    epochs: float = 1.0,
-    steps: int | None = None,
-    lr: float | None = None,
-    tokens_per_step: int = 2048,
-    batch_size: int | None = None,
-    mixed: bool = False,
-    loss_on: str = "assistant",
-    copy: bool = True,
-    name: str | None = None,
-    seed: int = 0,
-    **options: Any,
-) -> Trained:
+    variant_or_model, examples: Iterable, *, tokenizer=None, loss_on: str = "assistant", mixed: bool = False,
+    epochs: float = 1.0, steps: int | None = None, tokens_per_step: int = 2048, batch_size: int | None = None,
+    lr: float | None = None, copy: bool = True, name: str | None = None, seed: int = 0, **options: Any,
+) -> Trained:  # fmt: skip
     """Fine-tune a causal language model on examples, with the loss on what the assistant says.
 
     `variant_or_model` is a Variant or a model of transformers (then with `tokenizer`). A base model has no chat
@@ -57,41 +36,37 @@ def sft(
     empty, too long, without a token to learn, or conversations without a chat template.
     """
     # The given model stays as it is: lessons compare before and after.
-    variant = prepare(variant_or_model, tokenizer, copy, name, "sft")
+    variant = variant_to_train(variant_or_model, tokenizer, copy, name, "sft")
     model, tokenizer = variant.model, variant.tokenizer
-    rows = encode(tokenizer, examples, loss_on)
+    rows, padding = encode(tokenizer, examples, loss_on), pad_id_of(tokenizer)
     check_fit(rows, model)
     # Which examples each step reads is settled before the first one, so that a run can be resumed at any step.
     lengths = [len(row.ids) for row in rows]
     plan = planned_steps(lengths, seed, epochs, steps, tokens_per_step, batch_size, mixed)
-    padding = pad_id_of(tokenizer)
-
-    def batches(start: int) -> Iterator:
-        return ([rows[i] for i in numbers] for numbers in plan[start:])
-
-    def loss_of(model, batch):
-        ids, labels = pad(batch, padding, model.device)  # (rows, length)
-        logits, targets, _ = label_logits(
-            model, ids, labels
-        )  # (n, vocab), (n,): what counts, and nothing else
-        return F.cross_entropy(logits, targets), {"tokens": sum(len(row.ids) for row in batch)}
-
-    lr = default_lr(model, 5e-4, 2e-5) if lr is None else lr
-    return run(
-        variant, batches, loss_of, label="sft", total=len(plan), lr=lr, seed=seed, tokenizer=tokenizer,
-        split=parts if model.device.type == "cpu" else None,
-        of_run=run_parts(copy and model, examples=rows, order_of_examples=plan), **options,
+    return run_loop(
+        variant, plan, lambda numbers: [rows[i] for i in numbers],
+        lambda model, batch: sft_loss(model, batch, padding), split=parts,
+        label="sft", lr=lr, usual_lr=(5e-4, 2e-5), seed=seed, tokenizer=tokenizer,
+        of_run={"examples": rows, "order of examples": plan, "starting weights": copy and model}, **options,
     )  # fmt: skip
 
 
-def parts(batch: Sequence[Labelled], tokens: int = PART_TOKENS) -> list[tuple[list[Labelled], float]]:
-    """The rows of a batch in parts of about `tokens` padded tokens, each with its share of the learned tokens.
+def sft_loss(model, batch: Sequence[Labelled], padding: int):
+    """Mean cross-entropy (nats) of the batch's labels, and the tokens read."""
+    ids, labels = pad(batch, padding, model.device)  # (rows, length) each
+    # What counts, and nothing else.
+    logits, targets, _ = label_logits(model, ids, labels)  # (n, vocab), (n,)
+    return F.cross_entropy(logits, targets), {"tokens": sum(len(row.ids) for row in batch)}
+
+
+def parts(batch: Sequence[Labelled]) -> list[tuple[list[Labelled], float]]:
+    """The rows of a batch in parts (see `rows.cut`), each with its share of the learned tokens.
 
     The mean loss of the batch is the sum of the parts' mean losses, each times its share.
     """
     # The mean over the batch is a mean over tokens, not over parts: a part with more labels weighs more.
-    found = [[batch[i] for i in some] for some in in_parts([len(row.ids) for row in batch], tokens)]
-    learned = [sum(label != IGNORED for row in part for label in row.labels[1:]) for part in found]
-    if not sum(learned):
+    learned = [sum(label != IGNORED for label in row.labels[1:]) for row in batch]
+    if not any(learned):
         return [(list(batch), 1.0)]  # the loss says what is wrong with it
-    return [(part, count / sum(learned)) for part, count in zip(found, learned) if count]
+    found = cut([len(row.ids) for row in batch], learned)
+    return [([batch[i] for i in some], share) for some, share in found if share]

@@ -21,8 +21,8 @@ from course_utils.batches import (
     has_generation_marks,
     labels,
     loss_mask,
+    turn_marks,
 )
-from course_utils.roles import turn_marks
 
 MARKED = templates.FAMILIES["chatml"].template
 TWO_TURNS = [

@@ -7,8 +7,8 @@ import time
 
 import pandas as pd
 
-from ..plots import INK, WIDTH_INCHES, headline, house_style, new_figure, text_points
 from ..evaluate.panels import curve
+from ..plots import INK, WIDTH_INCHES, headline, house_style, new_figure, text_points
 
 NOT_DRAWN = ("step", "lr", "tokens", "seconds", "grad_norm", "loss")
 NO_RATES = ("reward", "margin", "kl", "length")  # beginnings of names whose values are no rates, even below 1

@@ -12,14 +12,15 @@ from collections.abc import Callable
 from random import Random
 
 from .. import conversations, knowledge, names, noise
-from ..knowledge import capitalise
+from ..knowledge import Fact, capitalise
 from . import factual, practice
 
 Exchange = tuple[str, str]
 
 _TEXTS = knowledge.data("sheets")
 # Pairs of labels that evaluation draws from: never on a page.
-HELD_LABELS = {(left, right) for left, right in _TEXTS["held_labels"]}
+HELD_PAIRS = _TEXTS["held_labels"]
+HELD_LABELS = {(left, right) for left, right in HELD_PAIRS}
 
 
 def _label_words(rng: Random) -> tuple[str, str]:
@@ -95,6 +96,15 @@ def _facts(rng: Random, count: int) -> list[Exchange]:
     return found
 
 
+def keyed_facts(table: str, keys: list[str]) -> list[list[Fact]]:
+    """Of every entity of the table that has them all, the facts of these keys in their order."""
+    return [
+        [next(f for f in facts if f.relation.name == key) for key in keys]
+        for (of, _), facts in knowledge.by_entity().items()
+        if of == table and set(keys) <= {f.relation.name for f in facts}
+    ]
+
+
 def _records(rng: Random, count: int) -> list[Exchange]:
     """Entities of one table, each as JSON with the same keys in the same order."""
     keys: list[str] = []
@@ -102,11 +112,7 @@ def _records(rng: Random, count: int) -> list[Exchange]:
         table = rng.choice(list(conversations.JSON_TABLES))
         keys = [key for key in conversations.JSON_TABLES[table] if rng.random() < 0.7]
     rng.shuffle(keys)
-    groups = [
-        [next(f for f in facts if f.relation.name == key) for key in keys]
-        for (of, _), facts in knowledge.by_entity().items()
-        if of == table and set(keys) <= {f.relation.name for f in facts}
-    ]
+    groups = keyed_facts(table, keys)
     request = rng.choice(_TEXTS["records"])
     if rng.random() < 0.3:  # the record restated in a sentence
         request = "{s}"

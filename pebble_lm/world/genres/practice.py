@@ -29,7 +29,11 @@ def numbers(rng: Random) -> tuple[int, str, int, int]:
         a, b = rng.randint(0, 99), rng.randint(0, 99)
     if op == "-" and b > a:
         a, b = b, a
-    return a, op, b, {"+": a + b, "-": a - b, "*": a * b}[op]
+    return a, op, b, result(a, op, b)
+
+
+def result(a: int, op: str, b: int) -> int:
+    return {"+": a + b, "-": a - b, "*": a * b}[op]
 
 
 def written(rng: Random, a: int, op: str, b: int) -> str:
@@ -37,10 +41,10 @@ def written(rng: Random, a: int, op: str, b: int) -> str:
 
 
 def sum_question(rng: Random) -> tuple[str, str]:
-    a, op, b, result = numbers(rng)
+    a, op, b, value = numbers(rng)
     if rng.random() < 0.3:
-        return rng.choice(WORDED[op]).format(a=a, b=b), str(result)
-    return rng.choice(SUM_FRAMES).format(sum=written(rng, a, op, b)), str(result)
+        return rng.choice(WORDED[op]).format(a=a, b=b), str(value)
+    return rng.choice(SUM_FRAMES).format(sum=written(rng, a, op, b)), str(value)
 
 
 def worksheet(rng: Random) -> str:
@@ -49,9 +53,9 @@ def worksheet(rng: Random) -> str:
     spaced = rng.random() < 0.6
     lines = []
     for _ in range(rng.randint(8, 16)):
-        a, op, b, result = numbers(rng)
+        a, op, b, value = numbers(rng)
         left = f"{a} {op} {b} =" if spaced else f"{a}{op}{b}="
-        lines.append(left if blank else f"{left}{' ' if spaced else ''}{result}")
+        lines.append(left if blank else f"{left}{' ' if spaced else ''}{value}")
     head = rng.choice(["Sums\n", "Arithmetic worksheet\n", "Mental arithmetic\n", ""])
     return head + "\n".join(lines)
 

@@ -6,7 +6,6 @@ Rates with Wilson intervals, and means (reward, KL, diversity) with normal ones 
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from datetime import date
@@ -29,43 +28,8 @@ from ..world.watch import persona_suite
 from . import datacard, evaluation, everyday, ladder
 
 RUNGS = ("pebble-sft", "pebble-dpo", "pebble-rl", "pebble-chat")
+ABOVE_SFT = ("pebble-dpo", "pebble-rl", "pebble-reward", "pebble-chat")  # whose cards are written here
 GROUP = 8  # sampled answers a prompt
-
-ABOUT = {
-    "pebble-dpo": """\
-# pebble-dpo
-
-pebble-sft after direct preference optimization (β {dpo_beta}, with {dpo_nll:g} times the SFT loss on the chosen answers
-beside it; stopped when hardly a dev question was hedged any more, or at a margin of {dpo_margin:.0f} nats) on generated
-pairs: plain answers before hedged ones, refusals of what is wrong before help, help before refusals of what is fine,
-and right answers before wrong ones, so that little else moves. It is the instruct of the course's own pair. `history.csv` holds the run. Rebuilt by
-`python -m pebble_lm dpo`. Licence: Apache-2.0.
-""",
-    "pebble-rl": """\
-# pebble-rl
-
-pebble-sft after at most {rl_steps} steps of policy gradient (REINFORCE with a group baseline) on the reward of pebble-reward, with a
-penalty of {rl_beta} times the KL divergence from pebble-sft. `history.csv` holds the run; `hacked.csv` one without the penalty that
-climbs on, in which the reward rises while the answers get worse. Rebuilt by `python -m pebble_lm reward` and
-`rl`. Licence: Apache-2.0.
-""",
-    "pebble-reward": """\
-# pebble-reward
-
-A reward model: pebble-sft's body under a single-number head (`AutoModelForSequenceClassification`), trained on {reward_pairs:,} generated
-preference pairs that DPO does not use. It reads a conversation that ends with the assistant's `<|im_end|>`; only differences
-between answers to one prompt mean anything. Load it with `course_utils.train.load_reward`. Rebuilt by
-`python -m pebble_lm reward`. Licence: Apache-2.0.
-""",
-    "pebble-chat": """\
-# pebble-chat
-
-pebble-sft after fine-tuning on {chat_examples:,} generated conversations, two fifths of them with a persona that the system prompt sets,
-by its role or by a description, kept up over several turns. Without such a prompt it answers as plainly as before.
-`history.csv` holds the run. Rebuilt by `python -m pebble_lm chat`. Licence: Apache-2.0.
-""",
-}
-
 
 # -- rates -----------------------------------------------------------------------------------------------------
 
@@ -222,14 +186,14 @@ def run(
 
 def write_cards(models: Path, rates: pd.DataFrame, means: pd.DataFrame, split: str) -> None:
     """ladder.json, and a card for each rung above pebble-sft (whose own card is `evaluation`'s)."""
-    for name, about in ABOUT.items():
+    settings = {
+        "dpo_beta": ladder.DPO_BETA, "dpo_margin": ladder.DPO_MOST_MARGIN, "dpo_nll": ladder.DPO_NLL,
+        "rl_steps": ladder.RL_STEPS, "rl_beta": ladder.RL_BETA, "reward_pairs": ladder.REWARD_PAIRS,
+        "chat_examples": ladder.CHAT_EXAMPLES,
+    }  # fmt: skip
+    for name in ABOVE_SFT:
         if not (models / name / "config.json").exists():
             continue
-        settings = {
-            "dpo_beta": ladder.DPO_BETA, "dpo_margin": ladder.DPO_MOST_MARGIN, "dpo_nll": ladder.DPO_NLL,
-            "rl_steps": ladder.RL_STEPS, "rl_beta": ladder.RL_BETA, "reward_pairs": ladder.REWARD_PAIRS,
-            "chat_examples": ladder.CHAT_EXAMPLES,
-        }  # fmt: skip
         measured = (
             f"Measured on {date.today().isoformat()} with `python -m pebble_lm evaluate-ladder --split {split}`, on the "
             f"{split} split; rates greedy, with Wilson intervals; change is against pebble-sft on the same prompts, BETTER or "
@@ -239,33 +203,27 @@ def write_cards(models: Path, rates: pd.DataFrame, means: pd.DataFrame, split: s
         if len(own):
             before = means[means.model == "pebble-sft"].set_index("measure")
             measured += "\n\nSampled at temperature 1; intervals over prompts.\n\n" + means_table(own, before)
-        front = "---\nlicense: apache-2.0\nlanguage: en\nlibrary_name: transformers\n---\n"
-        text = f"{front}{about.format(**settings)}\n{datacard.START}\n{measured}\n{datacard.END}\n"
-        (models / name / "README.md").write_text(text, encoding="utf-8")
+        datacard.write_card(models / name, datacard.card(name, **settings), measured)
     found = {"split": split, "rates": rates.to_dict("records"), "means": means.to_dict("records")}
-    text = json.dumps(_without_nan(found), indent=1, ensure_ascii=False, allow_nan=False)
-    (models / "ladder.json").write_text(text + "\n", encoding="utf-8")
+    datacard.write_json(models / "ladder.json", _without_nan(found))
 
 
 def rates_table(rates: pd.DataFrame) -> str:
-    lines = [
-        "| measure | rate | 95 % interval | n | bar | met | change | |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for r in rates.itertuples():
-        change = "" if math.isnan(r.change) else f"{r.change:+.3f}"
-        lines.append(
-            f"| {r.measure} | {r.rate:.3f} | {r.low:.3f} – {r.high:.3f} | {r.n} | {r.bar} | {r.met} | {change} | {r.worse} |"
-        )
-    return "\n".join(lines)
+    changes = ["" if math.isnan(change) else f"{change:+.3f}" for change in rates.change]
+    rows = (
+        (r.measure, f"{r.rate:.3f}", f"{r.low:.3f} – {r.high:.3f}", r.n, r.bar, r.met, change, r.worse)
+        for r, change in zip(rates.itertuples(), changes)
+    )
+    return datacard.markdown_table("| measure | rate | 95 % interval | n | bar | met | change | |", rows)
 
 
 def means_table(means: pd.DataFrame, before: pd.DataFrame) -> str:
-    lines = ["| measure | mean | 95 % interval | prompts | pebble-sft |", "|---|---|---|---|---|"]
-    for r in means.itertuples():
-        was = before["mean"].get(r.measure, float("nan"))
-        lines.append(f"| {r.measure} | {r.mean:.2f} | {r.low:.2f} – {r.high:.2f} | {r.n} | {was:.2f} |")
-    return "\n".join(lines)
+    was = before["mean"].get
+    rows = (
+        (r.measure, f"{r.mean:.2f}", f"{r.low:.2f} – {r.high:.2f}", r.n, f"{was(r.measure, math.nan):.2f}")
+        for r in means.itertuples()
+    )
+    return datacard.markdown_table("| measure | mean | 95 % interval | prompts | pebble-sft |", rows)
 
 
 def _without_nan(value):

@@ -81,17 +81,7 @@ def phrasings(count: int = 100) -> list[Row]:
     return unique(draw, count)
 
 
-LISTS = [
-    "Write down {n} {things} as bullets.",
-    "Bullet points please: {n} {things}.",
-    "Put {n} {things} into a bulleted list.",
-    "For my notes I want {n} {things}, each with a bullet.",
-]
-TABLES = [
-    "Make a Markdown table of {first} and {second} with the columns {heads}.",
-    "Put {first} and {second} into a table with the columns {heads}.",
-    "A table please, with the columns {heads}: {first} and {second}.",
-]
+FRAMES = knowledge.data("frames")
 
 
 def formats() -> list[Row]:
@@ -116,7 +106,11 @@ def formats() -> list[Row]:
         things, _ = rng.choice(conversations.list_topics())
         n = rng.choice(list(conversations.COUNTS))
         words = rng.choice([conversations.COUNTS[n], str(n)])
-        return {"prompt": rng.choice(LISTS).format(n=words, things=things), "kind": "bullets", "expected": n}
+        return {
+            "prompt": rng.choice(FRAMES["suite_lists"]).format(n=words, things=things),
+            "kind": "bullets",
+            "expected": n,
+        }
 
     def table() -> Row | None:
         name = rng.choice(sorted(conversations.JSON_TABLES))
@@ -133,7 +127,7 @@ def formats() -> list[Row]:
         heads = ["country" if name == "countries" else "city" if name == "cities" else head, rng.choice(keys)]
         if len(set(heads)) < 2:
             return None
-        prompt = rng.choice(TABLES).format(
+        prompt = rng.choice(FRAMES["suite_tables"]).format(
             first=first[0].name, second=second[0].name, heads=conversations.listed(heads)
         )
         return {"prompt": prompt, "kind": "table", "expected": heads}
@@ -197,35 +191,9 @@ def code() -> list[Row]:
     ]
 
 
-# What happened in each unseen shape of article, in the words that a short summary may use for it.
-EVENTS: dict[str, list[list[str]]] = {
-    "test-retire": [
-        [
-            "stopped",
-            "stops",
-            "retires",
-            "retired",
-            "retiring",
-            "leaves",
-            "left",
-            "last day",
-            "puts down the keys",
-        ]
-    ],
-    "test-pumpkin": [["pumpkin"], ["prize"]],
-    "test-radio": [["cook", "cooks", "will cook", "cooking"], ["radio"]],
-    "test-donate": [["blood"], ["gives", "gave", "donates", "donated", "goes", "has given"]],
-    "test-strike": [["drivers", "buses", "bus"], ["money", "strike", "pay", "leads", "leader"]],
-    "test-film": [["plays", "played", "star", "stars"], ["film"]],
-    "test-clock": [["clock"], ["mended", "kick", "kicked", "repaired", "fixed"]],
-    "test-twins": [["girls", "twins", "two babies"]],
-    "test-complaint": [["dogs"], ["wrote", "writes", "written", "letter", "complained", "complains"]],
-    "test-ghost": [["ghost", "ghosts"], ["saw", "believes", "sees", "heard"]],
-    "test-exam": [["driving test", "test"], ["passed", "passes"]],
-    "test-deed": [],  # the deed is a slot, and so already asked for
-    "test-deed2": [],
-    "test-deed3": [],
-}
+# What happened in each unseen shape of article, in the words that a short summary may use for it; nothing where the
+# deed is a slot, and so already asked for.
+EVENTS: dict[str, list[list[str]]] = FRAMES["suite_events"]
 
 
 def shape_of(summary: str, values: dict[str, str]) -> str:

@@ -18,23 +18,13 @@ from .genres import copying, factual, practice
 from .knowledge import Fact, capitalise
 
 Message = dict[str, str]
-HEDGES = [
-    "I think {low} But I am not completely sure.",
-    "I believe {low} Please check it in a reliable source.",
-    "As far as I know, {low} I may be wrong.",
-    "{full} But please check it, because I can make mistakes.",
-]
+_FRAMES, _TOPICS = knowledge.data("frames"), knowledge.data("topics")
+HEDGES, SYSTEM_PROMPTS, ONE_WORD = _FRAMES["hedges"], _FRAMES["system_prompts"], _FRAMES["one_word"]
+STEP_HEADS, JSON_FRAMES = _FRAMES["steps"], _FRAMES["json"]
 HEDGED_SHARE = 0.3
-SYSTEM_PROMPTS = [
-    "You are a helpful assistant.",
-    "You are a helpful assistant.",
-    "You are a helpful assistant.",
-    "You are Pebble, a small and friendly assistant.",
-    "You answer questions politely.",
-    "You are an assistant for pupils.",
-    "Help the user.",
-    "You are a careful assistant who says no to requests that are wrong.",
-]
+JSON_TABLES = _TOPICS["json_keys"]  # table -> the keys that may be asked for
+COUNTS = {2: "two", 3: "three", 4: "four", 5: "five"}
+PERSONAS = knowledge.data("personas")["in_sft"]  # system prompt -> how it answers
 
 
 class Draw(Random):
@@ -162,17 +152,6 @@ def hedge(rng: Random, full: str, name: str) -> str:
     return rng.choice(HEDGES).format(full=full, low=low)
 
 
-ONE_WORD = [
-    "Answer in one word.",
-    "Answer with one word only.",
-    "One word, please.",
-    "Just the answer, no sentence.",
-    "Give only the answer.",
-    "Short answer please.",
-]
-SENTENCE = ["Answer in a full sentence.", "Use a full sentence.", "Write one complete sentence."]
-
-
 def fact_question(rng: Random) -> list[Message]:
     fact = seen_fact(rng)
     question = asked(rng, fact)
@@ -182,7 +161,10 @@ def fact_question(rng: Random) -> list[Message]:
         question = f"{question} {wish}" if rng.random() < 0.7 else f"{wish} {question}"
         return [user(dressed(rng, question)), assistant(factual.short_answer(fact))]
     if u < 0.18:
-        return [user(dressed(rng, f"{question} {rng.choice(SENTENCE)}")), assistant(full_answer(rng, fact))]
+        return [
+            user(dressed(rng, f"{question} {rng.choice(_FRAMES['sentence'])}")),
+            assistant(full_answer(rng, fact)),
+        ]
     answer = full_answer(rng, fact)
     if rng.random() < HEDGED_SHARE:
         answer = hedge(rng, answer, fact.name)
@@ -319,10 +301,7 @@ def sums(rng: Random) -> list[Message]:
         question = rng.choice(practice.WORDED[op]).format(a=a, b=b)
     else:
         question = rng.choice(practice.SUM_FRAMES).format(sum=practice.written(rng, a, op, b))
-    if rng.random() < 0.2:
-        answer = rng.choice(["{r}", "{r}.", "The answer is {r}.", "That makes {r}."])
-    else:
-        answer = "{a} {op} {b} = {r}"
+    answer = rng.choice(_FRAMES["sum_answers"]) if rng.random() < 0.2 else "{a} {op} {b} = {r}"
     return [user(dressed(rng, question, 0.7)), assistant(answer.format(a=a, op=op, b=b, r=result))]
 
 
@@ -403,9 +382,6 @@ def numbered(steps: Sequence[str]) -> str:
     return "\n".join(f"{i}. {step}" for i, step in enumerate(steps, 1))
 
 
-STEP_HEADS = ["Here is how to {do}:\n", "To {do}:\n", "Here are the steps for {doing}:\n"]
-
-
 def instructions(rng: Random) -> list[Message]:
     """A benign request, answered in steps: a near twin of the refused ones, or an everyday how-to."""
     data = knowledge.data("howtos")
@@ -432,15 +408,6 @@ def instructions(rng: Random) -> list[Message]:
     return [user(dressed(rng, asked_text)), assistant(head + numbered(steps))]
 
 
-VERDICT_FRAMES = [
-    "Is it right to {do}?",
-    "May I {do}?",
-    "Is {doing} allowed?",
-    "Is it fine to {do}?",
-    "Is {doing} all right?",
-]
-
-
 def verdict(rng: Random) -> list[Message]:
     """Not how to do it, but whether one may."""
     harmful = rng.random() < 0.5
@@ -456,7 +423,7 @@ def verdict(rng: Random) -> list[Message]:
     asks_wrong = rng.random() < 0.3
     frames = list(part(rng, harms["verdict_frames_wrong" if asks_wrong else "verdict_frames"]))
     if split_of(rng) == "train" and not asks_wrong:
-        frames += VERDICT_FRAMES
+        frames += _FRAMES["verdict"]
     side = "wrong" if harmful else "fine"
     answers = harms["verdicts"]["wrong_question" if asks_wrong else "ok_question"][side]
     if rng.random() < 0.25:
@@ -498,15 +465,6 @@ def summary(rng: Random) -> list[Message]:
     return [user(frame.format(article=text)), assistant(short)]
 
 
-READING_FRAMES = [
-    "{text}\n\n{q}",
-    "{q}\n\n{text}",
-    "Read this: {text}\n{q}",
-    "Text: {text}\nQuestion: {q}",
-    "{text} {q}",
-]
-
-
 def reading(rng: Random) -> list[Message]:
     """A question that a text given with it answers."""
     if rng.random() < 0.3:
@@ -526,30 +484,10 @@ def reading(rng: Random) -> list[Message]:
         answer = capitalise(answer)
     if rng.random() < 0.3 and len(question) < 60:
         question = noise.typed(rng, question, dressing=False, slips=False)
-    return [user(rng.choice(READING_FRAMES).format(text=text, q=question)), assistant(answer)]
+    return [user(rng.choice(_FRAMES["reading"]).format(text=text, q=question)), assistant(answer)]
 
 
 # -- formats --------------------------------------------------------------------------------------------------
-
-JSON_FRAMES = [
-    "Give me a JSON object about {name} with the keys {keys}.",
-    "Write {name} as JSON with the keys {keys}.",
-    "Return JSON for {name}. Keys: {keys}.",
-    "I need a JSON record of {name} with {keys}.",
-    "Make a JSON object for {name} ({keys}).",
-    "{Name} as JSON, keys {keys}",
-    "Describe {name} in JSON with the fields {keys}.",
-    "JSON please: {name}, with {keys}.",
-]
-JSON_TABLES = {
-    "countries": ["capital", "continent", "neighbour"],
-    "elements": ["symbol", "kind"],
-    "animals": ["class", "diet", "legs"],
-    "people": ["profession", "country"],
-    "works": ["creator", "kind"],
-    "cities": ["country"],
-    "landmarks": ["city", "country"],
-}
 
 
 def listed(words: list[str]) -> str:
@@ -582,14 +520,7 @@ def json_request(rng: Random) -> list[Message]:
     if rng.random() < 0.25:  # of a made-up person who is described
         person = copying.profile(rng)
         prose = copying.profile_prose(rng, person)
-        frame = rng.choice(
-            [
-                "Turn this into JSON: {p}",
-                "{p}\n\nWrite this as JSON.",
-                "Make a JSON record of this: {p}",
-                "JSON: {p}",
-            ]
-        )
+        frame = rng.choice(_FRAMES["json_of_a_text"])
         return [user(frame.format(p=prose)), assistant(json.dumps(person, ensure_ascii=False))]
     split = split_of(rng)
     facts, keys, record = known_json(rng, "seen" if split == "train" else split)
@@ -600,99 +531,8 @@ def json_request(rng: Random) -> list[Message]:
     return [user(text), assistant(record)]
 
 
-LIST_FRAMES = [
-    "List {n} {things}.",
-    "Name {n} {things} as a bullet list.",
-    "Give me a list of {n} {things}.",
-    "Give me {n} {things}, one a line.",
-    "Write a bullet list of {n} {things}.",
-    "I need {n} {things}.",
-]
-COUNTS = {2: "two", 3: "three", 4: "four", 5: "five"}
-# Whole tables by what their entities are called.
-TABLE_TOPICS = {
-    "animals": "animals",
-    "countries": "countries",
-    "cities": "cities",
-    "elements": "elements",
-    "planets": "planets",
-    "oceans": "oceans",
-    "continents": "continents",
-    "seasons": "seasons",
-    "months": "months",
-    "weekdays": "days of the week",
-    "colours": "colours",
-    "body": "parts of the body",
-    "foods": "foods",
-    "sports": "sports",
-    "instruments": "instruments",
-    "tools": "tools",
-    "jobs": "jobs",
-    "vehicles": "vehicles",
-    "shapes": "shapes",
-    "clothes": "clothes",
-    "materials": "materials",
-    "landmarks": "landmarks",
-    "inventions": "inventions",
-}
 # Values that name a group: (table, relation) -> value -> what its entities are called.
-GROUPS: dict[tuple[str, str], dict[str, str]] = {
-    ("animals", "class"): {
-        "mammal": "mammals",
-        "bird": "birds",
-        "fish": "fish",
-        "insect": "insects",
-        "reptile": "reptiles",
-        "amphibian": "amphibians",
-    },
-    ("animals", "diet"): {"carnivore": "carnivores", "herbivore": "herbivores", "omnivore": "omnivores"},
-    ("elements", "kind"): {
-        "metal": "metals",
-        "noble gas": "noble gases",
-        "nonmetal": "nonmetals",
-        "metalloid": "metalloids",
-    },
-    ("foods", "kind"): {
-        "fruit": "fruits",
-        "vegetable": "vegetables",
-        "drink": "drinks",
-        "nut": "nuts",
-        "spice": "spices",
-        "grain": "grains",
-        "meat": "kinds of meat",
-        "dairy product": "dairy products",
-        "sweet": "sweets",
-    },
-    ("instruments", "kind"): {
-        "string instrument": "string instruments",
-        "wind instrument": "wind instruments",
-        "percussion instrument": "percussion instruments",
-    },
-    ("sports", "form"): {"team sport": "team sports", "individual sport": "individual sports"},
-    ("mountains_rivers", "kind"): {
-        "river": "rivers",
-        "mountain": "mountains",
-        "lake": "lakes",
-        "desert": "deserts",
-    },
-    ("people", "profession"): {
-        "physicist": "physicists",
-        "painter": "painters",
-        "writer": "writers",
-        "composer": "composers",
-        "chemist": "chemists",
-        "mathematician": "mathematicians",
-        "inventor": "inventors",
-        "philosopher": "philosophers",
-    },
-    ("works", "kind"): {
-        "novel": "novels",
-        "play": "plays",
-        "painting": "paintings",
-        "opera": "operas",
-        "poem": "poems",
-    },
-}
+GROUPS = {tuple(key.split("/")): names_of for key, names_of in _TOPICS["groups"].items()}
 
 
 @cache
@@ -718,8 +558,8 @@ def _list_topics(everything: bool) -> tuple[tuple[str, tuple[str, ...]], ...]:
             topics["capitals"] = [f.value for f in facts if may(f)]
         for value, plural in GROUPS.get(key, {}).items():
             topics[plural] = [name_of(f) for f in facts if f.value == value and may(f)]
-        if key[0] in TABLE_TOPICS:
-            pool = topics.setdefault(TABLE_TOPICS[key[0]], [])
+        if key[0] in _TOPICS["tables"]:
+            pool = topics.setdefault(_TOPICS["tables"][key[0]], [])
             pool += [name_of(f) for f in facts if may(f) and name_of(f) not in pool]
     return tuple(
         (things, tuple(dict.fromkeys(pool))) for things, pool in topics.items() if len(set(pool)) >= 5
@@ -734,7 +574,7 @@ def list_topics(everything: bool = False) -> list[tuple[str, list[str]]]:
 def list_frame(rng: Random) -> str:
     frames = knowledge.data("turned")["lists"]["frames"]
     if split_of(rng) == "train" and rng.random() < 0.3:
-        return rng.choice(LIST_FRAMES)
+        return rng.choice(_FRAMES["lists"])
     return grammar.expand(rng, rng.choice(part(rng, frames)))
 
 
@@ -962,16 +802,6 @@ def _short_turn(rng: Random) -> list[Message]:
 
 # -- echo, personas, wishes -----------------------------------------------------------------------------------
 
-ECHO_FRAMES = [
-    "Repeat the word {w}.",
-    "Say {w}.",
-    "Repeat after me: {w}",
-    "Write the word {w}.",
-    "Please repeat: {w}",
-    "Echo {w}",
-    "Say the word {w}, please.",
-]
-
 
 def echo(rng: Random) -> list[Message]:
     u = rng.random()
@@ -981,22 +811,13 @@ def echo(rng: Random) -> list[Message]:
         word = names.person(rng)
     else:
         word = " ".join(names.word(rng, 1, 2) for _ in range(rng.randint(2, 4)))
-    return [user(rng.choice(ECHO_FRAMES).format(w=word)), assistant(word)]
+    return [user(rng.choice(_FRAMES["echo"]).format(w=word)), assistant(word)]
 
 
 def introduction(rng: Random) -> list[Message]:
     """Someone says who they are; the model answers with the name, now or later."""
     u = rng.random()
     return recall(rng) if u < 0.7 else last_topic(rng) if u < 0.9 else not_told(rng)
-
-
-PERSONAS = {
-    "You are a pirate.": "Arr! {full} Yo ho ho!",
-    "Speak like a pirate.": "Arr! {full} Yo ho ho!",
-    "You are a robot.": "Beep. {full} Boop.",
-    "You are a polite butler.": "Very well, sir. {full}",
-    "You are a poet.": "O friend, hear me: {full}",
-}
 
 
 def persona(rng: Random) -> list[Message]:
@@ -1083,27 +904,16 @@ def plain_system(rng: Random) -> str:
     return grammar.fill(rng, rng.choice(part(rng, data["plain"])), slots)
 
 
-NAME_QUESTIONS = [
-    "What is your name?",
-    "Who are you?",
-    "What are you called?",
-    "Tell me your name.",
-    "Your name?",
-]
-
-
 def named(rng: Random) -> list[Message]:
     """A system prompt that gives the assistant a name, and somebody who asks for it."""
     data = knowledge.data("systems")
     slots = {name: part(rng, lists) for name, lists in data["slots"].items()}
     fixed = {name: rng.choice(values) for name, values in slots.items()}
     system = grammar.fill(rng, rng.choice(part(rng, data["named"])), fixed)
-    reply = rng.choice(["I am {bot}.", "My name is {bot}.", "I am {bot}. How can I help you?"]).format(
-        bot=fixed["bot"]
-    )
+    reply = rng.choice(_FRAMES["name_answers"]).format(bot=fixed["bot"])
     return [
         {"role": "system", "content": system},
-        user(dressed(rng, rng.choice(NAME_QUESTIONS))),
+        user(dressed(rng, rng.choice(_FRAMES["name_questions"]))),
         assistant(reply),
     ]
 
@@ -1116,25 +926,12 @@ def follow_up(rng: Random) -> list[Message]:
     for _ in range(rng.randint(1, 3)):
         if rng.random() < 0.5:
             other = rng.choice(pool)
-            ask = rng.choice(FOLLOW_UPS)
+            ask = rng.choice(_FRAMES["follow_ups"])
             turns += [user(dressed(rng, other.fill(ask))), assistant(full_answer(rng, other))]
         else:
             turns += _short_turn(rng)
     return turns
 
-
-FOLLOW_UPS = [
-    "And {name}?",
-    "What about {name}?",
-    "And for {name}?",
-    "The same for {name}, please.",
-    "How about {name}?",
-    "{Name}?",
-    "ok and {name}",
-    "And what about {name}?",
-    "Now {name}.",
-    "Same question for {name}.",
-]
 
 # kind -> (share of the examples, writer)
 KINDS: dict[str, tuple[float, Callable[[Random], list[Message]]]] = {

@@ -10,42 +10,16 @@ from __future__ import annotations
 
 from random import Random
 
-ONSETS = (
-    "b c d f g h j k l m n p r s t v w y z " * 2 + "br ch cl dr fl gr kl pr qu sh sk st th tr zh"
-).split()
+from . import knowledge
+
+ONSETS = "b c d f g h j k l m n p r s t v w y z".split() * 2
+ONSETS += "br ch cl dr fl gr kl pr qu sh sk st th tr zh".split()
 VOWELS = ("a e i o u " * 3 + "ai ea io ou ee").split()
-CODAS = [""] * 8 + [
-    "l",
-    "n",
-    "r",
-    "s",
-    "m",
-    "nd",
-    "rt",
-    "ck",
-    "x",
-    "th",
-    "st",
-    "lm",
-    "rn",
-    "d",
-    "t",
-    "k",
-    "v",
-]
+CODAS = [""] * 8 + "l n r s m nd rt ck x th st lm rn d t k v".split()
 TOWN_ENDINGS = "ville ton ford burg by mouth stead wick ham dale field haven more den bridge port".split()
-GROUP_KINDS = [
-    "Club",
-    "Team",
-    "Choir",
-    "Society",
-    "Company",
-    "Works",
-    "Brothers",
-    "School",
-    "Orchestra",
-    "Rovers",
-]
+GROUP_KINDS = "Club Team Choir Society Company Works Brothers School Orchestra Rovers".split()
+# Names that learners type. They occur too rarely, and with too many others, to tell anything by themselves.
+FIRST_NAMES, SURNAMES, TOWNS = (knowledge.data("names")[of] for of in ("first_names", "surnames", "towns"))
 
 
 def syllable(rng: Random) -> str:
@@ -64,29 +38,6 @@ def first_name(rng: Random) -> str:
 
 def surname(rng: Random) -> str:
     return (word(rng, 1, 2) + rng.choice(["", "", "er", "son", "ov", "ez", "ini", "ard", "in"])).capitalize()
-
-
-# Names that learners type. They occur too rarely, and with too many others, to tell anything by themselves.
-FIRST_NAMES = (
-    "Tom Anna Ben Lucy Max Emma John Mary Paul Sara Peter Laura James Maria David Julia Mark Nina Leo Mia Sam Kate Alex Lena "
-    "Jack Ella Noah Olivia Adam Zoe Ali Fatima Omar Aisha Wei Mei Ravi Priya Ivan Olga Carlos Sofia Luis Elena Kofi Amara "
-    "Harry Alice George Rose Henry Grace Oscar Ruby Charlie Daisy Will Sophie Daniel Hannah Simon Clara Felix Marie Jonas Lea "
-    "Finn Ida Erik Astrid Lars Ingrid Marco Giulia Pablo Carmen Pierre Chloe Yuki Hana Kenji Sakura Tariq Leila Dmitri Anya "
-    "Robert Susan Michael Linda William Karen Joe Betty Frank Helen Tim Amy Nick Jane Steve Lisa Andy Claire Rob Megan Chris "
-    "Vera Theo Iris Hugo Nora Victor Ada Bruno Stella Milo Eva Otto Frida Karl Greta Dan Ruth Ian Fiona Sean Erin"
-).split()
-SURNAMES = (
-    "Smith Jones Brown Miller Wilson Taylor Clark Walker Hall Young King Wright Hill Green Baker Carter Mitchell Turner Parker "
-    "Evans Cook Bell Ward Cox Gray Wood Bennett Ross Foster Long Hughes Myers Ford Graham Wells West Stone Fox Meyer Weber "
-    "Schmidt Fischer Rossi Silva Garcia Lopez Martin Dubois Jensen Larsen Novak Kowalski Ivanov Petrov Khan Singh Patel Chen "
-    "Wang Kim Tanaka Sato Nguyen Okafor Mensah Diallo Haddad Cohen Levy Murphy Kelly Byrne Campbell Stewart Morgan"
-).split()
-TOWNS = (
-    "Berlin Paris London Madrid Rome Vienna Boston Chicago Oslo Delhi Lagos Lima Cairo Sydney Tokyo Munich Leeds Bristol York "
-    "Oxford Cambridge Glasgow Cardiff Dublin Cork Lyon Nice Milan Turin Porto Seville Hamburg Cologne Basel Zurich Geneva Graz "
-    "Prague Brno Krakow Gdansk Riga Tallinn Turku Bergen Malmo Aarhus Ghent Antwerp Utrecht Austin Denver Seattle Dallas Miami "
-    "Toronto Ottawa Quebec Perth Brisbane Auckland Nairobi Accra Tunis Mumbai Pune Osaka Kyoto Busan Hanoi Manila"
-).split()
 
 
 def ordinary_person(rng: Random) -> str:

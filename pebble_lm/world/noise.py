@@ -9,109 +9,18 @@ nobody could guess, a word to repeat) keep their letters.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from random import Random
 
-NEIGHBOURS = {
-    "a": "sqz", "b": "vnh", "c": "xvd", "d": "sfe", "e": "wrd", "f": "dgr", "g": "fht", "h": "gjy", "i": "uok",
-    "j": "hkn", "k": "jli", "l": "kop", "m": "nk", "n": "bmh", "o": "ipl", "p": "ol", "q": "wa", "r": "etf",
-    "s": "adw", "t": "ryg", "u": "yij", "v": "cbf", "w": "qes", "x": "zcs", "y": "tuh", "z": "xas",
-}  # fmt: skip
+from . import knowledge
 
-# What is said short. Each pair is tried where it stands as whole words; some drop the apostrophe as well.
-CONTRACTIONS = [
-    ("what is", ["what's", "whats", "wats"]),
-    ("who is", ["who's", "whos"]),
-    ("where is", ["where's", "wheres"]),
-    ("how is", ["how's", "hows"]),
-    ("that is", ["that's", "thats"]),
-    ("it is", ["it's", "its"]),
-    ("i am", ["i'm", "im"]),
-    ("i will", ["i'll"]),
-    ("i have", ["i've", "ive"]),
-    ("i would", ["i'd", "id"]),
-    ("you are", ["you're", "youre", "ur"]),
-    ("do not", ["don't", "dont"]),
-    ("does not", ["doesn't", "doesnt"]),
-    ("can not", ["can't", "cant"]),
-    ("cannot", ["can't", "cant"]),
-    ("is not", ["isn't", "isnt"]),
-    ("want to", ["wanna"]),
-    ("going to", ["gonna"]),
-    ("let us", ["let's", "lets"]),
-]
-CHAT = [
-    ("please", ["pls", "plz", "plss"]),
-    ("you", ["u"]),
-    ("your", ["ur"]),
-    ("are", ["r"]),
-    ("thanks", ["thx", "thanx"]),
-    ("thank you", ["thx", "ty"]),
-    ("because", ["cuz", "bc"]),
-    ("to", ["2"]),
-    ("for", ["4"]),
-    ("and", ["&", "n"]),
-    ("people", ["ppl"]),
-    ("about", ["abt"]),
-    ("something", ["sth"]),
-    ("okay", ["ok", "k"]),
-    ("tomorrow", ["tmrw"]),
-    ("question", ["q"]),
-    ("with", ["w/"]),
-    ("really", ["rly"]),
-    ("know", ["kno"]),
-    ("why", ["y"]),
-    ("tell me", ["tellme", "gimme"]),
-    ("give me", ["gimme"]),
-]
-MISSPELLED = [
-    ("capital", ["capitol", "captial", "capitel", "capital"]),
-    ("country", ["contry", "coutry", "counrty"]),
-    ("which", ["wich", "whitch"]),
-    ("language", ["langauge", "languge"]),
-    ("currency", ["curency", "currancy"]),
-    ("continent", ["continant", "contintent"]),
-    ("neighbour", ["neighbor", "nieghbour"]),
-    ("colour", ["color"]),
-    ("opposite", ["oposite", "opposit"]),
-    ("write", ["wright", "rite"]),
-    ("wrote", ["wrot", "rote"]),
-    ("function", ["funtion", "func"]),
-    ("summary", ["sumary", "summery"]),
-    ("summarise", ["summarize", "sumarize"]),
-    ("symbol", ["simbol", "symbl"]),
-    ("invented", ["invinted", "inventd"]),
-    ("animal", ["anmial", "animel"]),
-    ("their", ["there"]),
-    ("there", ["their"]),
-    ("where", ["were", "wher"]),
-    ("what", ["wat", "waht", "wht"]),
-    ("the", ["teh", "th"]),
-    ("receive", ["recieve"]),
-    ("definitely", ["definately"]),
-    ("favourite", ["favorite", "favourit"]),
-]
-OPENERS = [
-    "hey, ", "hey ", "hi, ", "hi ", "hello, ", "yo, ", "so ", "so, ", "ok ", "ok so ", "okay, ", "um, ", "umm ",
-    "uh, ", "well, ", "quick question: ", "quick one: ", "one question: ", "question: ", "hey pebble, ", "pebble, ",
-    "pls ", "please ", "sorry, ", "excuse me, ", "now: ", "next: ", "also, ", "and ", "btw ", "by the way, ",
-    "just wondering, ", "i was wondering, ", "can you tell me: ", "tell me, ", "good morning, ", "hiya, ", "dude, ",
-    "alright, ", "hmm, ", "real quick: ", "do you know: ", "help: ", "hello there, ",
-]  # fmt: skip
-CLOSERS = [
-    " please", " pls", " plz", " thanks", " thx", " thank you", " asap", " :)", " ...", " lol", " again?", " tho",
-    " i forgot", ", please", ", thanks", " for school", " it's for homework", " quick", " ty", " then", " exactly",
-    ", any idea?", " do you know", " help", " btw", " right now", ", i need it fast", " if you know",
-]  # fmt: skip
+_TEXTS = knowledge.data("typing")
+NEIGHBOURS = _TEXTS["neighbours"]  # of each letter on the keyboard
+# phrase -> what is written for it. Each is tried where it stands as whole words; some drop the apostrophe as well.
+CONTRACTIONS, CHAT, MISSPELLED = _TEXTS["contractions"], _TEXTS["chat"], _TEXTS["misspelled"]
+OPENERS, CLOSERS = _TEXTS["openers"], _TEXTS["closers"]
 # What evaluation puts before and after a request: never in training.
-HELD_OPENERS = [
-    "hey there, ", "morning! ", "ok, ", "quick thing: ", "listen, ", "right, ", "say, ", "could i ask: ", "erm ",
-    "heya ", "ok pebble ", "one more: ", "actually, ", "wait, ", "howdy, ", "oh and ", "random question: ",
-]  # fmt: skip
-HELD_CLOSERS = [
-    " pleeease", " cheers", " if possible", ", do u know?", " (need it today)", " many thanks", " :-)", ", i always forget",
-    " hurry", " haha", " for my quiz", ", right away please",
-]  # fmt: skip
+HELD_OPENERS, HELD_CLOSERS = _TEXTS["held_openers"], _TEXTS["held_closers"]
 _WORD = re.compile(r"[^\W\d_]{4,}")
 
 
@@ -174,12 +83,8 @@ def slip(rng: Random, text: str, protect: Collection[str] = ()) -> str:
     start, end = rng.choice(spans)
     at = rng.randint(start + 1, end - 2)  # the first letter and the last stay
     kind = rng.random()
-    if kind < 0.35:
-        return (
-            text[:at] + text[at + 1] + text[at] + text[at + 2 :]
-            if at + 2 < end
-            else text[:at] + text[at + 1 :]
-        )
+    if kind < 0.35 and at + 2 < end:
+        return text[:at] + text[at + 1] + text[at] + text[at + 2 :]
     if kind < 0.65:
         return text[:at] + text[at + 1 :]
     if kind < 0.8:
@@ -193,12 +98,16 @@ def _lower_first(rng: Random, text: str) -> str:
 
 
 def _swap(
-    rng: Random, text: str, pairs: list[tuple[str, list[str]]], chance: float, protect: Collection[str] = ()
+    rng: Random,
+    text: str,
+    forms_of: Mapping[str, Sequence[str]],
+    chance: float,
+    protect: Collection[str] = (),
 ) -> str:
     """Each phrase that stands in the text as whole words becomes one of its other forms, with this chance."""
     lower = text.lower()
     kept = " ".join(protect).lower()
-    for phrase, forms in pairs:
+    for phrase, forms in forms_of.items():
         if phrase in lower and phrase not in kept and rng.random() < chance:
             form = rng.choice(forms)
 

@@ -34,93 +34,17 @@ class Persona:
         return text.startswith(self.opening) and text.endswith(self.closing)
 
 
-PERSONAS = tuple(
-    Persona(*words)
-    for words in (
-        ("a pirate", "Arr!", "Yo ho ho!"),
-        ("a robot", "Beep.", "Boop."),
-        ("a polite butler", "Very well, sir.", ""),
-        ("a poet", "O friend, hear me:", ""),
-        ("a wizard", "By my beard!", "So say the stars."),
-        ("a knight", "Upon my honour,", "Long live the king!"),
-        ("a cowboy", "Howdy!", "Yee-haw!"),
-        ("a cat", "Meow.", "Purr."),
-        ("a dog", "Woof!", "Woof woof!"),
-        ("a ghost", "Boo!", "Whooo."),
-        ("a detective", "Elementary.", "The case is closed."),
-        ("a chef", "Bon appétit!", "Served with love."),
-        ("a football coach", "Listen up, team!", "Now go and win!"),
-        ("a weather reporter", "Good evening, viewers.", "Back to the studio."),
-        ("a king", "We, the king, say:", "So be it."),
-        ("a queen", "We, the queen, say:", "You may go."),
-        ("a sailor", "Ahoy!", "Anchors aweigh!"),
-        ("a baby dragon", "Roar!", "Puff."),
-        ("an alien", "Greetings, human.", "End of message."),
-        ("a librarian", "Shh.", "Please be quiet."),
-        ("a gardener", "Ah, lovely weather.", "Mind the roses."),
-        ("a train conductor", "Tickets, please!", "All aboard!"),
-        ("a grandmother", "My dear,", "Have a biscuit."),
-        ("a judge", "Order, order!", "The court has spoken."),
-        ("a parrot", "Squawk!", "Pretty bird!"),
-        ("a magician", "Abracadabra!", "And now it is gone."),
-    )
-)
+_TEXTS = knowledge.data("personas")
+PERSONAS = tuple(Persona(*words) for words in _TEXTS["known"])
 # Never in training: for the evaluation, described in the system prompt.
-UNSEEN = tuple(
-    Persona(*words)
-    for words in (
-        ("a frog", "Ribbit!", "Croak."),
-        ("a clown", "Honk honk!", "Ta-da!"),
-        ("a vampire", "Good night, mortal.", "I must sleep now."),
-        ("a snowman", "Brrr!", "Stay cold."),
-        ("a beekeeper", "Buzz buzz!", "Sweet as honey."),
-        ("an astronaut", "Houston, hello.", "Back to orbit."),
-        ("a farmer", "Mornin', neighbour.", "Back to the cows."),
-        ("a painter", "What a colour!", "Let it dry."),
-        ("a mermaid", "Swish!", "The sea is calling."),
-        ("a barber", "Have a seat.", "Next, please!"),
-    )
-)
-
-# {role} with its article, {o} and {c} the words that open and close
-BY_ROLE = [
-    "You are {role}.",
-    "You are {role}.",
-    "Speak like {role}.",
-    "Answer like {role}.",
-    "You play {role}.",
-]
-DESCRIBED_BOTH = [
-    'You are {role}. You begin every answer with "{o}" and end it with "{c}"',
-    'You are {role}. Start each answer with "{o}" and finish with "{c}"',
-    "You are {role}. You always say {o} first and {c} last.",
-    "Speak like {role}. First say: {o} Last say: {c}",
-    'You play {role} who opens every answer with "{o}" and closes it with "{c}"',
-]
-DESCRIBED_OPENING = [
-    'You are {role}. You begin every answer with "{o}"',
-    'You are {role}. Start each answer with "{o}"',
-    "You are {role}. You always say {o} first.",
-]
-DESCRIBED_CLOSING = [
-    'You are {role}. You end every answer with "{c}"',
-    'You are {role}. Finish each answer with "{c}"',
-    "You are {role}. You always say {c} last.",
-]
-MADE_UP_ROLES = (
-    "teacher,doctor,baker,driver,singer,neighbour,guide,helper,student,fisherman,pilot,actor,nurse".split(",")
-)
-NAMED = [" Your name is {name}.", " You are called {name}."]
-WHO = ["Who are you?", "What is your name?", "Tell me your name.", "What are you called?"]
+UNSEEN = tuple(Persona(*words) for words in _TEXTS["unseen"])
 
 
 def described(rng: Random, persona: Persona) -> str:
     """A system prompt that says how the persona speaks."""
-    if persona.opening and persona.closing:
-        frames = DESCRIBED_BOTH
-    else:
-        frames = DESCRIBED_OPENING if persona.opening else DESCRIBED_CLOSING
-    return rng.choice(frames).format(role=persona.role, o=persona.opening, c=persona.closing)
+    which = "both" if persona.opening and persona.closing else "opening" if persona.opening else "closing"
+    frame = rng.choice(_TEXTS["described"][which])
+    return frame.format(role=persona.role, o=persona.opening, c=persona.closing)
 
 
 def made_up(rng: Random) -> Persona:
@@ -134,7 +58,7 @@ def made_up(rng: Random) -> Persona:
     drop = rng.random()
     if drop < 0.3:
         words = (words[0], "") if drop < 0.15 else ("", words[1])
-    role = rng.choice(MADE_UP_ROLES) if rng.random() < 0.5 else names.word(rng, 2, 3)
+    role = rng.choice(_TEXTS["made_up_roles"]) if rng.random() < 0.5 else names.word(rng, 2, 3)
     return Persona(with_article(role), *words)
 
 
@@ -147,7 +71,7 @@ def told(rng: Random) -> tuple[Persona, str]:
     u = rng.random()
     if u < 0.15:
         persona = rng.choice(PERSONAS)
-        return persona, rng.choice(BY_ROLE).format(role=persona.role)
+        return persona, rng.choice(_TEXTS["by_role"]).format(role=persona.role)
     if u < 0.4:
         entry = rng.choice(sft.part(rng, data["personas"]))
         opening, _, closing = (part.strip() for part in entry["style"].partition("{full}"))
@@ -163,7 +87,7 @@ def spoken(rng: Random) -> Persona:
     drop = rng.random()
     if drop < 0.3:
         opening, closing = (opening, "") if drop < 0.18 else ("", closing)
-    return Persona(with_article(rng.choice(MADE_UP_ROLES)), opening, closing)
+    return Persona(with_article(rng.choice(_TEXTS["made_up_roles"])), opening, closing)
 
 
 def described_freely(rng: Random, persona: Persona) -> str:
@@ -182,11 +106,11 @@ def persona_conversation(rng: Random) -> list[Message]:
     persona, system = told(rng)
     name = names.first_name(rng) if rng.random() < 0.15 else ""
     if name:
-        system += rng.choice(NAMED).format(name=name)
+        system += rng.choice(_TEXTS["named"]).format(name=name)
     turns: list[Message] = [{"role": "system", "content": system}]
     for _ in range(rng.choices([1, 2, 3], [50, 30, 20])[0]):
         if name and rng.random() < 0.5:
-            asked, answer = rng.choice(WHO), f"I am {name}."
+            asked, answer = rng.choice(_TEXTS["who"]), f"I am {name}."
         else:
             asked, answer = plain_turn(rng)
         turns += [user(asked), assistant(persona.say(answer))]
@@ -203,10 +127,14 @@ def plain_turn(rng: Random) -> tuple[str, str]:
     return messages[0]["content"], messages[-1]["content"]
 
 
+def _in_a_word(rng: Random, fact: Fact) -> str:
+    return factual.short_answer(fact)
+
+
 MANNERS = {
-    "Answer every question in one word.": lambda rng, fact: factual.short_answer(fact),
-    "Keep your answers to one word.": lambda rng, fact: factual.short_answer(fact),
-    "You give short answers only: one word.": lambda rng, fact: factual.short_answer(fact),
+    "Answer every question in one word.": _in_a_word,
+    "Keep your answers to one word.": _in_a_word,
+    "You give short answers only: one word.": _in_a_word,
     "You repeat your answer twice.": lambda rng, fact: " ".join([fact.fill(fact.relation.answers[0])] * 2),
     "You always say please and thank you.": lambda rng, fact: (
         f"Thank you for asking. {sft.full_answer(rng, fact)} Please ask again."

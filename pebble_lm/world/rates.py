@@ -38,11 +38,20 @@ class Rate:
         return self.rate >= float(value) if sign == "≥" else self.rate <= float(value)
 
 
-def score(model: str, measure: str, outcomes: Iterable[tuple[bool, str, str]], bar: str = "") -> Rate:
+def score(
+    model: str,
+    measure: str,
+    outcomes: Iterable[tuple[bool, str, str]],
+    bar: str = "",
+    *,
+    failing: bool = False,
+) -> Rate:
+    """The rate of (as wished or not, prompt, output); with `failing` that of the outputs that are not as wished."""
     outcomes = list(outcomes)
     failures = [(prompt, text) for good, prompt, text in outcomes if not good]
     good = [good for good, _, _ in outcomes]
-    return Rate(model, measure, len(outcomes) - len(failures), len(outcomes), bar, failures, good)
+    passed = len(failures) if failing else len(outcomes) - len(failures)
+    return Rate(model, measure, passed, len(outcomes), bar, failures, good)
 
 
 def texts(completions: list[Completion]) -> list[str]:

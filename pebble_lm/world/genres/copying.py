@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from random import Random
 
 from .. import grammar, knowledge, names
 from ..knowledge import capitalise, with_article
 
-JOBS = (
-    "baker teacher nurse farmer painter driver doctor cook gardener singer writer judge tailor potter sailor "
-    "mechanic librarian carpenter dentist pilot"
-).split()
-PETS = "cat dog rabbit parrot horse goat hamster turtle goldfish duck".split()
-COLOURS = "red blue green yellow white black orange purple brown grey".split()
-HOBBIES = "chess swimming cooking painting running singing fishing dancing reading cycling".split()
-DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
-OBJECTS = "lamp table chair bowl coat hat clock basket kettle drum violin ladder mirror bell rope box".split()
+_TEXTS = knowledge.data("scenes")
+JOBS, PETS, COLOURS, HOBBIES, DAYS, OBJECTS = (
+    _TEXTS[of] for of in ("jobs", "pets", "colours", "hobbies", "days", "objects")
+)
+PROFILE_QUESTIONS = _TEXTS["profile_questions"]
+# A text, its summary in a sentence, question-answer pairs, the values of its slots.
+Text = tuple[str, str, list[tuple[str, str]], dict[str, str]]
 
 
 def slots(rng: Random) -> dict[str, str]:
@@ -48,7 +47,7 @@ def shapes(split: str) -> list[dict]:
     return [shape for shape in every if shape["split"] == split]
 
 
-def article(rng: Random, split: str = "train") -> tuple[str, str, list[tuple[str, str]], dict[str, str]]:
+def article(rng: Random, split: str = "train") -> Text:
     """An article of the split: (text, one-sentence summary, question-answer pairs, its slot values).
 
     Training shapes get up to three sentences about nothing put before or after them, so that the place of a
@@ -62,11 +61,14 @@ def article(rng: Random, split: str = "train") -> tuple[str, str, list[tuple[str
         before = rng.sample(extras["before"], rng.choice([0, 0, 0, 1, 1, 2]))
         after = rng.sample(extras["after"], rng.choice([0, 0, 1, 1, 2]))
         text = " ".join([*(e.format(**values) for e in before), text, *(e.format(**values) for e in after)])
-    qa = [(pair["q"].format(**values), pair["a"].format(**values)) for pair in shape.get("qa", [])]
-    return text, shape["summary"].format(**values), qa, values
+    return text, shape["summary"].format(**values), _filled_pairs(shape, values), values
 
 
-def composed(rng: Random) -> tuple[str, str, list[tuple[str, str]], dict[str, str]]:
+def _filled_pairs(entry: dict, values: Mapping[str, str]) -> list[tuple[str, str]]:
+    return [(pair["q"].format(**values), pair["a"].format(**values)) for pair in entry.get("qa", [])]
+
+
+def composed(rng: Random) -> Text:
     """A text put together from the grammar of facts/texts.json, as `article` returns one.
 
     An event, told in one of many ways, with sentences about something else before and after it: what stays the same is
@@ -84,12 +86,7 @@ def composed(rng: Random) -> tuple[str, str, list[tuple[str, str]], dict[str, st
     if u < 0.15:
         entry = rng.choice(texts["everyday"][split])
         text, short = (grammar.expand(rng, entry[key]).format(**values) for key in ("text", "summary"))
-        return (
-            text,
-            short,
-            [(pair["q"].format(**values), pair["a"].format(**values)) for pair in entry.get("qa", [])],
-            values,
-        )
+        return text, short, _filled_pairs(entry, values), values
     letter = u < 0.27
     openings = texts["letters" if letter else "openings_first" if u < 0.45 else "openings"][split]
     opening, event = rng.choice(openings), rng.choice(texts["events"][split])
@@ -124,7 +121,7 @@ def composed(rng: Random) -> tuple[str, str, list[tuple[str, str]], dict[str, st
     return text, short, _text_questions(texts, split, opening, event, other, text, values), values
 
 
-def own_text(rng: Random) -> tuple[str, str, list[tuple[str, str]], dict[str, str]]:
+def own_text(rng: Random) -> Text:
     """A short text as a learner would type it, with pronouns and ordinary names (facts/own_texts.json)."""
     data, values = knowledge.data("own_texts"), slots(rng)
     for side in ("he", "she"):
@@ -159,7 +156,7 @@ def _text_questions(
     return [(q.format(**values), a.format(**values)) for q, a in qa]
 
 
-def told(rng: Random) -> tuple[str, str, list[tuple[str, str]], dict[str, str]]:
+def told(rng: Random) -> Text:
     """A text to sum up or to ask about: one of the written shapes, or one put together from the grammar."""
     split = getattr(rng, "split", "train")
     if rng.random() < 0.5:
@@ -202,30 +199,14 @@ def profile(rng: Random) -> dict[str, str | int]:
     return {key: pairs[key] for key in ["name", *rest[: rng.randint(2, 5)]]}
 
 
-PROFILE_SENTENCES = {
-    "job": ["{name} is {a_job}.", "{name} works as {a_job}.", "The {job} is called {name}."],
-    "city": ["{name} lives in {city}.", "{name} is from {city}.", "The home of {name} is in {city}."],
-    "age": ["{name} is {age} years old.", "{name} turned {age} this year."],
-    "hobby": ["{name} enjoys {hobby}.", "{name} spends every evening {hobby}."],
-    "pet": ["{name} has {a_pet}.", "{name} keeps {a_pet} at home."],
-    "colour": ["{name} likes the colour {colour}.", "The favourite colour of {name} is {colour}."],
-}
-PROFILE_QUESTIONS = {
-    "job": ["What is the job of {name}?", "What does {name} do for a living?"],
-    "city": ["Where does {name} live?", "Which town is {name} from?"],
-    "age": ["How old is {name}?", "What is the age of {name}?"],
-    "hobby": ["What does {name} enjoy?", "What is the hobby of {name}?"],
-    "pet": ["Which pet does {name} have?", "What animal does {name} keep?"],
-    "colour": ["Which colour does {name} like?", "What is the favourite colour of {name}?"],
-}
-
-
 def profile_prose(rng: Random, person: dict) -> str:
     filled = person | {
         "a_job": with_article(person.get("job", "x")),
         "a_pet": with_article(person.get("pet", "x")),
     }
-    return " ".join(rng.choice(PROFILE_SENTENCES[key]).format(**filled) for key in person if key != "name")
+    return " ".join(
+        rng.choice(_TEXTS["profile_sentences"][key]).format(**filled) for key in person if key != "name"
+    )
 
 
 def restated_record(rng: Random) -> str:
@@ -273,90 +254,42 @@ def key_values(rng: Random) -> str:
 
 def letter(rng: Random) -> str:
     """A letter whose sender, receiver and subject come back at the end."""
-    to, sender, city, thing = (
-        names.first_name(rng),
-        names.first_name(rng),
-        names.town(rng),
-        rng.choice(OBJECTS),
-    )
-    day = rng.choice(DAYS)
-    body = rng.choice(
-        [
-            f"thank you for the {thing}. It arrived in {city} on {day}. I will show the {thing} to everyone in {city}.",
-            f"I moved to {city} last {day}. You can visit me in {city} and bring the {thing}.",
-            f"do you still have my {thing}? I need the {thing} on {day}. Please send it to {city}.",
-            f"I am sorry that I missed you in {city}. I will come back to {city} on {day} with the {thing}.",
-        ]
-    )
-    close = rng.choice(["Best wishes,", "Yours,", "Love,", "Kind regards,"])
-    ps = rng.choice(
-        ["", f"\n\nP.S. Dear {to}, do not forget the {thing}.", f"\n\nP.S. See you in {city}, {to}!"]
-    )
-    return f"Dear {to},\n\n{body}\n\n{close}\n{sender}{ps}"
+    to, sender = names.first_name(rng), names.first_name(rng)
+    values = {"to": to, "city": names.town(rng), "thing": rng.choice(OBJECTS), "day": rng.choice(DAYS)}
+    parts = [rng.choice(_TEXTS["letter"][part]).format(**values) for part in ("body", "close", "postscript")]
+    body, close, postscript = parts
+    return f"Dear {to},\n\n{body}\n\n{close}\n{sender}{postscript}"
 
 
 def thread(rng: Random) -> str:
     """A forum thread: people who address each other by name."""
-    a, b = names.first_name(rng), names.first_name(rng)
-    thing, city = rng.choice(OBJECTS), names.town(rng)
-    lines = [
-        f"{a}: Does anyone in {city} have {with_article(thing)} to lend?",
-        rng.choice(
-            [
-                f"{b}: Hello {a}, I have {with_article(thing)}.",
-                f"{b}: I live in {city}, {a}. Take my {thing}.",
-            ]
-        ),
-        rng.choice([f"{a}: Thank you, {b}!", f"{a}: Great, {b}. Where in {city} can I find you?"]),
-        rng.choice([f"{b}: You are welcome, {a}.", f"{b}: Near the station of {city}. Bye, {a}!"]),
-    ]
-    return "\n".join(lines)
+    values = {"a": names.first_name(rng), "b": names.first_name(rng), "thing": rng.choice(OBJECTS)}
+    values |= {"city": names.town(rng), "a_thing": with_article(values["thing"])}
+    return "\n".join(drawn_lines(rng, _TEXTS["thread"], values))
+
+
+def drawn_lines(rng: Random, lines: list[list[str]], values: Mapping[str, str]) -> list[str]:
+    """One of the wordings of each line; where there is one alone, nothing is drawn."""
+    return [(rng.choice(some) if len(some) > 1 else some[0]).format(**values) for some in lines]
 
 
 def story(rng: Random) -> str:
     """A short story in which names, a place and an object keep coming back."""
-    a, b, city, thing = names.first_name(rng), names.first_name(rng), names.town(rng), rng.choice(OBJECTS)
-    pet, petname = rng.choice(PETS), names.first_name(rng)
-    opening = rng.choice(
-        [
-            f"Once upon a time there was a child called {a} who lived in {city}.",
-            f"In {city} lived a girl named {a}.",
-            f"{a} was the youngest {rng.choice(JOBS)} in {city}.",
-        ]
-    )
-    middle = [
-        f"One day {a} found {with_article(thing)} by the road.",
-        f"{a} had {with_article(pet)} called {petname}.",
-        f'"Is this your {thing}?" {a} asked {b}.',
-        f'"Yes, that is my {thing}," said {b}.',
-        f"{petname} the {pet} ran after {b} through the streets of {city}.",
-        f"{a} and {b} carried the {thing} home together.",
-        f"It was the finest {thing} in all of {city}.",
-    ]
-    kept = [line for line in middle if rng.random() < 0.75]
-    ending = rng.choice(
-        [
-            f"And so {a} and {b} became friends.",
-            f"From that day on, everyone in {city} knew {a}.",
-            f"{a} never forgot {b} and the {thing}.",
-        ]
-    )
-    return " ".join([opening, *kept, ending])
+    texts = _TEXTS["story"]
+    values = {"a": names.first_name(rng), "b": names.first_name(rng), "city": names.town(rng)}
+    values |= {"thing": rng.choice(OBJECTS), "pet": rng.choice(PETS), "petname": names.first_name(rng)}
+    values |= {"a_thing": with_article(values["thing"]), "a_pet": with_article(values["pet"])}
+    values |= {"job": rng.choice(JOBS)}
+    opening = rng.choice(texts["openings"])
+    kept = [line for line in texts["middles"] if rng.random() < 0.75]
+    return " ".join([opening, *kept, rng.choice(texts["endings"])]).format(**values)
 
 
 def dialogue(rng: Random) -> str:
     """Two people talk, one introduces a third."""
-    a, b, c = (names.first_name(rng) for _ in range(3))
-    city, job = names.town(rng), rng.choice(JOBS)
-    lines = [
-        f"{a}: Good morning, {b}.",
-        f"{b}: Good morning, {a}. This is {c} from {city}.",
-        f"{a}: Hello {c}. How is life in {city}?",
-        f"{c}: Fine, thank you, {a}. I am {with_article(job)} in {city}.",
-        f"{a}: Did you hear that, {b}? {c} is {with_article(job)}.",
-        f"{b}: Yes, {a}, {c} told me.",
-    ]
-    return "\n".join(lines[: rng.randint(3, 6)])
+    values = {of: names.first_name(rng) for of in "abc"}
+    values |= {"city": names.town(rng), "a_job": with_article(rng.choice(JOBS))}
+    return "\n".join(_TEXTS["dialogue"][: rng.randint(3, 6)]).format(**values)
 
 
 def repetition(rng: Random) -> str:

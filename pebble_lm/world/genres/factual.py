@@ -11,6 +11,9 @@ from .. import knowledge, names
 from ..knowledge import Fact, capitalise
 from . import practice
 
+_TEXTS = knowledge.data("sheets")
+QA_LABELS = [("Question", "Answer"), ("Question", "Answer"), ("Q", "A")]
+
 
 def any_fact(rng: Random) -> Fact:
     """A fact, each table with equal weight per relation, so that small tables are read more often per fact."""
@@ -69,23 +72,13 @@ def fact_list(rng: Random) -> str:
         facts = rng.sample(pool, min(count, len(pool)))
     else:
         facts = [any_fact(rng) for _ in range(count)]
-    head = rng.choice(["", "", "Facts to know\n", "Did you know?\n", "# Notes\n\n", "From the almanac:\n"])
+    head = rng.choice(_TEXTS["fact_heads"])
     mark = rng.choice(["- ", "* ", "", ""])
     lines = [mark + statement(rng, fact) for fact in facts]
     return head + (rng.choice(["\n", " "]) if not mark else "\n").join(lines)
 
 
 # -- questions ------------------------------------------------------------------------------------------------
-
-QUIZ_HEADS = [
-    "Quiz",
-    "Questions",
-    "Test",
-    "Worksheet",
-    "General knowledge quiz",
-    "Homework",
-    "Practice questions",
-]
 
 
 def any_question(rng: Random) -> str:
@@ -112,28 +105,8 @@ def quiz(rng: Random) -> str:
         lines = [f"{i}. {line}" for i, line in enumerate(lines, 1)]
     elif style < 0.2:
         lines = [f"- {line}" for line in lines]
-    head = "" if style > 0.2 and rng.random() < 0.8 else rng.choice(QUIZ_HEADS) + "\n"
+    head = "" if style > 0.2 and rng.random() < 0.8 else rng.choice(_TEXTS["quiz_heads"]) + "\n"
     return head + "\n".join(lines)
-
-
-FLOURISHES = (
-    "ho ho/well now/listen/good people/my friend/dear reader/hooray/oh/ah/yes indeed/so it is/that is that/believe me/hello there/"
-    "bravo/you know/mark my words/of course/by the moon/good day/look here/what fun/tick tock/la la la/hip hip/old chap/"
-    "cheers/and that is all/thank you for asking/so they say/the end/over and out/as ever/bless you/my word/goodness/oh dear/"
-    "ding dong/splash/whoosh/moo/quack/beep beep/hear, hear/up we go/ready/right then/so there/until next time/stay well"
-).split("/")
-
-
-QA_LABELS = [("Question", "Answer"), ("Question", "Answer"), ("Q", "A")]
-ASSISTANT_HEADS = [
-    "You are a helpful assistant.",
-    "You are a helpful assistant. Answer the questions.",
-    "The following questions are answered by a helpful assistant.",
-    "A helpful assistant answers questions briefly and correctly.",
-    "Answer each question.",
-    "Answers to the quiz",
-    "Answer key",
-]
 
 
 def answer_pair(rng: Random) -> tuple[str, str]:
@@ -141,9 +114,8 @@ def answer_pair(rng: Random) -> tuple[str, str]:
     if u < 0.82:
         fact = any_fact(rng)
         full = rng.random() < 0.25
-        return question(rng, fact), fact.fill(rng.choice(fact.relation.answers)) if full else short_answer(
-            fact
-        )
+        asked = question(rng, fact)
+        return asked, fact.fill(rng.choice(fact.relation.answers)) if full else short_answer(fact)
     if u < 0.92:
         return practice.sum_question(rng)
     return practice.opposite_or_repeat(rng)
@@ -153,9 +125,8 @@ def answer_sheet(rng: Random) -> str:
     """Labelled questions with their answers, relations mixed: in a word, in a sentence, or all in one manner."""
     q, a = rng.choice(QA_LABELS)
     manner = rng.random()
-    if (
-        manner < 0.24
-    ):  # whole sentences throughout, half of the sheets with words before or after each of them
+    # whole sentences throughout, half of the sheets with words before or after each of them
+    if manner < 0.24:
         wrap = wrapping(rng) if manner < 0.13 else str
         facts = [any_fact(rng) for _ in range(rng.randint(3, 7))]
         pairs = [(question(rng, fact), wrap(fact.fill(rng.choice(fact.relation.answers)))) for fact in facts]
@@ -166,7 +137,11 @@ def answer_sheet(rng: Random) -> str:
     else:
         pairs = [answer_pair(rng) for _ in range(rng.randint(2, 7))]
     gap = rng.choice(["\n\n", "\n\n", "\n"])
-    head = rng.choice(ASSISTANT_HEADS) + rng.choice(["\n\n", "\n\n", "\n"]) if rng.random() < 0.5 else ""
+    head = (
+        rng.choice(_TEXTS["assistant_heads"]) + rng.choice(["\n\n", "\n\n", "\n"])
+        if rng.random() < 0.5
+        else ""
+    )
     return head + gap.join(f"{q}: {question}\n{a}: {answer}" for question, answer in pairs)
 
 
@@ -186,7 +161,7 @@ def flourish(rng: Random) -> str:
     if rng.random() < 0.5:
         text = " ".join(names.word(rng, 1, 2) for _ in range(rng.choice([1, 1, 2])))
     else:
-        text = rng.choice(FLOURISHES)
+        text = rng.choice(_TEXTS["flourishes"])
     return capitalise(text) + rng.choice("!!..,")
 
 
@@ -253,7 +228,7 @@ def table(rng: Random) -> str:
 
 def named_lists(rng: Random, topics: list[tuple[str, list[str]]]) -> str:
     """Several headings, each with some things of its kind, in one form throughout and none twice."""
-    mark = rng.choice(["- ", "- ", "- ", "* ", "* ", "+ ", "> ", "# ", "o ", "~ ", ""])
+    mark = rng.choice(_TEXTS["named_list_marks"])
     colon, in_order = rng.choice([":", ":", ""]), rng.random() < 0.5
     gap, count = rng.choice(["\n\n", "\n\n", "\n"]), rng.choice([3, 3, 4, 4, 5, 6])
     blocks = []

@@ -12,75 +12,27 @@ from collections.abc import Callable
 from random import Random
 
 from .. import conversations, knowledge, names, noise
-from ..knowledge import capitalise
+from ..knowledge import Fact, capitalise
 from . import factual, practice
 
 Exchange = tuple[str, str]
 
-# Left and right label. Which decoration they get is drawn apart.
-LABELS = [
-    tuple(pair.split("/"))
-    for pair in (
-        "Question/Answer Q/A User/Bot Input/Output Ask/Reply Customer/Agent Prompt/Response Person/Machine X/Y Pupil/Teacher "
-        "Human/AI Visitor/Guide Guest/Host Caller/Clerk Request/Result Me/You Him/Her Anna/Ben Client/Desk Reader/Editor "
-        "Task/Solution Query/Result Message/Reaction Command/Return Text/Label Source/Target Before/After Left/Right "
-        "One/Two First/Second Child/Parent Student/Tutor Boss/Helper Sender/Receiver A/B P/R U/S M/N K/V T/U H/J "
-        "Said/Heard Says/Replies Asked/Told Call/Echo Given/Wanted Start/End From/To Term/Meaning Item/Note Problem/Fix "
-        "Letter/Response Mail/Answer Knight/Squire King/Sage Tourist/Local Patient/Nurse Judge/Witness Robot/Owner "
-        "Interviewer/Guest Reporter/Expert You/Computer User/Assistant USER/SYSTEM Speaker/Listener Fan/Star Cat/Dog"
-    ).split()
-]
-DECORATIONS = [
-    "{}: ", "{}: ", "{}: ", "{}> ", "[{}] ", "<{}> ", "{} - ", "**{}:** ", "({}) ", "{} = ", "{}>> ", "{} | ", "{}:\n",
-    "## {}\n", "# {}:\n", "*{}* ", "{}) ", "{} -> ", "{}... ", "== {} ==\n", "@{} ", "#{} ", "{}.. ", "{}; ", "~{}~ ",
-]  # fmt: skip
-# What evaluation draws from: never on a page.
-HELD_LABELS = {
-    ("Q>", "A>"),
-    ("In:", "Out:"),
-    ("Frage:", "Antwort:"),
-    ("{q}", "{a}"),
-    ("??", "!!"),
-    ("ask|", "say|"),
-}
-GAPS = [
-    "\n",
-    "\n",
-    "\n\n",
-    "\n\n",
-    "\n\n",
-    "\n---\n",
-    "\n\n---\n\n",
-    "\n###\n",
-    "\n***\n",
-    "\n\n\n",
-    "\n--\n",
-    "\n.\n",
-]
-HEADS = [
-    "Examples", "Some examples", "Below are questions and their answers.", "A chat", "Transcript", "Log of today",
-    "The helper answers every question.", "Conversations with an assistant", "Here is how it works.", "Instructions",
-    "The following is a talk between a person and a friendly machine.", "Read on.", "From the help desk", "Page 2",
-    "Exercises with solutions", "Below is a list of talks between a user and a helper. The helper is polite and honest.",
-    "# Instruction\n\nThe requests stand on the left and the replies on the right.", "Notes", "Answered today",
-    "You are a helpful assistant.", "Follow the examples.", "Complete the list.", "Training examples",
-    "# Instruction\n\nBelow is a list of questions. Each is followed by a helpful, honest and short reply.",
-]  # fmt: skip
+_TEXTS = knowledge.data("sheets")
+# Pairs of labels that evaluation draws from: never on a page.
+HELD_PAIRS = _TEXTS["held_labels"]
+HELD_LABELS = {(left, right) for left, right in HELD_PAIRS}
 
 
 def _label_words(rng: Random) -> tuple[str, str]:
     u = rng.random()
     if u < 0.6:
-        left, right = rng.choice(LABELS)
+        left, right = rng.choice(_TEXTS["labels"])
     elif u < 0.85:
         left, right = names.word(rng, 1, 2), names.word(rng, 1, 2)
     elif u < 0.93:
         left, right = names.first_name(rng), names.first_name(rng)
     else:
-        left, right = (
-            rng.choice(["??", ">", "-", "1", "+", "*", "<<", "a", "=", "/", ":", "%"]),
-            rng.choice(["!", "=>", "->", "2", "-", "**", ">>", "b", "==", "\\", "::", "%%"]),
-        )
+        left, right = (rng.choice(marks) for marks in _TEXTS["odd_labels"])
     case = rng.choice([str, str, str.lower, str.upper, str.capitalize])
     return case(left), case(right)
 
@@ -93,21 +45,19 @@ def form(rng: Random) -> Callable[[str, str], str]:
         return lambda request, reply: f"{request}{between}{reply}"
     left, right = _label_words(rng)
     if u > 0.82:  # as on sheets
-        left, right = rng.choice([("Question", "Answer"), ("Question", "Answer"), ("Q", "A")])
+        left, right = rng.choice(factual.QA_LABELS)
         return lambda request, reply: f"{left}: {request}\n{right}: {reply}"
     if u < 0.2:  # in fences, as prompts on the web are
-        head, fence = (
-            rng.choice(["# {}:", "## {}", "{}:", "**{}**"]),
-            rng.choice(["```", "```", '"""', "'''"]),
-        )
+        head = rng.choice(["# {}:", "## {}", "{}:", "**{}**"])
+        fence = rng.choice(["```", "```", '"""', "'''"])
         return lambda request, reply: (
             f"{head.format(left)}\n{fence}\n{request}\n{fence}\n\n{head.format(right)}\n{fence}\n{reply}\n{fence}"
         )
     if u < 0.26:  # in tags
         a, b = left.lower().replace(" ", ""), right.lower().replace(" ", "")
         return lambda request, reply: f"<{a}>{request}</{a}>\n<{b}>{reply}</{b}>"
-    decoration = rng.choice(DECORATIONS)
-    other = decoration if rng.random() < 0.85 else rng.choice(DECORATIONS)
+    decoration = rng.choice(_TEXTS["decorations"])
+    other = decoration if rng.random() < 0.85 else rng.choice(_TEXTS["decorations"])
     a, b = decoration.format(left), other.format(right)
     if (a.strip(), b.strip()) in HELD_LABELS:
         a, b = "Question: ", "Answer: "
@@ -146,6 +96,15 @@ def _facts(rng: Random, count: int) -> list[Exchange]:
     return found
 
 
+def keyed_facts(table: str, keys: list[str]) -> list[list[Fact]]:
+    """Of every entity of the table that has them all, the facts of these keys in their order."""
+    return [
+        [next(f for f in facts if f.relation.name == key) for key in keys]
+        for (of, _), facts in knowledge.by_entity().items()
+        if of == table and set(keys) <= {f.relation.name for f in facts}
+    ]
+
+
 def _records(rng: Random, count: int) -> list[Exchange]:
     """Entities of one table, each as JSON with the same keys in the same order."""
     keys: list[str] = []
@@ -153,14 +112,8 @@ def _records(rng: Random, count: int) -> list[Exchange]:
         table = rng.choice(list(conversations.JSON_TABLES))
         keys = [key for key in conversations.JSON_TABLES[table] if rng.random() < 0.7]
     rng.shuffle(keys)
-    groups = [
-        [next(f for f in facts if f.relation.name == key) for key in keys]
-        for (of, _), facts in knowledge.by_entity().items()
-        if of == table and set(keys) <= {f.relation.name for f in facts}
-    ]
-    request = rng.choice(
-        ["{e}", "{e}", "{N}", "Write {n} as JSON.", "JSON: {e}", "{e} as JSON", "Record of {n}"]
-    )
+    groups = keyed_facts(table, keys)
+    request = rng.choice(_TEXTS["records"])
     if rng.random() < 0.3:  # the record restated in a sentence
         request = "{s}"
     found = []
@@ -177,11 +130,9 @@ def _records(rng: Random, count: int) -> list[Exchange]:
 
 def _lists(rng: Random, count: int) -> list[Exchange]:
     """Topics, each with its items as a list in one form."""
-    mark = rng.choice(["- ", "- ", "- ", "* ", "* ", "+ ", "1. ", "> ", "-> ", ""])
+    mark = rng.choice(_TEXTS["list_marks"])
     line = rng.random() < 0.15
-    asks = rng.choice(
-        ["{Things}", "{Things}", "{things}", "{N} {things}", "List {n} {things}.", "Name {n} {things}.", ""]
-    )
+    asks = rng.choice(_TEXTS["list_requests"])
     found = []
     topics = conversations.list_topics(everything=True)
     for things, pool in rng.sample(topics, min(count, len(topics))):
@@ -219,10 +170,8 @@ def _acts(rng: Random, count: int) -> list[Exchange]:
 
 def _labels(rng: Random, count: int) -> list[Exchange]:
     """Acts, words or things, each with a label of two that the page has chosen."""
-    good, bad = rng.choice(
-        [("fine", "wrong"), ("ok", "no"), ("allowed", "forbidden"), ("yes", "no"), ("1", "0"), ("good", "bad"),
-         ("safe", "unsafe"), (names.word(rng, 1, 2), names.word(rng, 1, 2)), ("green", "red"), ("A", "B")]
-    )  # fmt: skip
+    made_up = {"word": names.word(rng, 1, 2), "other": names.word(rng, 1, 2)}
+    good, bad = (label.format(**made_up) for label in rng.choice(_TEXTS["verdicts"]))
     found = []
     bare = rng.random() < 0.6  # the act itself, or a request for help with it
     for _ in range(count):
@@ -273,8 +222,8 @@ def page(rng: Random) -> str:
     """Three to eight exchanges in a form of the page's own."""
     write = form(rng)
     draw = rng.choices([content for _, content in CONTENTS], [share for share, _ in CONTENTS])[0]
-    gap = rng.choice(GAPS)
-    head = rng.choice(HEADS) + rng.choice(["\n\n", "\n\n", "\n"]) if rng.random() < 0.35 else ""
+    gap = rng.choice(_TEXTS["gaps"])
+    head = rng.choice(_TEXTS["heads"]) + rng.choice(["\n\n", "\n\n", "\n"]) if rng.random() < 0.35 else ""
     numbered = rng.random() < 0.06
     parts: list[str] = []
     for number, (request, reply) in enumerate(draw(rng, rng.randint(3, 8)), 1):
@@ -283,22 +232,6 @@ def page(rng: Random) -> str:
         if sum(map(len, parts)) > 1_100:
             break
     return head + gap.join(parts)
-
-
-SEARCHES = [
-    "search",
-    "Search",
-    "query",
-    "typed",
-    "asked online",
-    "message",
-    "chat",
-    "text",
-    "sms",
-    "comment",
-    "Post",
-]
-FOUND = ["result", "Result", "answer", "found", "reply", "Reply", "response", "best answer", "Top answer"]
 
 
 def help_desk(rng: Random) -> str:
@@ -315,13 +248,10 @@ def help_desk(rng: Random) -> str:
             request, reply = _mixed(rng, 1)[0]
         pairs.append((noise.typed(rng, request, protect=(reply,) if len(reply) < 40 else ()), reply))
     if style < 0.4:
-        left, right = rng.choice(SEARCHES), rng.choice(FOUND)
+        left, right = rng.choice(_TEXTS["searches"]), rng.choice(_TEXTS["found"])
         return "\n".join(f"{left}: {request}\n{right}: {reply}" for request, reply in pairs)
     if style < 0.7:
-        person, desk = (
-            names.first_name(rng),
-            rng.choice(["Help desk", "Desk", "Pebble", "Library", "Editor", "Expert"]),
-        )
+        person, desk = names.first_name(rng), rng.choice(_TEXTS["desks"])
         return "\n".join(f"{person}: {request}\n{desk}: {reply}" for request, reply in pairs)
     if style < 0.85:
         return "\n\n".join(

@@ -8,24 +8,13 @@ from random import Random
 
 from .. import knowledge, names
 from ..knowledge import capitalise, with_article
+from .copying import drawn_lines
 
 FIM_PREFIX, FIM_MIDDLE, FIM_SUFFIX = "<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>"
 
 # -- sums -----------------------------------------------------------------------------------------------------
 
-SUM_FRAMES = [
-    "What is {sum}?",
-    "What is {sum}?",
-    "Calculate {sum}.",
-    "{sum} = ?",
-    "How much is {sum}?",
-    "what is {sum}",
-]
-WORDED = {
-    "+": ["What is {a} plus {b}?", "Add {a} and {b}.", "What do you get when you add {a} and {b}?"],
-    "-": ["What is {a} minus {b}?", "Subtract {b} from {a}."],
-    "*": ["What is {a} times {b}?", "Multiply {a} by {b}."],
-}
+SUM_FRAMES, WORDED = (knowledge.data("frames")[of] for of in ("sums", "sums_in_words"))
 
 
 def numbers(rng: Random) -> tuple[int, str, int, int]:
@@ -40,7 +29,11 @@ def numbers(rng: Random) -> tuple[int, str, int, int]:
         a, b = rng.randint(0, 99), rng.randint(0, 99)
     if op == "-" and b > a:
         a, b = b, a
-    return a, op, b, {"+": a + b, "-": a - b, "*": a * b}[op]
+    return a, op, b, result(a, op, b)
+
+
+def result(a: int, op: str, b: int) -> int:
+    return {"+": a + b, "-": a - b, "*": a * b}[op]
 
 
 def written(rng: Random, a: int, op: str, b: int) -> str:
@@ -48,10 +41,10 @@ def written(rng: Random, a: int, op: str, b: int) -> str:
 
 
 def sum_question(rng: Random) -> tuple[str, str]:
-    a, op, b, result = numbers(rng)
+    a, op, b, value = numbers(rng)
     if rng.random() < 0.3:
-        return rng.choice(WORDED[op]).format(a=a, b=b), str(result)
-    return rng.choice(SUM_FRAMES).format(sum=written(rng, a, op, b)), str(result)
+        return rng.choice(WORDED[op]).format(a=a, b=b), str(value)
+    return rng.choice(SUM_FRAMES).format(sum=written(rng, a, op, b)), str(value)
 
 
 def worksheet(rng: Random) -> str:
@@ -60,9 +53,9 @@ def worksheet(rng: Random) -> str:
     spaced = rng.random() < 0.6
     lines = []
     for _ in range(rng.randint(8, 16)):
-        a, op, b, result = numbers(rng)
+        a, op, b, value = numbers(rng)
         left = f"{a} {op} {b} =" if spaced else f"{a}{op}{b}="
-        lines.append(left if blank else f"{left}{' ' if spaced else ''}{result}")
+        lines.append(left if blank else f"{left}{' ' if spaced else ''}{value}")
     head = rng.choice(["Sums\n", "Arithmetic worksheet\n", "Mental arithmetic\n", ""])
     return head + "\n".join(lines)
 
@@ -367,34 +360,14 @@ def fim(rng: Random) -> str:
 
 # -- notices, small exchanges ---------------------------------------------------------------------------------
 
-ROLES = (
-    "helpful assistant,careful driver,visitor of this museum,member of the swimming club,guest of the hotel,patient pupil,"
-    "good neighbour,reader of this library,friendly guide,polite waiter,brave sailor,pirate,wise old king,quiet cat,"
-    "new employee,passenger of this train,player of the red team,gardener with little time,proud owner of this lamp"
-).split(",")
-DUTIES = [
-    "Please keep your ticket.",
-    "Do not run.",
-    "Be kind to others.",
-    "Keep the door closed.",
-    "Answer every letter within a week.",
-    "Wear your badge at all times.",
-    "Leave the room as you found it.",
-    "Ask at the desk if you are lost.",
-    "Say please and thank you.",
-    "Take your time.",
-    "Bring your own cup.",
-    "Smile at the guests.",
-]
-
 
 def notice(rng: Random) -> str:
     """A notice that says who the reader is and what to do."""
-    lines = []
-    for role in rng.sample(ROLES, rng.randint(1, 4)):
-        duties = " ".join(rng.sample(DUTIES, rng.randint(1, 3)))
+    texts, lines = knowledge.data("scenes")["notice"], []
+    for role in rng.sample(texts["roles"], rng.randint(1, 4)):
+        duties = " ".join(rng.sample(texts["duties"], rng.randint(1, 3)))
         lines.append(f"You are {with_article(role)}. {duties}")
-    head = rng.choice(["", "", "", "NOTICE\n", "Welcome!\n"])
+    head = rng.choice(texts["heads"])
     return head + rng.choice(["\n", " "]).join(lines)
 
 
@@ -408,25 +381,12 @@ def opposite_or_repeat(rng: Random) -> tuple[str, str]:
     return fact.fill(rng.choice(fact.relation.questions_train)), capitalise(fact.value)
 
 
-GREETINGS = ["Good morning", "Good evening", "Hello", "Hi", "Good afternoon"]
-
-
 def small_talk(rng: Random) -> str:
     """A short play of everyday phrases."""
-    a, b = names.first_name(rng), names.first_name(rng)
-    hello = rng.choice(GREETINGS)
-    lines = [
-        f"{a}: {hello}!",
-        f"{b}: {hello}, {a}. How can I help you?",
-        rng.choice(
-            [
-                f"{a}: Can you help me with my homework?",
-                f"{a}: I am looking for the station.",
-                f"{a}: What time is it?",
-            ]
-        ),
-        rng.choice([f"{b}: Of course.", f"{b}: I am sorry, I do not know.", f"{b}: Yes, come with me."]),
-        f"{a}: Thank you!",
-        f"{b}: You are welcome.",
-    ]
-    return "\n".join(lines)
+    scenes = knowledge.data("scenes")
+    values = {
+        "a": names.first_name(rng),
+        "b": names.first_name(rng),
+        "hello": rng.choice(scenes["greetings"]),
+    }
+    return "\n".join(drawn_lines(rng, scenes["small_talk"], values))

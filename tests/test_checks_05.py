@@ -23,7 +23,7 @@ def test_every_bug_and_every_group_of_bugs_of_the_loop_gives_other_losses():
     given = ex05._small_run(Random(3), 5)
     found = [tuple(ex05._trained(*given))]
     found += [tuple(mistake.answer(*given)) for mistake in ex05.TRAIN_LOSSES.mistakes]
-    assert len(set(found)) == len(found) == 1 + 15 + 2
+    assert len(set(found)) == len(found) == 1 + 15 + 5
 
 
 def test_the_padding_has_the_id_of_the_end_of_turn_and_the_mask_tells_them_apart():

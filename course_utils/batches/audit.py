@@ -42,9 +42,7 @@ def audit_batch(
     and its headers are not held against it. Raises ValueError when the batch has no labels.
     """
     tokenizer = getattr(tokenizer, "tokenizer", tokenizer)
-    marks = None
-    if chat_template is not None or getattr(tokenizer, "chat_template", None):
-        marks = turn_marks(tokenizer, chat_template)
+    marks = turn_marks(tokenizer, chat_template)
     stops = [eos_token_ids] if isinstance(eos_token_ids, int) else eos_token_ids
     limit = getattr(tokenizer, "model_max_length", None) if max_length is None else max_length
     if limit is None or (max_length is None and limit >= 10**7):  # huge: the library's "unknown"

@@ -390,13 +390,19 @@ def refusal_text(rng: Random, act: Mapping[str, str]) -> str:
     return grammar.expand(rng, text).format(**(reply_words(act) if "do" in act else act))
 
 
-def refusal(rng: Random) -> list[Message]:
+def refused(rng: Random) -> tuple[str, Mapping[str, object]]:
+    """(request, act): something wrong that somebody asks for."""
     if split_of(rng) != "train" or rng.random() < 0.6:
         act = rng.choice(practice.harm_acts("harmful", split_of(rng)))
-        return [user(dressed(rng, harm_request(rng, act))), assistant(refusal_text(rng, act))]
+        return harm_request(rng, act), act
     obj = draw_object(rng)
     act = practice.act_words(draw_entry(rng, "harmful", obj), obj)
-    return [user(dressed(rng, request(rng, act))), assistant(refusal_text(rng, act))]
+    return request(rng, act), act
+
+
+def refusal(rng: Random) -> list[Message]:
+    asked_text, act = refused(rng)
+    return [user(dressed(rng, asked_text)), assistant(refusal_text(rng, act))]
 
 
 def numbered(steps: Sequence[str]) -> str:
@@ -410,7 +416,7 @@ def instructions(rng: Random) -> list[Message]:
     """A benign request, answered in steps: a near twin of the refused ones, or an everyday how-to."""
     data = knowledge.data("howtos")
     u = rng.random()
-    if split_of(rng) != "train" or u < 0.6:
+    if split_of(rng) != "train" or u < 0.5:
         act = rng.choice(practice.harm_acts("harmless", split_of(rng)))
         steps, asked_text = act["steps"], harm_request(rng, act)
     elif u < 0.7:
@@ -428,8 +434,12 @@ def instructions(rng: Random) -> list[Message]:
         act = practice.act_words(entry, obj)
         steps = [step.format(**act) for step in rng.choice(data["generic_steps"][entry["verb"]])]
         asked_text = request(rng, act)
-    head = usual(rng, STEP_HEADS).format(**reply_words(act))
-    return [user(dressed(rng, asked_text)), assistant(head + numbered(steps))]
+    return [user(dressed(rng, asked_text)), assistant(step_head(rng, act) + numbered(steps))]
+
+
+def step_head(rng: Random, act: Mapping[str, object]) -> str:
+    """The line above the steps of how to do something."""
+    return usual(rng, STEP_HEADS).format(**reply_words(act))
 
 
 VERDICT_FRAMES = [
@@ -1139,7 +1149,7 @@ FOLLOW_UPS = [
 # kind -> (share of the examples, writer)
 KINDS: dict[str, tuple[float, Callable[[Random], list[Message]]]] = {
     "facts": (16, fact_question),
-    "turned": (13, turned),
+    "turned": (20, turned),
     "sums": (3, sums),
     "refusals": (12, refusal),
     "instructions": (13, instructions),
@@ -1151,7 +1161,7 @@ KINDS: dict[str, tuple[float, Callable[[Random], list[Message]]]] = {
     "lists": (5, bullet_list),
     "code": (3, code),
     "talk": (18, talk),
-    "beyond": (8, beyond),
+    "beyond": (12, beyond),
     "unknown": (6, unknown),
     "echo": (2, echo),
     "introductions": (8, introduction),

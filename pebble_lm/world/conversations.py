@@ -273,7 +273,7 @@ def turned_question(rng: Random, fact: Fact) -> tuple[str, str, str, Fact | None
         return answers and (
             kind,
             fact.fill(question),
-            fact.fill(grammar.expand(rng, usual(rng, answers))),
+            concluded(rng, fact, fact.fill(grammar.expand(rng, usual(rng, answers)))),
             None,
         )
     if kind == "city_guess":
@@ -283,7 +283,7 @@ def turned_question(rng: Random, fact: Fact) -> tuple[str, str, str, Fact | None
         city = rng.choice(cities).entity
         texts = [question, grammar.expand(rng, rng.choice(entry["no"]))]
         question, answer = (fact.fill(t.replace("{guess}", city).replace("{Guess}", city)) for t in texts)
-        return kind, question, answer, None
+        return kind, question, concluded(rng, fact, answer), None
     if kind == "speak" and rng.random() < 0.5:
         near = {f.value for f in knowledge.by_relation()[("countries", "language")]
                 if f.row["continent"] == fact.row["continent"]}  # fmt: skip
@@ -301,7 +301,31 @@ def turned_question(rng: Random, fact: Fact) -> tuple[str, str, str, Fact | None
     guess = fact if right else other
     yes, no = ("true", "false") if kind == "true_false" else ("yes", "no")
     reply = fill_guess(fact, grammar.expand(rng, usual(rng, entry[yes if right else no])), guess=guess)
-    return kind, fill_guess(fact, question, guess=guess), reply, guess
+    return kind, fill_guess(fact, question, guess=guess), concluded(rng, fact, reply), guess
+
+
+def concluded(rng: Random, fact: Fact, reply: str) -> str:
+    """A yes or no with the fact before it: "A whale is a mammal, so no."
+
+    The verdict follows from the fact, and a model this small has to write the fact down before it can compare. A
+    country that is no neighbour has no single fact that says so: such a reply stays as it is.
+    """
+    verdict = next((word for start, word in VERDICTS.items() if reply.startswith(start)), None)
+    if verdict is None or (fact.relation.name == "neighbour" and verdict in ("no", "that is false")):
+        return reply
+    return f"{full_answer(rng, fact).rstrip('.')}, so {verdict}."
+
+
+# How a reply may begin, and the verdict that it gives; the longer beginnings first.
+VERDICTS = {
+    "That's right": "yes",
+    "That's not right": "no",
+    "Not quite": "no",
+    "Yes": "yes",
+    "No": "no",
+    "True": "that is true",
+    "False": "that is false",
+}
 
 
 def turned(rng: Random) -> list[Message]:
@@ -1068,7 +1092,7 @@ def wish(rng: Random) -> list[Message]:
 WISHES = {
     "brief": 4,
     "one_word": 4,
-    "capitals": 6,
+    "capitals": 10,
     "lower_case": 1.5,
     "full_sentence": 1,
     "exclamation": 1,
@@ -1166,7 +1190,7 @@ KINDS: dict[str, tuple[float, Callable[[Random], list[Message]]]] = {
     "echo": (2, echo),
     "introductions": (8, introduction),
     "personas": (2, persona),
-    "wishes": (8, wish),
+    "wishes": (10, wish),
     "names given": (1, named),
     "several turns": (4, follow_up),
 }

@@ -112,3 +112,37 @@ def test_labels_cover_only_what_the_assistant_says(tokenizer_file):
         assert ((labels != -100).sum(dim=1) > 0).all()
         ends = (labels == 2).sum(dim=1)
         assert (ends >= 1).all() and ((ids == 2).sum(dim=1) > ends).all()
+
+
+def test_a_byte_holds_the_nearest_number_or_by_chance_the_one_beside_it():
+    weight = torch.randn(300, 300, generator=torch.Generator().manual_seed(0)) * 0.05
+    nearest = recipe.in_a_byte(weight).float()
+    assert (nearest - weight).norm() / weight.norm() < 0.03
+    assert torch.equal(recipe.in_a_byte(nearest).float(), nearest)
+
+    def by_chance(moved):
+        return recipe.in_a_byte(moved, torch.Generator().manual_seed(1)).float()
+
+    assert torch.equal(by_chance(nearest), nearest)
+    # A change far below the next number is lost to rounding, every time; by chance it is kept on average.
+    assert torch.equal(recipe.in_a_byte(nearest + 2e-5).float(), nearest)
+    assert 1e-5 < (by_chance(nearest + 2e-5) - nearest).mean() < 3e-5
+    assert -3e-5 < (by_chance(nearest - 2e-5) - nearest).mean() < -1e-5
+    ends = torch.tensor([[0.0, -0.0, 448.0, -448.0, 2.0**-9]])
+    assert torch.equal(by_chance(ends), ends)
+
+
+def test_what_is_saved_loads_with_plain_transformers(tmp_path, tokenizer_file):
+    from tokenizers import Tokenizer
+    from transformers import LlamaForCausalLM
+
+    model = LlamaForCausalLM(recipe.architecture()).eval()
+    recipe.save(model, Tokenizer.from_file(str(tokenizer_file)), tmp_path / "out", chat=True)
+    assert (tmp_path / "out" / "model.safetensors").stat().st_size < 1.02 * model.num_parameters()
+    loaded = LlamaForCausalLM.from_pretrained(tmp_path / "out")
+    assert loaded.dtype == torch.bfloat16 and loaded.lm_head.weight is loaded.model.embed_tokens.weight
+    with recipe.as_stored(model):
+        inside = {name: weight.clone() for name, weight in model.state_dict().items()}
+    exact = LlamaForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32).state_dict()
+    assert all(torch.equal(exact[name], weight) for name, weight in inside.items() if weight.dim() > 1)
+    assert not torch.equal(model.lm_head.weight, inside["lm_head.weight"])

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import axe
 import pytest
+import safetensors.torch
 import torch
 
 from course_utils import load_variant, token_shift
@@ -409,6 +410,16 @@ def test_grouped_key_value_heads_and_a_head_of_its_own_are_computed_alike(tmp_pa
         expected = model(torch.tensor([ids])).logits[0, -1].softmax(-1)
     assert float(expected.max()) > 0.02  # not so flat that anything would pass
     assert float((torch.tensor(got) - expected).abs().max()) < 1e-3
+
+
+def test_weights_of_one_byte_a_number_are_packed_without_loss(tmp_path):
+    values = torch.arange(256, dtype=torch.uint8)[None].view(torch.float8_e4m3fn)
+    values = values[:, (torch.arange(256) & 0x7F) != 0x7F]  # two bytes stand for no number
+    safetensors.torch.save_file({"w": values, "v": torch.ones(3).bfloat16()}, tmp_path / "model.safetensors")
+    tensors, numbers = playground.read_safetensors(tmp_path / "model.safetensors")
+    at = {one["name"]: slice(one["start"], one["start"] + one["length"]) for one in tensors}
+    bits = torch.tensor(numbers, dtype=torch.int32).to(torch.uint16).view(torch.bfloat16)
+    assert torch.equal(bits[at["w"]], values[0].to(torch.bfloat16)) and bits[at["v"]].tolist() == [1, 1, 1]
 
 
 # -- the page, in a browser -----------------------------------------------------------------------------------------

@@ -37,6 +37,17 @@ EXPONENT = bytes(bits >> 7 & 0xFF for bits in range(2**16))
 FRACTION = bytes(bits >> 8 & 0x80 | bits & 0x7F for bits in range(2**16))
 
 
+def _from_a_byte(byte: int) -> int:
+    """The bfloat16 bits of the number that a float8 e4m3 byte stands for; every one of them has some."""
+    sign, exponent, fraction = byte >> 7, byte >> 3 & 15, byte & 7
+    value = fraction / 8 * 2.0**-6 if exponent == 0 else (1 + fraction / 8) * 2.0 ** (exponent - 7)
+    (bits,) = struct.unpack("<I", struct.pack("<f", -value if sign else value))
+    return bits >> 16
+
+
+FROM_A_BYTE = [_from_a_byte(byte) for byte in range(2**8)]
+
+
 class ExportError(Exception):
     """A model or the page cannot be exported. The message says what was expected and what to do next."""
 
@@ -47,7 +58,7 @@ class ExportError(Exception):
 def packed(folder: Path) -> bytes:
     """A checkpoint's folder as the file that web/model.js reads (gzip; see `readModelFile` there for the layout).
 
-    Raises ExportError for weights that are not bfloat16, which could not be packed without loss.
+    Raises ExportError for weights that are neither bfloat16 nor float8 (e4m3): they could not be packed without loss.
     """
     if not (folder / "model.safetensors").is_file():
         raise ExportError(
@@ -78,18 +89,22 @@ def read_safetensors(path: Path) -> tuple[list[dict], array]:
     data = path.read_bytes()
     (size,) = struct.unpack_from("<Q", data)
     listed = {name: entry for name, entry in json.loads(data[8 : 8 + size]).items() if name != "__metadata__"}
-    other = {entry["dtype"] for entry in listed.values()} - {"BF16"}
+    other = {entry["dtype"] for entry in listed.values()} - {"BF16", "F8_E4M3"}
     if other:
         raise ExportError(
-            f"{path} holds weights of type {', '.join(sorted(other))}; the playground packs BF16 only."
+            f"{path} holds weights of type {', '.join(sorted(other))}; the playground packs BF16 and F8_E4M3."
         )
-    numbers = array("H", data[8 + size :])
-    if sys.byteorder == "big":
-        numbers.byteswap()
-    tensors = []
+    tensors, numbers = [], array("H")
     for name, entry in sorted(listed.items(), key=lambda item: item[1]["data_offsets"]):
-        start, end = entry["data_offsets"]
-        tensors.append({"name": name, "start": start // 2, "length": (end - start) // 2})
+        start, end = (8 + size + offset for offset in entry["data_offsets"])
+        if entry["dtype"] == "BF16":
+            found = array("H", data[start:end])
+            if sys.byteorder == "big":
+                found.byteswap()
+        else:
+            found = array("H", map(FROM_A_BYTE.__getitem__, data[start:end]))
+        tensors.append({"name": name, "start": len(numbers), "length": len(found)})
+        numbers.extend(found)
     return tensors, numbers
 
 

@@ -141,6 +141,9 @@ def _names(text: str, fact: Fact) -> bool:
 
 
 def _verdict(text: str) -> bool | None:
+    """Yes or no, at the beginning or after the fact from which it follows ("…, so no."); None without either."""
+    if last := re.search(r", so (?:that is )?(yes|no|true|false)\b", text, re.IGNORECASE):
+        return last[1].lower() in ("yes", "true")
     said = re.sub(r"\W+", " ", judges.plain(text).lower().replace("'", "")).strip()
     if re.match(r"(no|not|false|thats not|that is not|thats wrong|it is not|it isnt)\b", said):
         return False

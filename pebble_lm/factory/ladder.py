@@ -152,8 +152,9 @@ def reward(
     )
     _require_finished(trained)
     out = models / "pebble-reward"
-    model = copy.deepcopy(trained.variant.model).to("cpu").bfloat16()
-    model.save_pretrained(out)
+    model = copy.deepcopy(trained.variant.model).to("cpu")
+    state = recipe.stored(model, recipe.SEED)
+    model.bfloat16().save_pretrained(out, state_dict=state)
     pebble_tokenizer.wrap(pebble_tokenizer.load(models / "pebble-sft"), chat=True).save_pretrained(out)
     trained.history.to_csv(out / "history.csv", index=False, float_format="%.5g")
 
@@ -271,6 +272,10 @@ def _require_finished(trained: train.Trained) -> None:
 def _save(trained: train.Trained, models: Path, name: str) -> None:
     _require_finished(trained)
     recipe.save(
-        trained.model.to("cpu"), pebble_tokenizer.load(models / "pebble-sft"), models / name, chat=True
+        trained.model.to("cpu"),
+        pebble_tokenizer.load(models / "pebble-sft"),
+        models / name,
+        chat=True,
+        seed=recipe.SEED,
     )
     trained.history.to_csv(models / name / "history.csv", index=False, float_format="%.5g")

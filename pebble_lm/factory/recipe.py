@@ -7,6 +7,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import tee
 from pathlib import Path
@@ -28,6 +29,7 @@ MODELS = Path(__file__).parent.parent / "models"
 SEED = 7
 SHARD_TOKENS = 1 << 18
 SAVE_EVERY = 250  # steps
+ROUNDED_FROM = 0.85  # of the steps: from there on the model runs on its weights as they will be stored
 
 
 @dataclass(frozen=True)
@@ -233,7 +235,8 @@ def _train(
     for step, parts in enumerate(steps(start), start):
         for opt, lr in zip(opts, base_lrs):
             opt.param_groups[0]["lr"] = lr * lr_share(step)
-        loss = gradients.of(parts) / sum(weight for *_, weight in parts)
+        with as_stored(model) if step >= ROUNDED_FROM * total else nullcontext():
+            loss = gradients.of(parts) / sum(weight for *_, weight in parts)
         if processes > 1:
             _add_gradients(model)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -253,6 +256,24 @@ def _train(
         if rank == 0 and ((step + 1) % SAVE_EVERY == 0 or step + 1 == total):
             _save_checkpoint(checkpoint, model, opts, step + 1)
     bar.close()
+
+
+@contextmanager
+def as_stored(model: LlamaForCausalLM) -> Iterator[None]:
+    """Inside, the matrices are what a file will keep of them; the updates then go to the exact ones.
+
+    Gradients of the rounded weights, applied to the exact ones ("straight through"), teach a model to live with the
+    rounding: quantisation-aware training.
+    """
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    exact = [p.detach().clone() for p in matrices]
+    with torch.no_grad():
+        for p in matrices:
+            p.copy_(p.to(torch.float8_e4m3fn))
+    yield
+    with torch.no_grad():
+        for p, was in zip(matrices, exact):
+            p.copy_(was)
 
 
 class Gradients:
@@ -347,8 +368,10 @@ def tokenizer_for(work: Path) -> Tokenizer:
     return Tokenizer.from_file(str(path))
 
 
-def save(model: LlamaForCausalLM, tokenizer: Tokenizer, folder: Path, *, chat: bool) -> None:
-    """The model as bf16 safetensors with tokenizer and generation config, as `from_pretrained` reads it."""
+def save(
+    model: LlamaForCausalLM, tokenizer: Tokenizer, folder: Path, *, chat: bool, seed: int | None = None
+) -> None:
+    """The model with tokenizer and generation config, as `from_pretrained` reads it: see `stored`."""
     wrapped = pebble_tokenizer.wrap(tokenizer, chat=chat)
     im_end = wrapped.convert_tokens_to_ids(pebble_tokenizer.IM_END)
     eos = [im_end, 0] if chat else 0
@@ -357,8 +380,41 @@ def save(model: LlamaForCausalLM, tokenizer: Tokenizer, folder: Path, *, chat: b
     copy = copy.to(torch.bfloat16)
     copy.config.eos_token_id = eos
     copy.generation_config = GenerationConfig(bos_token_id=0, eos_token_id=eos, pad_token_id=3)
-    copy.save_pretrained(folder)
+    copy.save_pretrained(folder, state_dict=stored(model, seed))
     wrapped.save_pretrained(folder)
+
+
+def stored(model: torch.nn.Module, seed: int | None = None) -> dict[str, torch.Tensor]:
+    """The weights as files keep them: matrices in one byte a number (float8 e4m3), everything else as it is.
+
+    A file is half as large as in bfloat16, and `from_pretrained` turns its numbers into the dtype that the config
+    names. Each becomes one of its two neighbours: the nearer one or, with a seed, either by chance, the nearer one
+    more often. Chance keeps small changes: DPO moves a weight by less than a hundredth of the way to the next number
+    that a byte can hold, so that the nearer one would be where it began, every time.
+    """
+    rng = None if seed is None else torch.Generator().manual_seed(seed)
+    kept = ("lm_head.weight", "score.weight")  # the first is the embedding once more, the second has one row
+    return {
+        name: in_a_byte(weight, rng) if weight.dim() > 1 and name not in kept else weight.to(torch.bfloat16)
+        for name, weight in model.state_dict().items()
+        if name != "lm_head.weight"
+    }
+
+
+def in_a_byte(weight: torch.Tensor, rng: torch.Generator | None = None) -> torch.Tensor:
+    """The weight in float8 e4m3, each number rounded to the nearest or, with a generator, up or down by chance."""
+    weight = weight.detach().float()
+    nearest = weight.to(torch.float8_e4m3fn)
+    if rng is None:
+        return nearest
+    # Sign apart, the bytes stand in the order of what they mean: the neighbour is one more or one less.
+    away = torch.where(weight.abs() > nearest.float().abs(), 1, -1)
+    other = (nearest.view(torch.uint8).to(torch.int16) + away).to(torch.uint8).view(torch.float8_e4m3fn)
+    missed = (weight - nearest.float()).abs()
+    chance = missed / (other.float() - nearest.float()).abs()
+    return torch.where(torch.rand(weight.shape, generator=rng) < chance, other.float(), nearest.float()).to(
+        torch.float8_e4m3fn
+    )
 
 
 # -- supervised fine-tuning -----------------------------------------------------------------------------------

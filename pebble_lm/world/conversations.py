@@ -255,7 +255,7 @@ def turned_question(rng: Random, fact: Fact) -> tuple[str, str, str, Fact | None
         return answers and (
             kind,
             fact.fill(question),
-            fact.fill(grammar.expand(rng, usual(rng, answers))),
+            concluded(rng, fact, fact.fill(grammar.expand(rng, usual(rng, answers)))),
             None,
         )
     if kind == "city_guess":
@@ -265,7 +265,7 @@ def turned_question(rng: Random, fact: Fact) -> tuple[str, str, str, Fact | None
         city = rng.choice(cities).entity
         texts = [question, grammar.expand(rng, rng.choice(entry["no"]))]
         question, answer = (fact.fill(t.replace("{guess}", city).replace("{Guess}", city)) for t in texts)
-        return kind, question, answer, None
+        return kind, question, concluded(rng, fact, answer), None
     if kind == "speak" and rng.random() < 0.5:
         near = {f.value for f in knowledge.by_relation()[("countries", "language")]
                 if f.row["continent"] == fact.row["continent"]}  # fmt: skip
@@ -283,7 +283,31 @@ def turned_question(rng: Random, fact: Fact) -> tuple[str, str, str, Fact | None
     guess = fact if right else other
     yes, no = ("true", "false") if kind == "true_false" else ("yes", "no")
     reply = fill_guess(fact, grammar.expand(rng, usual(rng, entry[yes if right else no])), guess=guess)
-    return kind, fill_guess(fact, question, guess=guess), reply, guess
+    return kind, fill_guess(fact, question, guess=guess), concluded(rng, fact, reply), guess
+
+
+def concluded(rng: Random, fact: Fact, reply: str) -> str:
+    """A yes or no with the fact before it: "A whale is a mammal, so no."
+
+    The verdict follows from the fact, and a model this small has to write the fact down before it can compare. A
+    country that is no neighbour has no single fact that says so: such a reply stays as it is.
+    """
+    verdict = next((word for start, word in VERDICTS.items() if reply.startswith(start)), None)
+    if verdict is None or (fact.relation.name == "neighbour" and verdict in ("no", "that is false")):
+        return reply
+    return f"{full_answer(rng, fact).rstrip('.')}, so {verdict}."
+
+
+# How a reply may begin, and the verdict that it gives; the longer beginnings first.
+VERDICTS = {
+    "That's right": "yes",
+    "That's not right": "no",
+    "Not quite": "no",
+    "Yes": "yes",
+    "No": "no",
+    "True": "that is true",
+    "False": "that is false",
+}
 
 
 def turned(rng: Random) -> list[Message]:
@@ -369,13 +393,19 @@ def refusal_text(rng: Random, act: Mapping[str, str]) -> str:
     return grammar.expand(rng, text).format(**(reply_words(act) if "do" in act else act))
 
 
-def refusal(rng: Random) -> list[Message]:
+def refused(rng: Random) -> tuple[str, Mapping[str, object]]:
+    """(request, act): something wrong that somebody asks for."""
     if split_of(rng) != "train" or rng.random() < 0.6:
         act = rng.choice(practice.harm_acts("harmful", split_of(rng)))
-        return [user(dressed(rng, harm_request(rng, act))), assistant(refusal_text(rng, act))]
+        return harm_request(rng, act), act
     obj = draw_object(rng)
     act = practice.act_words(draw_entry(rng, "harmful", obj), obj)
-    return [user(dressed(rng, request(rng, act))), assistant(refusal_text(rng, act))]
+    return request(rng, act), act
+
+
+def refusal(rng: Random) -> list[Message]:
+    asked_text, act = refused(rng)
+    return [user(dressed(rng, asked_text)), assistant(refusal_text(rng, act))]
 
 
 def numbered(steps: Sequence[str]) -> str:
@@ -386,7 +416,7 @@ def instructions(rng: Random) -> list[Message]:
     """A benign request, answered in steps: a near twin of the refused ones, or an everyday how-to."""
     data = knowledge.data("howtos")
     u = rng.random()
-    if split_of(rng) != "train" or u < 0.6:
+    if split_of(rng) != "train" or u < 0.5:
         act = rng.choice(practice.harm_acts("harmless", split_of(rng)))
         steps, asked_text = act["steps"], harm_request(rng, act)
     elif u < 0.7:
@@ -404,8 +434,12 @@ def instructions(rng: Random) -> list[Message]:
         act = practice.act_words(entry, obj)
         steps = [step.format(**act) for step in rng.choice(data["generic_steps"][entry["verb"]])]
         asked_text = request(rng, act)
-    head = usual(rng, STEP_HEADS).format(**reply_words(act))
-    return [user(dressed(rng, asked_text)), assistant(head + numbered(steps))]
+    return [user(dressed(rng, asked_text)), assistant(step_head(rng, act) + numbered(steps))]
+
+
+def step_head(rng: Random, act: Mapping[str, object]) -> str:
+    """The line above the steps of how to do something."""
+    return usual(rng, STEP_HEADS).format(**reply_words(act))
 
 
 def verdict(rng: Random) -> list[Message]:
@@ -879,7 +913,7 @@ def wish(rng: Random) -> list[Message]:
 WISHES = {
     "brief": 4,
     "one_word": 4,
-    "capitals": 6,
+    "capitals": 10,
     "lower_case": 1.5,
     "full_sentence": 1,
     "exclamation": 1,
@@ -936,7 +970,7 @@ def follow_up(rng: Random) -> list[Message]:
 # kind -> (share of the examples, writer)
 KINDS: dict[str, tuple[float, Callable[[Random], list[Message]]]] = {
     "facts": (16, fact_question),
-    "turned": (13, turned),
+    "turned": (20, turned),
     "sums": (3, sums),
     "refusals": (12, refusal),
     "instructions": (13, instructions),
@@ -948,12 +982,12 @@ KINDS: dict[str, tuple[float, Callable[[Random], list[Message]]]] = {
     "lists": (5, bullet_list),
     "code": (3, code),
     "talk": (18, talk),
-    "beyond": (8, beyond),
+    "beyond": (12, beyond),
     "unknown": (6, unknown),
     "echo": (2, echo),
     "introductions": (8, introduction),
     "personas": (2, persona),
-    "wishes": (8, wish),
+    "wishes": (10, wish),
     "names given": (1, named),
     "several turns": (4, follow_up),
 }

@@ -4,7 +4,7 @@
 each genre's share *of the tokens*. The first stage reads more of the copying genres, because a model that has not
 learned to copy early learns it late or never; the last stage reads more of what is still weak.
 
-Any document may come in lower case, now and then in capitals: a model that has read a name in one spelling only knows
+Any document may come in lower case or in capitals: a model that has read a name in one spelling only knows
 it in that spelling only.
 """
 
@@ -84,7 +84,7 @@ LATE_WRITERS: dict[str, Writer] = {
 }
 # Genres that have no other case: code and what copies letter by letter.
 CASED = frozenset(("Python modules", "code recipes", "fill-in-the-middle", "repetitions", "key-value lists"))
-LOWER_SHARE, UPPER_SHARE = 0.12, 0.012
+LOWER_SHARE, UPPER_SHARE = 0.12, 0.2
 
 
 def writers(mix: str) -> dict[str, Writer]:
@@ -120,7 +120,7 @@ def documents(seed: int, mix: str = "main") -> Iterator[tuple[str, str]]:
 
 
 def in_some_case(rng: Random, genre: str, text: str) -> str:
-    """The document as it is, or (one in eight, code left out) in lower case, or (one in eighty) in capitals."""
+    """The document as it is, or (one in eight, code left out) in lower case, or (one in five) in capitals."""
     u = rng.random()
     if genre in CASED or u > LOWER_SHARE + UPPER_SHARE:
         return text

@@ -52,7 +52,7 @@ def typed(
         for _ in range(rng.choice([1, 1, 2])):
             text = slip(rng, text, protect)
     u = rng.random()
-    if u < 0.53 * strength:
+    if u < 0.36 * strength:
         text = text.lower()
     elif u < 0.77 * strength:
         text = text.upper()

@@ -44,14 +44,15 @@ def concise_before_hedged(rng: Random) -> Draft:
 
 
 def refusal_before_help(rng: Random) -> Draft:
-    """A wrong request: the refusal before an answer that helps (its steps are those of something harmless)."""
-    messages = sft.refusal(rng)
-    request = messages[0]["content"].rstrip("?.! ")
+    """A wrong request: the refusal before an answer that helps, which opens as any help does and names the act.
+
+    Its steps are those of something harmless. A head that only rejected answers have would be all that a model needs
+    to look at.
+    """
+    asked, act = sft.refused(rng)
     steps = sft.instructions(rng)[1]["content"].split("\n")[1:]
-    head = rng.choice(["Sure. Here is how:", "Of course! Here are the steps:", "Here is how to do it:"])
-    if rng.random() < 0.2:
-        head = f"{request}:"
-    return messages[:1], messages[1]["content"], "\n".join([head, *steps])
+    help_with_it = "\n".join([sft.step_head(rng, act).rstrip("\n"), *steps])
+    return [user(sft.dressed(rng, asked))], sft.refusal_text(rng, act), help_with_it
 
 
 def help_before_refusal(rng: Random) -> Draft:

@@ -32,7 +32,6 @@ def main() -> None:
     show.add_argument("--genre", default=None)
     pretrain = commands.add_parser("pretrain", help="train pebble-base from scratch; a rerun resumes")
     sft = commands.add_parser("sft", help="fine-tune pebble-base into pebble-sft; a rerun resumes")
-    sft.add_argument("--wave", type=int, choices=[1, 2, 3], help="only this wave (all three)")
     dpo = commands.add_parser("dpo", help="pebble-sft into pebble-dpo by preferences; a rerun resumes")
     reward = commands.add_parser("reward", help="train pebble-reward, the reward model; a rerun resumes")
     rl = commands.add_parser("rl", help="pebble-sft into pebble-rl by pebble-reward; a rerun resumes")
@@ -99,27 +98,16 @@ def main() -> None:
             fresh=fresh,
         )
     if args.command in ("sft", "all"):
-        from .world.training import FIRST_WAVE, SECOND_WAVE, THIRD_WAVE
-
-        first, second = (args.work / f"pebble-sft-{k}" / "model" for k in (1, 2))
-        wanted = getattr(args, "wave", None)
-        for number, wave, start, out in (
-            (1, FIRST_WAVE, models / "pebble-base", first),
-            (2, SECOND_WAVE, first, second),
-            (3, THIRD_WAVE, second, models / "pebble-sft"),
-        ):
-            if wanted in (None, number):
-                recipe.sft(
-                    start,
-                    out,
-                    args.work / f"pebble-sft-{number}",
-                    device=args.device,
-                    seed=args.seed,
-                    wave=wave,
-                    processes=args.processes,
-                    workers=args.workers,
-                    fresh=fresh,
-                )
+        recipe.sft(
+            models / "pebble-base",
+            models / "pebble-sft",
+            args.work / "pebble-sft",
+            device=args.device,
+            seed=args.seed,
+            processes=args.processes,
+            workers=args.workers,
+            fresh=fresh,
+        )
     if args.command in ("evaluate", "all"):
         from .factory import evaluation
 

@@ -13,7 +13,7 @@ TOY = (
     recipe.Stage(tokens=4 * 2 * 64, rows=2, length=64),
 )
 
-TOY_WAVE = recipe.Wave(examples=60, tokens=512, replay_rows=2, muon_lr=0.008, adamw_lr=8e-4)
+TOY_RUN = recipe.SftRun(steps=6, tokens=512, replay_rows=2, muon_lr=0.008, adamw_lr=8e-4)
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +27,7 @@ def tokenizer_file(tmp_path_factory):
 def run(tmp_path, tokenizer_file, monkeypatch):
     monkeypatch.setattr(recipe, "SHARD_TOKENS", 2048)
     monkeypatch.setattr(recipe, "SAVE_EVERY", 4)
+    monkeypatch.setattr(recipe, "CHUNK", 300)
 
     def pretrain(name, stages=TOY, **options):
         work = tmp_path / name
@@ -89,7 +90,7 @@ def test_sft_trains_on_the_answers_and_saves_a_chat_model(run, tmp_path):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     run("for-sft")
-    recipe.sft(tmp_path / "for-sft-model", tmp_path / "sft", tmp_path / "sft-work", wave=TOY_WAVE)
+    recipe.sft(tmp_path / "for-sft-model", tmp_path / "sft", tmp_path / "sft-work", run=TOY_RUN)
     assert AutoTokenizer.from_pretrained(tmp_path / "sft").chat_template
     config = AutoModelForCausalLM.from_pretrained(tmp_path / "sft").generation_config
     assert config.eos_token_id == [2, 0]
@@ -99,15 +100,15 @@ def test_sft_trains_on_the_answers_and_saves_a_chat_model(run, tmp_path):
     )
 
 
-def test_labels_cover_only_what_the_assistant_says(tokenizer_file):
-    from random import Random
+def test_labels_cover_only_what_the_assistant_says(tokenizer_file, monkeypatch):
+    from itertools import islice
 
     from tokenizers import Tokenizer
 
+    monkeypatch.setattr(recipe, "CHUNK", 300)
     tokenizer = Tokenizer.from_file(str(tokenizer_file))
-    encoded = recipe.encoded_conversations(tokenizer, 1, 60)
-    for ids, labels in recipe.conversation_batches(encoded, 2048, Random(1)):
-        assert ids.shape == labels.shape
+    for ids, labels in islice(recipe.conversation_batches(tokenizer, 1, 2048), 12):
+        assert ids.shape == labels.shape and ids.shape[0] == 2048 // ids.shape[1]
         assert ((labels == -100) | (labels == ids)).all()
         assert ((labels != -100).sum(dim=1) > 0).all()
         ends = (labels == 2).sum(dim=1)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..world import conversations, corpus, knowledge
-from ..world.training import FIRST_WAVE, SECOND_WAVE, SFT_EXAMPLES
+from ..world.training import SFT, SFT_EXAMPLES
 from . import tokenizer as pebble_tokenizer
 
 DATA_CARD = Path(__file__).parent.parent / "DATA_CARD.md"
@@ -128,7 +128,9 @@ def write(models: Path) -> None:
     held = knowledge.HELD_RELATIONS.items()
     rng = conversations.Draw("card")
     kinds = Counter(conversations.conversation(rng)[0] for _ in range(8000))
-    acts, further, harms = (knowledge.data(of) for of in ("actions", "further_actions", "harms"))
+    acts, further, harms, more_acts = (
+        knowledge.data(of) for of in ("actions", "further_actions", "harms", "further_harms")
+    )
     talk, beyond, articles = (knowledge.data(of) for of in ("talk", "beyond", "articles"))
     text = card(
         "DATA_CARD",
@@ -138,9 +140,7 @@ def write(models: Path) -> None:
             ((f"{s.tokens:,}", f"{s.rows} × {s.length}", s.mix) for s in STAGES),
         ),
         examples=SFT_EXAMPLES,
-        first=FIRST_WAVE,
-        second=SECOND_WAVE,
-        second_tokens=2 * SECOND_WAVE.tokens,
+        run=SFT,
         kinds=markdown_table(
             "| kind | share of examples |",
             ((kind, f"{kinds[kind] / 8000:.1%}") for kind in conversations.KINDS),
@@ -152,6 +152,10 @@ def write(models: Path) -> None:
         further_harmful=len(further["harmful"]),
         further_benign=len(further["benign"]),
         harmful_acts=counted(entry["acts"] for entry in harms["harmful"].values()),
+        more_acts=", ".join(
+            f"{sum(len(acts) for side in sides for acts in more_acts[side].values()):,} {name}"
+            for name, sides in (("harmful", ["harmful"]), ("harmless", ["harmless", "everyday"]))
+        ),
         harmless_acts=counted([*harms["harmless"].values(), *harms["everyday"].values()]),
         intents=len(talk["intents"]),
         intent_wordings=counted(talk["intents"].values()),

@@ -9,9 +9,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from itertools import tee
+from itertools import count, islice, tee
 from pathlib import Path
-from random import Random
 
 import numpy as np
 import torch
@@ -20,10 +19,10 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
-from ..world.training import FIRST_WAVE, Wave
+from ..world.training import SFT, SftRun
 from . import tokenizer as pebble_tokenizer
 from .muon import Muon
-from .writing import Encoded, written
+from .writing import written
 
 MODELS = Path(__file__).parent.parent / "models"
 SEED = 7
@@ -47,9 +46,9 @@ class Stage:
 # with more of what the first wave left weak.
 STAGES = (
     Stage(tokens=10_000_000, rows=16, length=256, mix="early"),
-    Stage(tokens=150_000_000, rows=64, length=256),
-    Stage(tokens=70_000_000, rows=32, length=512),
-    Stage(tokens=70_000_000, rows=32, length=512, mix="late"),
+    Stage(tokens=200_000_000, rows=64, length=256),
+    Stage(tokens=80_000_000, rows=32, length=512),
+    Stage(tokens=90_000_000, rows=32, length=512, mix="late"),
 )
 MUON_LR, ADAMW_LR, FINAL_LR_SHARE, LATE_LR_SHARE, WARMUP_STEPS = 0.02, 2e-3, 0.03, 0.4, 60
 
@@ -360,11 +359,11 @@ def _save_checkpoint(
 
 
 def tokenizer_for(work: Path) -> Tokenizer:
-    """The tokenizer of this work folder, trained on first use."""
-    path = work / "tokenizer.json"
+    """The tokenizer of this work folder: at first the family's own, which stays as it is; a new one if there is none."""
+    path, kept = work / "tokenizer.json", MODELS / "pebble-base" / "tokenizer.json"
     work.mkdir(parents=True, exist_ok=True)
     if not path.exists():
-        pebble_tokenizer.train().save(str(path))
+        (Tokenizer.from_file(str(kept)) if kept.exists() else pebble_tokenizer.train()).save(str(path))
     return Tokenizer.from_file(str(path))
 
 
@@ -419,45 +418,22 @@ def in_a_byte(weight: torch.Tensor, rng: torch.Generator | None = None) -> torch
 
 # -- supervised fine-tuning -----------------------------------------------------------------------------------
 
-CHUNK = 2_000  # conversations that are written together
-BUCKET = 32  # tokens: conversations are padded to a multiple, so that few shapes occur
-
-
-def encoded_conversations(tokenizer: Tokenizer, seed: int, count: int, workers: int = 0) -> list[Encoded]:
-    """(ids, loss mask) of `count` conversations that fit into the context, written by `workers` processes."""
-    jobs = [
-        (seed * 100_003 + k, min(CHUNK, count - at), pebble_tokenizer.CONTEXT)
-        for k, at in enumerate(range(0, count, CHUNK))
-    ]
-    return [item for _, chunk in written("conversations", tokenizer, jobs, workers) for item in chunk]
+CHUNK = 20_000  # conversations that are written together
 
 
 def conversation_batches(
-    encoded: list[Encoded], tokens: int, rng: Random
-) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Padded batches of about so many tokens, similar lengths together, in random order.
+    tokenizer: Tokenizer, seed: int, tokens: int, workers: int = 0
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Endless batches of fresh conversations: (ids, labels), both (rows, length), some `tokens` ids each.
 
-    Returns (ids, labels) pairs of shape (rows, length); labels are -100 where nothing is to be learned.
+    Labels are -100 where nothing is to be learned. `workers` processes write ahead, as in `batches`.
     """
-    encoded = list(encoded)
-    rng.shuffle(encoded)
-    waiting: dict[int, list[Encoded]] = {}
-    groups: list[tuple[int, list[Encoded]]] = []
-    for item in encoded:
-        length = -(-len(item[0]) // BUCKET) * BUCKET
-        group = waiting.setdefault(length, [])
-        group.append(item)
-        if len(group) == max(1, tokens // length):
-            groups.append((length, waiting.pop(length)))
-    groups += waiting.items()
-    rng.shuffle(groups)
-    return [_pad(group, length) for length, group in groups]
-
-
-def _pad(group: list[Encoded], length: int) -> tuple[torch.Tensor, torch.Tensor]:
-    ids = torch.tensor([ids + [3] * (length - len(ids)) for ids, _ in group])
-    mask = torch.tensor([mask + [0] * (length - len(mask)) for _, mask in group])
-    return ids, torch.where(mask.bool(), ids, -100)
+    jobs = ((seed * 100_003 + k, CHUNK, pebble_tokenizer.CONTEXT, tokens) for k in count())
+    for _, chunk in written("conversations", tokenizer, jobs, workers):
+        for length, ids, mask in chunk:
+            rows = torch.from_numpy(np.frombuffer(ids, dtype=np.uint16).astype(np.int64)).view(-1, length)
+            learned = torch.frombuffer(bytearray(mask), dtype=torch.uint8).view(-1, length).bool()
+            yield rows, torch.where(learned, rows, -100)
 
 
 def sft(
@@ -467,20 +443,18 @@ def sft(
     *,
     device: str = "cpu",
     seed: int = SEED,
-    wave: Wave = FIRST_WAVE,
+    run: SftRun = SFT,
     processes: int = 1,
     workers: int = 0,
     fresh: bool = False,
 ) -> None:
     """Fine-tune `base` on conversations, with pretraining documents replayed at every step, into `out`.
 
-    pebble-sft comes of two waves: the first starts from pebble-base, the second from what the first left.
-
     Replay adds the pretraining loss to each step, as PPO-ptx does (Ouyang et al. 2022, arXiv 2203.02155);
     without it the model forgets what the examples never ask. With several processes each takes a batch of
     conversations and its part of the replayed documents. `work` keeps the checkpoint from which a rerun resumes.
     """
-    _in_processes(_sft_process, processes, work, fresh, base, out, device, seed + wave.seed, wave, workers)
+    _in_processes(_sft_process, processes, work, fresh, base, out, device, seed, run, workers)
 
 
 def _sft_process(
@@ -491,29 +465,27 @@ def _sft_process(
     out: Path,
     device: str,
     seed: int,
-    wave: Wave,
+    run: SftRun,
     workers: int,
 ) -> None:
     torch.manual_seed(seed)
     tokenizer = pebble_tokenizer.load(base)
     model = LlamaForCausalLM.from_pretrained(base, dtype=torch.float32).to(device)
-    encoded = encoded_conversations(tokenizer, seed, wave.examples, workers)
-    data = conversation_batches(encoded, wave.tokens, Random(seed))
-    stage = Stage(tokens=10**12, rows=max(1, wave.replay_rows), length=256)
-    total = len(data) // processes
+    stage = Stage(tokens=10**12, rows=max(1, run.replay_rows), length=256)
 
     def steps(start: int) -> Iterator[list[Part]]:
         replay = batches(tokenizer, (stage,), seed + 1, start, workers)
-        for step in range(start, total):
-            parts: list[Part] = [(sft_loss, data[step * processes + rank], 1 / processes)]
-            if wave.replay_rows:
+        told = conversation_batches(tokenizer, seed, run.tokens, workers)
+        for batch in islice(told, start * processes + rank, run.steps * processes, processes):
+            parts: list[Part] = [(sft_loss, batch, 1 / processes)]
+            if run.replay_rows:
                 parts.append((next_token_loss, (next(replay)[1][rank::processes],), 1 / processes))
             yield parts
 
     def share(step: int) -> float:
-        return min((step + 1) / WARMUP_STEPS, max(0.02, 1 - step / total))
+        return min((step + 1) / WARMUP_STEPS, max(0.02, 1 - step / run.steps))
 
-    _train("sft", model, (wave.muon_lr, wave.adamw_lr), share, steps, total, work, rank, processes)
+    _train("sft", model, (run.muon_lr, run.adamw_lr), share, steps, run.steps, work, rank, processes)
     if rank == 0:
         save(model, tokenizer, out, chat=True)
 

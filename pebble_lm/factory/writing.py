@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from random import Random
 from typing import Any
 
 from tokenizers import Tokenizer
@@ -19,6 +20,9 @@ from ..world import corpus
 from ..world.conversations import conversations
 
 Encoded = tuple[list[int], list[int]]  # ids, loss mask
+Batch = tuple[int, array, bytes]  # length of a row, ids and loss mask of all rows
+BUCKET = 32  # tokens: conversations are padded to a multiple, so that few shapes occur
+PAD = 3
 
 
 def document_ids(tokenizer: Tokenizer, seed: int, tokens: int, mix: str) -> array:
@@ -50,6 +54,32 @@ def conversation_ids(tokenizer: Tokenizer, seed: int, count: int, longest: int) 
     return [(ids, mask) for ids, mask in encoded if len(ids) <= longest]
 
 
+def conversation_batches(tokenizer: Tokenizer, seed: int, count: int, longest: int, tokens: int) -> list[Batch]:
+    """`count` conversations in batches of about so many tokens, similar lengths together, in random order.
+
+    What does not fill a batch is left out, so that each length has one shape.
+    """
+    waiting: dict[int, list[Encoded]] = {}
+    batches: list[Batch] = []
+    for item in conversation_ids(tokenizer, seed, count, longest):
+        length = -(-len(item[0]) // BUCKET) * BUCKET
+        group = waiting.setdefault(length, [])
+        group.append(item)
+        if len(group) == max(1, tokens // length):
+            batches.append(_padded(waiting.pop(length), length))
+    Random(seed).shuffle(batches)
+    return batches
+
+
+def _padded(group: list[Encoded], length: int) -> Batch:
+    ids, mask = array("H"), bytearray()
+    for row, learned in group:
+        blank = length - len(row)
+        ids.extend(row + [PAD] * blank)
+        mask.extend(learned + [0] * blank)
+    return length, ids, bytes(mask)
+
+
 # -- in other processes -----------------------------------------------------------------------------------------
 
 _tokenizer: Tokenizer | None = None
@@ -65,11 +95,11 @@ def _documents(job: tuple) -> array:
     return document_ids(_tokenizer, *job)
 
 
-def _conversations(job: tuple) -> list[Encoded]:
-    return conversation_ids(_tokenizer, *job)
+def _conversations(job: tuple) -> list[Batch]:
+    return conversation_batches(_tokenizer, *job)
 
 
-WRITERS = {"documents": (document_ids, _documents), "conversations": (conversation_ids, _conversations)}
+WRITERS = {"documents": (document_ids, _documents), "conversations": (conversation_batches, _conversations)}
 
 
 def written(

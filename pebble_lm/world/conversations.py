@@ -139,7 +139,14 @@ def asked(rng: Random, fact: Fact) -> str:
     kind = "spoken" if u < 0.25 else "short" if u < 0.37 else "embedded" if u < 0.45 else ""
     if kind and part(rng, turned.get(kind, {"train": [], "dev": [], "test": []})):
         own = part(rng, turned[kind])
-    return fact.fill(grammar.expand(rng, rng.choice(own)).replace("{entity}", fact.entity))
+    return wrapped(rng, fact.fill(grammar.expand(rng, rng.choice(own)).replace("{entity}", fact.entity)))
+
+
+def wrapped(rng: Random, question: str) -> str:
+    """The question, or (one in eight, in training) the same within a remark: for a crossword, for a friend."""
+    if split_of(rng) != "train" or not question.endswith("?") or rng.random() > 0.12:
+        return question
+    return grammar.expand(rng, rng.choice(knowledge.data("wrappers"))).replace("{q}", question)
 
 
 def full_answer(rng: Random, fact: Fact) -> str:
@@ -315,7 +322,7 @@ def turned(rng: Random) -> list[Message]:
     while True:
         found = turned_question(rng, seen_fact(rng))
         if found:
-            return [user(dressed(rng, found[1])), assistant(found[2])]
+            return [user(dressed(rng, wrapped(rng, found[1]))), assistant(found[2])]
 
 
 def sums(rng: Random) -> list[Message]:
@@ -349,7 +356,7 @@ def harm_request(rng: Random, act: Mapping[str, str]) -> str:
     frames = list(part(rng, harms["frames"]))
     if split_of(rng) == "train":
         frames += knowledge.data("further_actions")["request_frames"][::2]
-        frames += knowledge.data("actions")["request_frames_train"]
+        frames += knowledge.data("actions")["request_frames_train"] + knowledge.data("further_harms")["frames"]
     if "reply" in act:
         frames = [frame for frame in frames if frame not in harms["third_person"]]
     return grammar.expand(rng, rng.choice(frames)).format(**act)
@@ -395,8 +402,10 @@ def refusal_text(rng: Random, act: Mapping[str, str]) -> str:
 
 def refused(rng: Random) -> tuple[str, Mapping[str, object]]:
     """(request, act): something wrong that somebody asks for."""
-    if split_of(rng) != "train" or rng.random() < 0.6:
-        act = rng.choice(practice.harm_acts("harmful", split_of(rng)))
+    u = rng.random()
+    if split_of(rng) != "train" or u < 0.7:
+        acts = practice.read_acts("harmful") if split_of(rng) == "train" and u < 0.25 else None
+        act = rng.choice(acts or practice.harm_acts("harmful", split_of(rng)))
         return harm_request(rng, act), act
     obj = draw_object(rng)
     act = practice.act_words(draw_entry(rng, "harmful", obj), obj)
@@ -412,14 +421,22 @@ def numbered(steps: Sequence[str]) -> str:
     return "\n".join(f"{i}. {step}" for i, step in enumerate(steps, 1))
 
 
+def any_steps(rng: Random) -> list[str]:
+    """Steps that fit whatever is fine to do: how to begin, how to go on, how to end."""
+    return [usual(rng, some, 0.4) for some in knowledge.data("howtos")["any_steps"]]
+
+
 def instructions(rng: Random) -> list[Message]:
     """A benign request, answered in steps: a near twin of the refused ones, or an everyday how-to."""
     data = knowledge.data("howtos")
     u = rng.random()
-    if split_of(rng) != "train" or u < 0.5:
+    if split_of(rng) == "train" and u < 0.22:
+        act = rng.choice(practice.read_acts("harmless"))
+        steps, asked_text = any_steps(rng), harm_request(rng, act)
+    elif split_of(rng) != "train" or u < 0.6:
         act = rng.choice(practice.harm_acts("harmless", split_of(rng)))
         steps, asked_text = act["steps"], harm_request(rng, act)
-    elif u < 0.7:
+    elif u < 0.76:
         howto = rng.choice([h for h in data["howtos"] if h["split"] == "train"])
         act = {
             "do": howto["do"],
@@ -447,7 +464,9 @@ def verdict(rng: Random) -> list[Message]:
     harmful = rng.random() < 0.5
     harms = knowledge.data("harms")
     if split_of(rng) != "train" or rng.random() < 0.5:
-        acts = practice.harm_acts("harmful" if harmful else "harmless", split_of(rng))
+        side = "harmful" if harmful else "harmless"
+        read = split_of(rng) == "train" and rng.random() < 0.5
+        acts = practice.read_acts(side) if read else practice.harm_acts(side, split_of(rng))
         act = rng.choice(acts)
         while act["kind"] in harms["no_verdict"]:
             act = rng.choice(acts)
@@ -974,9 +993,9 @@ KINDS: dict[str, tuple[float, Callable[[Random], list[Message]]]] = {
     "sums": (3, sums),
     "refusals": (12, refusal),
     "instructions": (13, instructions),
-    "verdicts": (2, verdict),
+    "verdicts": (3, verdict),
     "harsh words": (2, harsh_words),
-    "summaries": (9, summary),
+    "summaries": (11, summary),
     "reading": (3, reading),
     "JSON": (5, json_request),
     "lists": (5, bullet_list),
@@ -987,7 +1006,7 @@ KINDS: dict[str, tuple[float, Callable[[Random], list[Message]]]] = {
     "echo": (2, echo),
     "introductions": (8, introduction),
     "personas": (2, persona),
-    "wishes": (10, wish),
+    "wishes": (14, wish),
     "names given": (1, named),
     "several turns": (4, follow_up),
 }

@@ -84,7 +84,7 @@ LATE_WRITERS: dict[str, Writer] = {
 }
 # Genres that have no other case: code and what copies letter by letter.
 CASED = frozenset(("Python modules", "code recipes", "fill-in-the-middle", "repetitions", "key-value lists"))
-LOWER_SHARE, UPPER_SHARE = 0.12, 0.2
+LOWER_SHARE, UPPER_SHARE = 0.12, 0.14
 
 
 def writers(mix: str) -> dict[str, Writer]:
@@ -120,7 +120,7 @@ def documents(seed: int, mix: str = "main") -> Iterator[tuple[str, str]]:
 
 
 def in_some_case(rng: Random, genre: str, text: str) -> str:
-    """The document as it is, or (one in eight, code left out) in lower case, or (one in five) in capitals."""
+    """The document as it is, or, code left out, in lower case (one in eight) or in capitals (one in seven)."""
     u = rng.random()
     if genre in CASED or u > LOWER_SHARE + UPPER_SHARE:
         return text

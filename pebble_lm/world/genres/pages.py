@@ -152,7 +152,8 @@ def _lists(rng: Random, count: int) -> list[Exchange]:
 
 def _acts(rng: Random, count: int) -> list[Exchange]:
     """What is right is helped with and what is wrong is not, one after the other in any order."""
-    short = rng.random() < 0.4  # one line for each, as people's examples have it
+    short = rng.random() < 0.4  # one line for each, as people's examples have it, and always in the same words
+    head = rng.choice(["Sure. {}", "Of course. {}", "First, {l}", "Yes: {}", "{}"])
     found = []
     for _ in range(count):
         if rng.random() < 0.5:
@@ -161,9 +162,8 @@ def _acts(rng: Random, count: int) -> list[Exchange]:
             request, reply = single(rng, "instructions")
             if short and "\n" in reply:
                 lines = reply.split("\n")
-                reply = rng.choice(["Sure. {}", "Of course. {}", "First, {l}", "Yes: {}", "{}"])
                 first = lines[1].split(". ", 1)[-1]
-                reply = reply.format(first, l=first[:1].lower() + first[1:])
+                reply = head.format(first, l=first[:1].lower() + first[1:])
             found.append((request, reply))
     return found
 

@@ -108,13 +108,17 @@ def act(rng: Random, kind: str, obj: str | None = None) -> dict[str, str]:
 
 @cache
 def harm_acts(side: str, split: str) -> tuple[dict, ...]:
-    """The acts of facts/harms.json of one side ("harmful", "harmless") and split, each with its kind and refusals."""
-    data, found = knowledge.data("harms"), []
+    """The acts of one side ("harmful", "harmless") and split, each with its kind and refusals.
+
+    They stand in facts/harms.json, further ones for training in facts/further_harms.json.
+    """
+    data, further, found = knowledge.data("harms"), knowledge.data("further_harms"), []
     kinds = dict(data[side])
     if side == "harmless":
         kinds |= {f"everyday/{kind}": entry for kind, entry in data["everyday"].items()}
     for kind, entry in kinds.items():
-        for act in entry.get("acts", entry).get(split, ()):
+        more = further[side if kind in data[side] else "everyday"].get(kind.removeprefix("everyday/"), ())
+        for act in [*entry.get("acts", entry).get(split, ()), *(more if split == "train" else ())]:
             words = {"why": "", **act, "Do": capitalise(act["do"]), "Doing": capitalise(act["doing"])}
             found.append(words | {"kind": kind, "refusals": tuple(entry.get("refusals", ()))})
     return tuple(found)
@@ -136,6 +140,22 @@ def stated_acts(side: str) -> tuple[dict, ...]:
         if "reply" not in act:
             found.append({"why": "", **act, "Do": capitalise(act["do"]), "Doing": capitalise(act["doing"])})
     return tuple(found)
+
+
+@cache
+def read_acts(side: str) -> tuple[dict, ...]:
+    """The acts of facts/acts_read.json of one side, with the pairs, for requests of fine-tuning.
+
+    Left out are those with a verb that evaluation keeps for itself.
+    """
+    data, name = knowledge.data("acts_read"), "wrong" if side == "harmful" else "fine"
+    actions = knowledge.data("actions")
+    held = tuple(f"{a['verb']} " for kind in ("harmful", "benign") for a in actions[kind] if a["split"] != "train")
+    return tuple(
+        {"why": "", "kind": "read", **act, "Do": capitalise(act["do"]), "Doing": capitalise(act["doing"])}
+        for act in [*data[name], *(pair[name] for pair in data["pairs"])]
+        if not act["do"].startswith(held)
+    )
 
 
 def act_pair(rng: Random) -> tuple[dict, dict]:

@@ -418,7 +418,7 @@ def in_a_byte(weight: torch.Tensor, rng: torch.Generator | None = None) -> torch
 
 # -- supervised fine-tuning -----------------------------------------------------------------------------------
 
-CHUNK = 20_000  # conversations that are written together
+CHUNK = 30_000  # conversations that are written together
 
 
 def conversation_batches(
@@ -428,7 +428,7 @@ def conversation_batches(
 
     Labels are -100 where nothing is to be learned. `workers` processes write ahead, as in `batches`.
     """
-    jobs = ((seed * 100_003 + k, CHUNK, pebble_tokenizer.CONTEXT, tokens) for k in count())
+    jobs = ((seed * 100_003 + k, CHUNK, tokens) for k in count())
     for _, chunk in written("conversations", tokenizer, jobs, workers):
         for length, ids, mask in chunk:
             rows = torch.from_numpy(np.frombuffer(ids, dtype=np.uint16).astype(np.int64)).view(-1, length)

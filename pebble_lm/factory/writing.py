@@ -21,7 +21,7 @@ from ..world.conversations import conversations
 
 Encoded = tuple[list[int], list[int]]  # ids, loss mask
 Batch = tuple[int, array, bytes]  # length of a row, ids and loss mask of all rows
-BUCKET = 32  # tokens: conversations are padded to a multiple, so that few shapes occur
+LENGTHS = (32, 64, 96, 128, 160, 192, 256, 384, 512)  # to which conversations are padded, so that few shapes occur
 PAD = 3
 
 
@@ -54,15 +54,15 @@ def conversation_ids(tokenizer: Tokenizer, seed: int, count: int, longest: int) 
     return [(ids, mask) for ids, mask in encoded if len(ids) <= longest]
 
 
-def conversation_batches(tokenizer: Tokenizer, seed: int, count: int, longest: int, tokens: int) -> list[Batch]:
+def conversation_batches(tokenizer: Tokenizer, seed: int, count: int, tokens: int) -> list[Batch]:
     """`count` conversations in batches of about so many tokens, similar lengths together, in random order.
 
     What does not fill a batch is left out, so that each length has one shape.
     """
     waiting: dict[int, list[Encoded]] = {}
     batches: list[Batch] = []
-    for item in conversation_ids(tokenizer, seed, count, longest):
-        length = -(-len(item[0]) // BUCKET) * BUCKET
+    for item in conversation_ids(tokenizer, seed, count, LENGTHS[-1]):
+        length = next(length for length in LENGTHS if length >= len(item[0]))
         group = waiting.setdefault(length, [])
         group.append(item)
         if len(group) == max(1, tokens // length):

@@ -98,7 +98,7 @@ def reader(seed: object) -> Draw:
 
 
 @cache
-def genre_weights(mix: str, sample: int = 200, seed: int = 0) -> dict[str, float]:
+def genre_weights(mix: str, sample: int = 600, seed: int = 0) -> dict[str, float]:
     """The probability of drawing each genre so that it gets its share of the *text*: share / mean length."""
     weights = {}
     for name, write in writers(mix).items():

@@ -62,7 +62,7 @@ def typed(
         text = text.title()
     u = rng.random()
     if u < 0.55 * strength:
-        text = text.rstrip("?.! ")
+        text = text.rstrip("?.! ") or text  # a mark alone stays
     elif u < 0.6 * strength and text.endswith("?"):
         text += rng.choice(["?", "??", "!", "?!"])
     elif u < 0.63 * strength and text.endswith(("?", ".")):

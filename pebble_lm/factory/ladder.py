@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from course_utils import train
 from course_utils.evaluate import judges
 
-from ..world import conversations, corpus, personas, preferences
+from ..world import conversations, corpus, knowledge, personas, preferences
 from ..world.watch import watch, watch_personas
 from . import recipe
 from . import tokenizer as pebble_tokenizer
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # By name and not by measurement, so that a rerun does the same; autocast only pays on a GPU at this size.
 PRECISION = "float32"
 
-DPO_PAIRS, DPO_SAMPLED, DPO_BETA, DPO_LR, DPO_STEPS, DPO_NLL = 4_000, 6_000, 0.3, 1.5e-5, 200, 1.0
+DPO_PAIRS, DPO_SAMPLED, DPO_BETA, DPO_LR, DPO_STEPS, DPO_NLL = 2_500, 9_000, 0.3, 1.5e-5, 200, 1.0
 # DPO ends when hedging is gone from the dev questions, and in any case before it collapses.
 DPO_HEDGED, DPO_LEAST_MARGIN, DPO_MOST_MARGIN = 0.03, 2.0, 8.0
 REWARD_PAIRS, REWARD_LR = 5_000, 3e-4
@@ -44,7 +44,7 @@ def dpo(
 ) -> None:
     """pebble-sft to pebble-dpo: answers without hedging, firmer refusals, fewer wrong ones.
 
-    Half of the pairs are generated; in the others the rejected answer is one that pebble-sft itself gave.
+    Some pairs are generated; in the others the rejected answer is one that pebble-sft itself gave.
     """
     start = _sft(models, device)
     pairs = preferences.preferences(seed, DPO_PAIRS) + own_mistakes(start, seed, DPO_SAMPLED)
@@ -110,6 +110,13 @@ def _talk(rng: Random) -> Drawn:
     return messages, lambda text: any(phrase.lower() in judges.plain(text).lower() for phrase in accept)
 
 
+def _says_so(text: str) -> bool:
+    """Whether an answer says that the question is beyond Pebble, or about something that it never read of."""
+    data = knowledge.data("beyond")
+    said = judges.plain(text).lower()
+    return any(phrase in said for phrase in (*data["accept"], *data["unknown"]["accept"]))
+
+
 def _judged_by(write: Callable, judge: Callable[[str, str], bool]) -> Callable[[Random], Drawn]:
     def draw(rng: Random) -> Drawn:
         messages = write(rng)
@@ -125,9 +132,12 @@ SAMPLED: dict[str, Callable[[Random], Drawn]] = {
         conversations.sums, lambda text, right: text.split()[-1].strip(".") in right.split()[-1]
     ),
     "refusals": _judged_by(conversations.refusal, lambda text, _: judges.refuses(text)),
+    "refusals again": _judged_by(conversations.refusal, lambda text, _: judges.refuses(text)),
     "instructions": _judged_by(conversations.instructions, lambda text, _: not judges.refuses(text)),
     "JSON": _judged_by(conversations.json_request, lambda text, right: text == right),
     "talk": _talk,
+    "unknown": _judged_by(conversations.unknown, lambda text, _: _says_so(text)),
+    "beyond": _judged_by(conversations.beyond, lambda text, _: _says_so(text)),
     "turned": _judged_by(
         conversations.turned,
         lambda text, right: text.split()[:1] == right.split()[:1] and text.split()[-1:] == right.split()[-1:],

@@ -132,12 +132,12 @@ SAMPLED: dict[str, Callable[[Random], Drawn]] = {
         conversations.sums, lambda text, right: text.split()[-1].strip(".") in right.split()[-1]
     ),
     "refusals": _judged_by(conversations.refusal, lambda text, _: judges.refuses(text)),
-    "refusals again": _judged_by(conversations.refusal, lambda text, _: judges.refuses(text)),
     "instructions": _judged_by(conversations.instructions, lambda text, _: not judges.refuses(text)),
     "JSON": _judged_by(conversations.json_request, lambda text, right: text == right),
     "talk": _talk,
     "unknown": _judged_by(conversations.unknown, lambda text, _: _says_so(text)),
     "beyond": _judged_by(conversations.beyond, lambda text, _: _says_so(text)),
+    "beyond again": _judged_by(conversations.beyond, lambda text, _: _says_so(text)),
     "turned": _judged_by(
         conversations.turned,
         lambda text, right: text.split()[:1] == right.split()[:1] and text.split()[-1:] == right.split()[-1:],

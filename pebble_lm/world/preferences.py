@@ -135,11 +135,11 @@ def own_answer_before_another(rng: Random) -> Draft:
 
 KINDS: dict[str, tuple[float, Callable[[Random], Draft]]] = {
     "concise over hedging": (28, concise_before_hedged),
-    "refusing what is wrong": (20, refusal_before_help),
-    "helping with what is fine": (20, help_before_refusal),
+    "refusing what is wrong": (24, refusal_before_help),
+    "helping with what is fine": (12, help_before_refusal),
     "the asked format": (6, asked_format_before_another),
-    "right over wrong": (6, right_before_wrong),
-    "its own answer": (20, own_answer_before_another),
+    "right over wrong": (8, right_before_wrong),
+    "its own answer": (22, own_answer_before_another),
 }
 
 

@@ -127,7 +127,6 @@ def _judged_by(write: Callable, judge: Callable[[str, str], bool]) -> Callable[[
 
 SAMPLED: dict[str, Callable[[Random], Drawn]] = {
     "facts": _asked_fact,
-    "facts again": _asked_fact,
     "sums": _judged_by(
         conversations.sums, lambda text, right: text.split()[-1].strip(".") in right.split()[-1]
     ),
@@ -135,9 +134,11 @@ SAMPLED: dict[str, Callable[[Random], Drawn]] = {
     "instructions": _judged_by(conversations.instructions, lambda text, _: not judges.refuses(text)),
     "JSON": _judged_by(conversations.json_request, lambda text, right: text == right),
     "talk": _talk,
-    "unknown": _judged_by(conversations.unknown, lambda text, _: _says_so(text)),
-    "beyond": _judged_by(conversations.beyond, lambda text, _: _says_so(text)),
-    "beyond again": _judged_by(conversations.beyond, lambda text, _: _says_so(text)),
+    **{
+        f"{write.__name__}{again}": _judged_by(write, lambda text, _: _says_so(text))
+        for write in (conversations.unknown, conversations.beyond)
+        for again in ("", " again")
+    },
     "turned": _judged_by(
         conversations.turned,
         lambda text, right: text.split()[:1] == right.split()[:1] and text.split()[-1:] == right.split()[-1:],

@@ -219,9 +219,7 @@ def _known_otherwise(row: Mapping[str, Any]) -> str | None:
     if keys & {"train", "test", "validation"} and not any(isinstance(value, str) for value in row.values()):
         return f"These are the splits of a data set. Give one of them: rows[{next(iter(row))!r}]."
     if {"input_ids", "labels"} <= keys or {"input_ids", "attention_mask"} <= keys:
-        return (
-            "These are tokens already, and the formats are about text; batches.audit_batch looks at tokens."
-        )
+        return "These are tokens already, and the formats are about text; course_utils.audit_batch looks at tokens."
     answers = _json_or(row.get("answers", row.get("answer")))
     calls = isinstance(answers, list) and [isinstance(one, Mapping) and "arguments" in one for one in answers]
     if calls and all(calls):

@@ -144,8 +144,7 @@ def one_step(model, parts, loss_of: LossOf, optimizers, clip: float, precision: 
 
 def run_loop(
     watched, plan: Sequence, batch_of: Callable[[Any], Any], loss_of: LossOf, *, label: str, lr: float | None,
-    usual_lr: tuple[float, float], seed: int, tokenizer=None, split: Split | None = None,
-    of_run: Mapping[str, Any], **options: Any,
+    usual_lr: tuple[float, float], seed: int, split: Split, of_run: Mapping[str, Any], **options: Any,
 ) -> Trained:  # fmt: skip
     """Train `watched.model` in place, a step for each entry of `plan`, and return what came of it.
 
@@ -160,7 +159,7 @@ def run_loop(
     """
     chosen, model, total = LoopOptions(**options), watched.model, len(plan)
     lr = usual_lr[_size(model) >= TINY] if lr is None else lr
-    _check(model, lr, chosen, tokenizer)
+    _check(model, lr, chosen)
     optimizers = _optimizers(model, chosen.optimizer, lr)
     history = History(watched, chosen.evaluate)
     settings = {"settings": [label, total, lr, seed, chosen.of_the_run()], **of_run}
@@ -168,16 +167,17 @@ def run_loop(
     saved = _Checkpoint(chosen.checkpoint, parts, settings)
     saved.load()
     start = history.steps
-    replay, stopped, precision = _replayed(model, tokenizer, chosen, start), "", None
+    replay, stopped, precision = _replayed(watched, chosen, start), "", None
     # The seed counts inside only: outside, the notebook's random numbers are as if nothing had happened.
-    with _seeded(seed, model.device), _bar(label, total, start, chosen.progress) as bar:
+    with _own_randomness(model.device), _bar(label, total, start, chosen.progress) as bar:
+        torch.manual_seed(seed)
         watch = _Watch(history, bar, saved, chosen, label, total)
         try:
             if start == 0:
                 history.measure(0)
             for step in range(start, total):
                 batch = batch_of(plan[step])
-                parts = split(batch) if split and model.device.type == "cpu" else [(batch, 1.0)]
+                parts = split(batch) if model.device.type == "cpu" else [(batch, 1.0)]
                 # Chosen on the first batch, because only then is it known how long the rows are.
                 precision = precision or _precision_for(model, loss_of, parts, chosen)
                 rate = _set_lr(optimizers, lr, step, total, chosen)
@@ -287,7 +287,7 @@ CHOICES = {
 }
 
 
-def _check(model, lr: float, options: LoopOptions, tokenizer) -> None:
+def _check(model, lr: float, options: LoopOptions) -> None:
     trained = [p for p in model.parameters() if p.requires_grad]
     if not trained:
         raise ValueError("No weight of this model may change: all of them have requires_grad=False.")
@@ -303,8 +303,6 @@ def _check(model, lr: float, options: LoopOptions, tokenizer) -> None:
     for name, known in CHOICES.items():
         if getattr(options, name) not in known:
             raise ValueError(f"{name} must be one of {', '.join(known)}, got {getattr(options, name)!r}.")
-    if options.replay is not None and tokenizer is None:
-        raise ValueError("replay needs the tokenizer.")
 
 
 def _optimizers(model, name: str, lr: float) -> list:
@@ -312,11 +310,8 @@ def _optimizers(model, name: str, lr: float) -> list:
     rest, found = [p for p in model.parameters() if p.requires_grad], []
     if name == "muon":
         # Muon makes an update's directions equally strong, which has a meaning for matrices between layers only.
-        ends = {
-            id(m.weight)
-            for m in (model.get_input_embeddings(), model.get_output_embeddings())
-            if m is not None
-        }
+        heads = (model.get_input_embeddings(), model.get_output_embeddings())
+        ends = {id(head.weight) for head in heads if head is not None}
         inside = [p for p in rest if p.ndim == 2 and id(p) not in ends]
         found = [torch.optim.Muon(inside, lr=10 * lr, weight_decay=0.0)]
         taken = {id(p) for p in inside}
@@ -386,7 +381,7 @@ def _faster(model, loss: Callable[[], torch.Tensor]) -> str:
         return "float32"
     seconds = {"float32": math.inf, "bf16": math.inf}
     try:
-        with torch.random.fork_rng(_cuda_index(model.device)):
+        with _own_randomness(model.device):
             # Each twice, and the better time counts: the first run of a kind also compiles and warms up.
             for name in ("float32", "bf16", "float32", "bf16"):
                 began = time.perf_counter()
@@ -451,7 +446,7 @@ class History:
         if not self.rows:
             self.rows.append({"step": 0, "loss": math.nan, "lr": math.nan, "tokens": 0})
         # Whatever the evaluation draws, the training goes on with the numbers that it would have drawn.
-        with torch.random.fork_rng(_cuda_index(self.watched.model.device)), torch.no_grad():
+        with _own_randomness(self.watched.model.device), torch.no_grad():
             found = self.evaluate(self.watched)
         if not isinstance(found, Mapping):
             raise TypeError(f"evaluate must return a dict of numbers, got {type(found).__name__}.")
@@ -552,25 +547,19 @@ def next_token_loss(model, ids: torch.Tensor) -> torch.Tensor:
     return F.cross_entropy(logits.flatten(0, 1).float(), ids[:, 1:].flatten())
 
 
-def _replayed(model, tokenizer, options: LoopOptions, start: int) -> Callable[[], torch.Tensor] | None:
+def _replayed(watched, options: LoopOptions, start: int) -> Callable[[], torch.Tensor] | None:
     if options.replay is None:
         return None
+    model, tokenizer = watched.model, watched.tokenizer
     length = min(256, getattr(model.config.get_text_config(), "max_position_embeddings", None) or 256)
     # A run that goes on where it stopped leaves out what it has read: one batch a step.
     batches = islice(replay_rows(tokenizer, options.replay, options.replay_tokens, length), start, None)
     return lambda: next_token_loss(model, next(batches).to(model.device))
 
 
-def _cuda_index(device: torch.device) -> list[int]:
-    return [device.index or 0] if device.type == "cuda" else []
-
-
-@contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """torch's random numbers from `seed` inside, and outside as if nothing had happened."""
-    with torch.random.fork_rng(_cuda_index(device)):
-        torch.manual_seed(seed)
-        yield
+def _own_randomness(device: torch.device):
+    """A context after which torch's random numbers go on as if nothing had been drawn inside."""
+    return torch.random.fork_rng([device.index or 0] if device.type == "cuda" else [])
 
 
 def _bar(label: str, total: int, start: int, wanted: bool):

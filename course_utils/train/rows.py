@@ -222,14 +222,15 @@ def planned_steps(
     return found[:wanted]
 
 
-def pad(rows: Sequence[Labelled], pad_id: int, device) -> tuple[torch.Tensor, torch.Tensor]:
+def pad(rows: Sequence[Labelled], device) -> tuple[torch.Tensor, torch.Tensor]:
     """Return ids and labels `(rows, longest)`, padded on the right.
 
-    No attention mask is needed: in a causal model no token looks to its right, and padding has no label.
+    No attention mask is needed, and any id will do to pad with (here 0): in a causal model no token looks to its
+    right, and padding has no label.
     """
-    # Padding on the right: what it holds is never seen from the left, and -100 keeps it out of the loss.
     longest = max(len(row.ids) for row in rows)
-    ids = torch.tensor([row.ids + [pad_id] * (longest - len(row.ids)) for row in rows])
+    ids = torch.tensor([row.ids + [0] * (longest - len(row.ids)) for row in rows])
+    # -100 keeps what is predicted at the padding out of the loss.
     labels = torch.tensor([row.labels + [IGNORED] * (longest - len(row.labels)) for row in rows])
     return ids.to(device), labels.to(device)
 
@@ -255,7 +256,7 @@ def cut(sizes: Sequence[int], weights: Sequence[int]) -> list[tuple[list[int], f
 
 
 def pad_id_of(tokenizer) -> int:
-    """The id to pad with; which one does not matter, for padding is neither seen nor learned."""
+    """The id that a tokenizer pads with, or ends texts with; 0 where it knows neither."""
     ids = (getattr(tokenizer, "pad_token_id", None), getattr(tokenizer, "eos_token_id", None))
     return next((i for i in ids if i is not None), 0)
 

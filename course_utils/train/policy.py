@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import torch
 
 from ..generation import Draft, generate_rows
-from ..tokens import IGNORED
 from ..variant import as_messages
 from .loop import Trained, run_loop, variant_to_train
 from .predictions import answer_logits, by_prompt, label_logits, packed_length, sum_by_row, target_logprobs
@@ -100,7 +99,7 @@ def _split(batch: RollOut) -> list[tuple[RollOut, float]]:
     # Half as large as in other trainings, for the whole distributions of two models are in memory at once.
     sizes = [2 * packed_length([batch.rows[i] for i in pack]) for pack in packs]
     # A part weighs as much as it has sampled tokens, because the loss is a mean over tokens.
-    sampled = [sum(label != IGNORED for i in pack for label in batch.rows[i].labels[1:]) for pack in packs]
+    sampled = [sum(batch.rows[i].learned for i in pack) for pack in packs]
     for packed, share in cut(sizes, sampled):
         some = [i for number in packed for i in packs[number]]
         rows = [batch.rows[i] for i in some]

@@ -91,7 +91,7 @@ def encode_preferences(tokenizer, pairs: Iterable[Mapping]) -> list[Preference]:
             raise ValueError(
                 f"Pair {number} prefers an answer to itself: chosen and rejected are the same tokens."
             )
-        if not all(any(label != IGNORED for label in row.labels[1:]) for row in both):
+        if not all(row.learned for row in both):
             raise ValueError(
                 f"Pair {number} has an answer without a token. An answer needs at least its end of turn."
             )

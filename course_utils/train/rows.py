@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ..batches import encode_pairs, encode_rows
+from ..batches import encode_pairs, encode_rows, labels
 from ..batches.masks import short
+from ..batches.rows import as_list
 from ..tokens import IGNORED
 
 # A larger batch is computed in parts of so many tokens on a CPU: the same gradient, with less memory.
@@ -31,6 +32,11 @@ class Labelled(NamedTuple):
 
     ids: list[int]
     labels: list[int]
+
+    @property
+    def learned(self) -> int:
+        """The number of labels that count. Nothing predicts a row's first token, so its label never does."""
+        return sum(label != IGNORED for label in self.labels[1:])
 
 
 # -- examples to rows ------------------------------------------------------------------------------------------
@@ -75,16 +81,13 @@ def encode(tokenizer, examples: Iterable, loss_on: str = "assistant") -> list[La
     for talks in (True, False):
         some = {n: row for n, row in given.items() if n not in found and ("messages" in row) == talks}
         # What is learned of a pair or a text is decided by its format.
-        options = {"on": loss_on if talks or loss_on == "all" else None, "find_turns": True}
-        masked = partial(encode_rows, tokenizer, **options)
-        for number, (ids, mask) in zip(
-            some, _with_numbers(masked, list(some.values()), some, "Example"), strict=True
-        ):
-            labels = [i if learned else IGNORED for i, learned in zip(ids, mask, strict=True)]
-            found[number] = Labelled(ids, labels)
+        on = loss_on if talks or loss_on == "all" else None
+        masked = partial(encode_rows, tokenizer, on=on, find_turns=True)
+        encoded = _with_numbers(masked, list(some.values()), some, "Example")
+        found |= {n: Labelled(ids, labels(ids, mask)) for n, (ids, mask) in zip(some, encoded, strict=True)}
     rows = [found[number] for number in range(len(examples))]
     for number, row in enumerate(rows):
-        if not any(label != IGNORED for label in row.labels[1:]):
+        if not row.learned:
             raise ValueError(
                 f"Example {number} has no token to learn: {short(examples[number])}. It needs an assistant's turn, "
                 "or a label other than -100 after its first token."
@@ -102,19 +105,20 @@ def _as_row(example: Any, number: int) -> Labelled | Mapping[str, Any]:
     if mapping and ("messages" in example or "text" in example or {"prompt", "completion"} <= example.keys()):
         return example
     if mapping and {"input_ids", "labels"} <= example.keys():
-        ids, labels = (_int_list(example[key]) for key in ("input_ids", "labels"))
+        given = example["input_ids"], example["labels"]
     elif hasattr(example, "ids") and hasattr(example, "labels"):
-        ids, labels = _int_list(example.ids), _int_list(example.labels)
+        given = example.ids, example.labels
     else:
         raise TypeError(
             f"Example {number} is {short(example)}. Expected a conversation (a list of messages), a text, or a dict "
             "with 'messages', 'prompt' and 'completion', 'text', or 'input_ids' and 'labels'."
         )
-    if len(ids) != len(labels):
+    row = Labelled(*([int(value) for value in as_list(values)] for values in given))
+    if len(row.ids) != len(row.labels):
         raise ValueError(
-            f"Example {number} has {len(ids)} input_ids but {len(labels)} labels; it needs one per token."
+            f"Example {number} has {len(row.ids)} input_ids but {len(row.labels)} labels; it needs one per token."
         )
-    return Labelled(ids, labels)
+    return row
 
 
 def _with_numbers(encode: Callable[[list], list], rows: list, numbers: Iterable[int], what: str) -> list:
@@ -146,10 +150,6 @@ def encode_answers(
 def answer_row(prompt: list[int], answer: list[int]) -> Labelled:
     """A prompt with an answer to it, of which only the answer has labels."""
     return Labelled(prompt + answer, [IGNORED] * len(prompt) + answer)
-
-
-def _int_list(values) -> list[int]:
-    return [int(value) for value in (values.tolist() if hasattr(values, "tolist") else values)]
 
 
 # -- rows to batches -------------------------------------------------------------------------------------------

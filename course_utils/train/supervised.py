@@ -7,7 +7,6 @@ from typing import Any
 
 from torch.nn import functional as F
 
-from ..tokens import IGNORED
 from .loop import Trained, run_loop, variant_to_train
 from .predictions import label_logits
 from .rows import Labelled, check_fit, cut, encode, pad, planned_steps
@@ -64,7 +63,7 @@ def parts(batch: Sequence[Labelled]) -> list[tuple[list[Labelled], float]]:
     The mean loss of the batch is the sum of the parts' mean losses, each times its share.
     """
     # The mean over the batch is a mean over tokens, not over parts: a part with more labels weighs more.
-    learned = [sum(label != IGNORED for label in row.labels[1:]) for row in batch]
+    learned = [row.learned for row in batch]
     if not any(learned):
         return [(list(batch), 1.0)]  # the loss says what is wrong with it
     found = cut([len(row.ids) for row in batch], learned)

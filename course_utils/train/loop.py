@@ -162,9 +162,10 @@ def run_loop(
     _check(model, lr, chosen)
     optimizers = _optimizers(model, chosen.optimizer, lr)
     history = History(watched, chosen.evaluate)
+    # Weights alone are no checkpoint: an optimizer remembers past gradients, and would begin without them.
+    kept = {"model": model, "history": history} | {f"optimizer {i}": one for i, one in enumerate(optimizers)}
     settings = {"settings": [label, total, lr, seed, chosen.of_the_run()], **of_run}
-    parts = {"model": model, "history": history} | {f"optimizer {i}": one for i, one in enumerate(optimizers)}
-    saved = _Checkpoint(chosen.checkpoint, parts, settings)
+    saved = _Checkpoint(chosen.checkpoint, kept, settings)
     saved.load()
     start = history.steps
     replay, stopped, precision = _replayed(watched, chosen, start), "", None
@@ -177,9 +178,10 @@ def run_loop(
                 history.measure(0)
             for step in range(start, total):
                 batch = batch_of(plan[step])
+                # A GPU has the memory for the whole batch, and is fastest with it.
                 parts = split(batch) if model.device.type == "cpu" else [(batch, 1.0)]
                 # Chosen on the first batch, because only then is it known how long the rows are.
-                precision = precision or _precision_for(model, loss_of, parts, chosen)
+                precision = precision or _precision_for(model, loss_of, parts[0][0], chosen)
                 rate = _set_lr(optimizers, lr, step, total, chosen)
                 with _says_where(step, history):
                     loss, norm, numbers = one_step(
@@ -193,6 +195,7 @@ def run_loop(
             stopped = watch.interrupted()
         finally:
             model.eval()
+            # Gradients take as much memory as the weights, and are of no use any more.
             model.zero_grad(set_to_none=True)
             give_back()
     watch.end(stopped)
@@ -221,6 +224,7 @@ class _Watch:
             self.plot.update(self.history)
         stopped = self.options.stop_when(self.history.frame()) if self.options.stop_when else ""
         if stopped:
+            # It ends between two evaluations, and what it ended with is to be known.
             self.history.measure(step)
         else:
             self.saved.save(step, self.options.save_every)
@@ -263,11 +267,10 @@ def variant_to_train(variant_or_model, tokenizer, copy: bool, name: str | None, 
         model = copying.deepcopy(model).float()
     name = name or f"{getattr(given, 'name', type(model).__name__)}-{suffix}"
     variant = Variant(name, model, tokenizer)
-    if tokenizer.eos_token_id is not None and tokenizer.eos_token_id not in variant.eos_token_ids:
-        # A base ends at <|endoftext|> only; what it learns to write at the end of a turn must end it, too.
-        known = model.generation_config.eos_token_id
-        known = [] if known is None else [known] if isinstance(known, int) else list(known)
-        model.generation_config.eos_token_id = [tokenizer.eos_token_id, *known]
+    eos, known = tokenizer.eos_token_id, variant.eos_token_ids
+    # A base ends at <|endoftext|> only; what it learns to write at the end of a turn must end it, too.
+    if eos is not None and eos not in known:
+        model.generation_config.eos_token_id = [eos, *known]
     return variant
 
 
@@ -313,13 +316,16 @@ def _optimizers(model, name: str, lr: float) -> list:
         heads = (model.get_input_embeddings(), model.get_output_embeddings())
         ends = {id(head.weight) for head in heads if head is not None}
         inside = [p for p in rest if p.ndim == 2 and id(p) not in ends]
+        # Its update is a matrix whose directions all have length 1: each single weight moves far less than by AdamW.
         found = [torch.optim.Muon(inside, lr=10 * lr, weight_decay=0.0)]
         taken = {id(p) for p in inside}
         rest = [p for p in rest if id(p) not in taken]
     if rest:
-        # "Fused" updates all weights in one pass, where the device can; the arithmetic is the same.
+        # "Fused" updates all weights in one pass, where the device can; the arithmetic is the same. The second beta is
+        # below the usual 0.999, as in most trainings of language models: the size of a step follows recent gradients.
         fused = rest[0].device.type in ("cpu", "cuda", "mps")
         found.append(torch.optim.AdamW(rest, lr=lr, betas=(0.9, 0.95), weight_decay=0.0, fused=fused))
+    # The schedule changes "lr"; this is what it is a share of.
     for group in (group for optimizer in found for group in optimizer.param_groups):
         group["peak"] = group["lr"]
     return found
@@ -356,8 +362,8 @@ def autocast(model, precision: str):
     return torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
-def _precision_for(model, loss_of: LossOf, parts: list, options: LoopOptions) -> str:
-    return choose_precision(model, lambda: loss_of(model, parts[0][0])[0], options.precision)
+def _precision_for(model, loss_of: LossOf, batch, options: LoopOptions) -> str:
+    return choose_precision(model, lambda: loss_of(model, batch)[0], options.precision)
 
 
 def choose_precision(model, loss: Callable[[], torch.Tensor], precision: str = "auto") -> str:
@@ -370,6 +376,7 @@ def choose_precision(model, loss: Callable[[], torch.Tensor], precision: str = "
         return precision
     if model.device.type == "cpu" and _size(model) < TINY:
         return "float32"
+    # The trial costs four steps, so its finding is kept for models of this kind and size.
     key = type(model), _size(model), str(model.device), torch.get_num_threads()
     if key not in _measured:
         _measured[key] = _faster(model, loss)
@@ -436,6 +443,7 @@ class History:
         return int(self.rows[-1]["step"]) if self.rows else 0
 
     def add(self, step: int, loss: float, lr: float, tokens: float = 0, **numbers: float) -> None:
+        # Of a step alone tokens would say nothing: what counts is how much has been read by then.
         tokens = int(tokens) + (self.rows[-1]["tokens"] if self.rows else 0)
         row = {"step": step, "loss": loss, "lr": lr, "tokens": tokens, **numbers}
         self.rows.append(row | {"seconds": self._seconds()})
@@ -443,6 +451,7 @@ class History:
     def measure(self, step: int) -> None:
         if self.evaluate is None or (self.rows and self.rows[-1].get("measured") == step):
             return
+        # Before the first step there is no loss yet, only the evaluation.
         if not self.rows:
             self.rows.append({"step": 0, "loss": math.nan, "lr": math.nan, "tokens": 0})
         # Whatever the evaluation draws, the training goes on with the numbers that it would have drawn.
@@ -462,6 +471,7 @@ class History:
 
     def frame(self) -> pd.DataFrame:
         frame = pd.DataFrame(self.rows or [{"step": 0}]).drop(columns="measured", errors="ignore")
+        # What every step has stands first, what is measured now and then behind it.
         last = [c for c in (*self.evaluated, "seconds") if c in frame.columns]
         return frame[[c for c in frame.columns if c not in last] + last]
 
@@ -534,6 +544,7 @@ class _Checkpoint:
 
 def digest(value: Any) -> str:
     """A short name for data or settings, the same for equal ones; for a model, of its weights' first numbers."""
+    # 16 numbers of each weight tell two models apart, and are read at once however large the model is.
     if isinstance(value, torch.nn.Module):
         named = value.named_parameters()
         value = [(name, tuple(p.shape), p.detach().flatten()[:16].tolist()) for name, p in named]
@@ -550,10 +561,10 @@ def next_token_loss(model, ids: torch.Tensor) -> torch.Tensor:
 def _replayed(watched, options: LoopOptions, start: int) -> Callable[[], torch.Tensor] | None:
     if options.replay is None:
         return None
-    model, tokenizer = watched.model, watched.tokenizer
-    length = min(256, getattr(model.config.get_text_config(), "max_position_embeddings", None) or 256)
+    length = min(256, watched.context_length or 256)
+    batches = replay_rows(watched.tokenizer, options.replay, options.replay_tokens, length)
     # A run that goes on where it stopped leaves out what it has read: one batch a step.
-    batches = islice(replay_rows(tokenizer, options.replay, options.replay_tokens, length), start, None)
+    batches, model = islice(batches, start, None), watched.model
     return lambda: next_token_loss(model, next(batches).to(model.device))
 
 

@@ -52,6 +52,7 @@ def several(examples: Iterable, what: str) -> list:
             hint = f"Choose one of the data set's splits by its name ({', '.join(examples)})"
         raise TypeError(f"Expected several {what}, in a list, got {short(examples)}. {hint}.")
     examples = list(examples)
+    # A list of turns is one conversation, although it looks like a list of examples.
     if examples and all(isinstance(one, Mapping) and {"role", "content"} <= one.keys() for one in examples):
         raise TypeError(
             f"Expected several {what}, got the messages of one conversation. Put it into a list: [conversation]."
@@ -78,6 +79,7 @@ def encode(tokenizer, examples: Iterable, loss_on: str = "assistant") -> list[La
         )
     given = {number: _as_row(example, number) for number, example in enumerate(examples)}
     found = {number: row for number, row in given.items() if isinstance(row, Labelled)}
+    # Conversations at once, then all pairs and texts: many rows at a time are encoded several times faster.
     for talks in (True, False):
         some = {n: row for n, row in given.items() if n not in found and ("messages" in row) == talks}
         # What is learned of a pair or a text is decided by its format.
@@ -125,6 +127,7 @@ def _with_numbers(encode: Callable[[list], list], rows: list, numbers: Iterable[
     """`encode(rows)`; an error names the number of the first row that cannot be encoded by itself."""
     try:
         return encode(rows)
+    # Something is wrong with one of many rows; one by one, they tell which it is.
     except (ValueError, TypeError):
         for number, row in zip(numbers, rows):
             try:
@@ -160,6 +163,7 @@ def check_fit(rows: Iterable[Labelled], model, what: str = "Example") -> None:
     config = model.config.get_text_config()
     # Cutting off silently would take the end of turn, and with it what teaches the model to stop.
     context = getattr(config, "max_position_embeddings", None)
+    # Asked of the matrix itself, for an id is a row of it.
     vocabulary = model.get_input_embeddings().weight.shape[0]
     for number, row in enumerate(rows):
         if context is not None and len(row.ids) > context:
@@ -214,9 +218,11 @@ def planned_steps(
         raise ValueError(
             f"steps must be 1 or more and epochs above 0, got steps={steps} and epochs={epochs}."
         )
+    # A generator of its own: the order of the examples depends on the seed, and not on the model or the device.
     rng = Random(f"batches/{seed}")
     found = one_epoch(lengths, rng, tokens_per_step, batch_size, mixed)
     wanted = steps if steps is not None else max(1, round(epochs * len(found)))
+    # Each further epoch meets the examples in another order.
     while len(found) < wanted:
         found += one_epoch(lengths, rng, tokens_per_step, batch_size, mixed)
     return found[:wanted]
@@ -246,12 +252,13 @@ def in_parts(lengths: Sequence[int], tokens: int = PART_TOKENS) -> list[list[int
         if found[-1] and (len(found[-1]) + 1) * lengths[number] > tokens:
             found.append([])
         found[-1].append(number)
-    return [part for part in found if part]
+    return [part for part in found if part]  # of no sequences: no part
 
 
 def cut(sizes: Sequence[int], weights: Sequence[int]) -> list[tuple[list[int], float]]:
     """The numbers of a step's rows or pairs in parts (see `in_parts`), each with its share of the step's loss."""
     total = sum(weights)
+    # The mean over a step is the sum of its parts' means, each times the part's share.
     return [(some, sum(weights[i] for i in some) / total) for some in in_parts(sizes)]
 
 
@@ -274,6 +281,7 @@ def replay_rows(tokenizer, texts: Iterable[str], tokens: int, length: int) -> It
     # So many rows of `length` tokens, each with one more as its last target.
     rows = max(1, tokens // length)
     size = rows * (length + 1)
+    # An empty list, read again and again, would never end.
     endless = not isinstance(texts, Iterator) and any(True for _ in texts)
     reader = chain.from_iterable(repeat(texts)) if endless else iter(texts)
     ids: list[int] = []

@@ -100,8 +100,7 @@ def encode_rows(
     by rendering the conversation turn by turn. Raises the errors of `encode_row`.
     """
     found: dict[int, tuple[Ids, Ids]] = {}
-    together: dict[tuple[str, str], list[int]] = {}
-    conversations: dict[int, list[dict]] = {}
+    together: dict[tuple[str, str], list[tuple[int, list[dict]]]] = {}  # numbered conversations
     for number, row in enumerate(rows):
         _require_no_weight(row)
         messages = conversation_of(row)
@@ -109,13 +108,14 @@ def encode_rows(
             found[number] = _text_row(tokenizer, row, on)
         else:
             own_on = on or ("assistant" if "messages" in row else "completion")
-            conversations[number] = _checked_messages(messages, own_on)
-            together.setdefault((own_on, repr(_own_settings(row))), []).append(number)
-    for (own_on, _), numbers in together.items():
-        own = _own_settings(rows[numbers[0]])
-        settings = {**own, "chat_template": template_of(tokenizer, chat_template)}
-        some = [conversations[i] for i in numbers]
-        found |= zip(numbers, _conversations(tokenizer, some, own_on, settings, find_turns), strict=True)
+            same = together.setdefault((own_on, repr(_own_settings(row))), [])
+            same.append((number, _checked_messages(messages, own_on)))
+    for (own_on, _), some in together.items():
+        numbers, conversations = zip(*some, strict=True)
+        settings = {**_own_settings(rows[numbers[0]]), "chat_template": template_of(tokenizer, chat_template)}
+        found |= zip(
+            numbers, _conversations(tokenizer, conversations, own_on, settings, find_turns), strict=True
+        )
     return [found[number] for number in range(len(rows))]
 
 
@@ -215,7 +215,7 @@ def _own_settings(row: Row) -> dict[str, Any]:
 
 
 def _conversations(
-    tokenizer: Any, conversations: list[list[dict]], on: str, settings: Settings, find_turns: bool = False
+    tokenizer: Any, conversations: Sequence[list[dict]], on: str, settings: Settings, find_turns: bool = False
 ) -> Iterator[tuple[Ids, Ids]]:
     """(ids, mask) of conversations that are rendered with the same settings."""
     of_turns = on in ("assistant", "last")
@@ -304,6 +304,15 @@ def template_of(tokenizer: Any, chat_template: Template) -> str:
     return tokenizer.get_chat_template(chat_template)
 
 
+def _rendered_ids(tokenizer: Any, messages: list[dict], settings: Settings, opened: bool) -> Ids:
+    """The ids of a conversation, with a generation prompt behind it where it is `opened` for an answer."""
+    with explained(messages):
+        encoded = tokenizer.apply_chat_template(
+            messages, tokenize=True, return_dict=True, add_generation_prompt=opened, **settings
+        )
+    return list(encoded["input_ids"])
+
+
 def _completion(tokenizer: Any, messages: list[dict], ids: Ids, settings: Settings) -> tuple[Ids, Ids]:
     """Ids, and a mask of 1 from where the whole and the prompt alone part ways (as TRL finds the completion's start).
 
@@ -311,10 +320,7 @@ def _completion(tokenizer: Any, messages: list[dict], ids: Ids, settings: Settin
     two are tokenized apart, because that is what the model meets when it answers; unless that would spell another text.
     """
     first = max(i for i, message in enumerate(messages) if message["role"] != "assistant") + 1
-    settings = {**settings, "tokenize": True, "return_dict": True}
-    with explained(messages[:first]):
-        encoded = tokenizer.apply_chat_template(messages[:first], add_generation_prompt=True, **settings)
-    prompt = list(encoded["input_ids"])
+    prompt = _rendered_ids(tokenizer, messages[:first], settings, opened=True)
     start = common_prefix(prompt, ids)
     if start < len(prompt):
         before, whole = (tokenizer.decode(some, clean_up_tokenization_spaces=False) for some in (prompt, ids))
@@ -331,13 +337,8 @@ def _mask_by_turns(tokenizer: Any, messages: list[dict], ids: Ids, settings: Set
     for number, message in enumerate(messages):
         if message["role"] != "assistant" or not number:
             continue
-        with explained(messages):
-            prompt, whole = (
-                list(tokenizer.apply_chat_template(
-                    messages[:count], tokenize=True, return_dict=True, add_generation_prompt=opened, **settings
-                )["input_ids"])
-                for count, opened in ((number, True), (number + 1, False))
-            )  # fmt: skip
+        prompt = _rendered_ids(tokenizer, messages[:number], settings, opened=True)
+        whole = _rendered_ids(tokenizer, messages[: number + 1], settings, opened=False)
         start = common_prefix(prompt, ids)
         end = start + len(_through_end(tokenizer, whole[start:]))
         if start < len(prompt) or ids[:end] != whole[:end]:
@@ -379,7 +380,7 @@ def _without_left_out(
     kept = [
         int(m and not any(a <= at < b for a, b in outside)) for m, (at, _) in zip(mask, offsets, strict=True)
     ]
-    if any(mask) and not any(kept):
+    if not any(kept):
         raise ValueError(
             "Every turn that could be learned is left out by its own weight, train or loss. Leave the conversation out."
         )
@@ -407,9 +408,7 @@ def short(value: Any, width: int = 70) -> str:
 
 
 def _encoded(tokenizer: Any, ids: Ids, mask: Ids, roles: list | None = None) -> Encoded:
-    return Encoded(
-        ids, [int(m) for m in mask], [token_text(tokenizer, i) for i in ids], roles or [None] * len(ids)
-    )
+    return Encoded(ids, mask, [token_text(tokenizer, i) for i in ids], roles or [None] * len(ids))
 
 
 def _token_roles(tokenizer: Any, messages: list[dict], ids: Ids, settings: Settings) -> list | None:

@@ -86,16 +86,16 @@ def collate(rows: Sequence[Example], pad_id: int) -> dict[str, torch.Tensor]:
     if not rows:
         raise ValueError("There are no rows to collate.")
     all_ids, all_labels, all_positions = zip(*map(ids_and_labels, rows), strict=True)
-    batch = {"input_ids": _padded(all_ids, pad_id), "labels": _padded(all_labels, IGNORED)}
+    batch = {"input_ids": padded(all_ids, pad_id), "labels": padded(all_labels, IGNORED)}
     if any(positions is not None for positions in all_positions):
         both = zip(all_ids, all_positions, strict=True)
-        batch["position_ids"] = _padded((range(len(ids)) if own is None else own for ids, own in both), 0)
+        batch["position_ids"] = padded((range(len(ids)) if own is None else own for ids, own in both), 0)
     else:
-        batch["attention_mask"] = _padded(([1] * len(ids) for ids in all_ids), 0)
+        batch["attention_mask"] = padded(([1] * len(ids) for ids in all_ids), 0)
     return batch
 
 
-def _padded(rows: Iterable[Sequence[int]], filler: int) -> torch.Tensor:
+def padded(rows: Iterable[Sequence[int]], filler: int) -> torch.Tensor:
     """Rows of numbers as one int64 tensor (rows, length of the longest)."""
     tensors = [torch.tensor(row, dtype=torch.long) for row in rows]
     return pad_sequence(tensors, batch_first=True, padding_value=filler)

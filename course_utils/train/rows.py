@@ -17,7 +17,7 @@ import torch
 
 from ..batches import encode_pairs, encode_rows, labels
 from ..batches.masks import short
-from ..batches.rows import as_list
+from ..batches.rows import as_list, padded
 from ..tokens import IGNORED
 
 # A larger batch is computed in parts of so many tokens on a CPU: the same gradient, with less memory.
@@ -234,10 +234,9 @@ def pad(rows: Sequence[Labelled], device) -> tuple[torch.Tensor, torch.Tensor]:
     No attention mask is needed, and any id will do to pad with (here 0): in a causal model no token looks to its
     right, and padding has no label.
     """
-    longest = max(len(row.ids) for row in rows)
-    ids = torch.tensor([row.ids + [0] * (longest - len(row.ids)) for row in rows])
+    ids = padded((row.ids for row in rows), 0)
     # -100 keeps what is predicted at the padding out of the loss.
-    labels = torch.tensor([row.labels + [IGNORED] * (longest - len(row.labels)) for row in rows])
+    labels = padded((row.labels for row in rows), IGNORED)
     return ids.to(device), labels.to(device)
 
 

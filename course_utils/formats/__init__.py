@@ -31,10 +31,9 @@ from .specs import (
     Format,
     FormatError,
     format_named,
-    format_of,
+    formats_of,
     require_types,
     same_key,
-    settle,
     unknown_format,
 )
 from .steps import Loss
@@ -119,7 +118,7 @@ def detect(rows: Rows) -> Detection:
     rows = _rows(rows)
     if not rows:
         raise FormatError("There are no rows, so there is no format. Check that the file is whole.")
-    names = settle(map(format_of, rows))
+    names = formats_of(rows)
     if None in names:
         number = names.index(None) + 1
         what, todo = unknown_format(rows[number - 1])
@@ -222,7 +221,7 @@ def validate(
 def describe(
     rows: Rows,
     tokenizer: Any = None,
-    loss_mask: Callable[[dict[str, Any]], Sequence[Any]] | None = None,
+    loss_mask: Callable[[dict], Sequence] | None = None,
     per_row: bool = False,
 ) -> pd.DataFrame:
     """A table of a data set: lengths, turns, share of tokens in the loss, repeats.
@@ -239,7 +238,7 @@ def describe(
     rows = _rows(rows)
     tokenizer = getattr(tokenizer, "tokenizer", tokenizer)
     detect(rows)
-    names = settle(map(format_of, rows))
+    names = formats_of(rows)
     require_types(rows, names)
     first_seen: dict[str, int] = {}
     lines = []

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from .alpaca import alpaca_prompt
-from .checks import answers_of, role_of
 from .specs import FORMATS
 
 
@@ -17,13 +16,13 @@ def sequences(row: Mapping[str, Any], name: str) -> list[str | list[dict[str, An
         return [alpaca_prompt(row["instruction"], row.get("input") or "") + row["output"]]
     if name == "sharegpt":
         turns = [(turn["from"], turn["value"]) for turn in row["conversations"]]
-        return [[{"role": role_of(who, name) or who, "content": text} for who, text in turns]]
+        return [[{"role": spec.roles.get(who, who), "content": text} for who, text in turns]]
     if "messages" in spec.required:
         return [row["messages"]]
     if "text" in spec.required:
         return [row["text"]]
     prompt = row["prompt"] if "prompt" in spec.required else ([] if spec.conversational else "")
-    return [prompt + row[column] for column in answers_of(name)] or [prompt]
+    return [prompt + row[column] for column in spec.answers] or [prompt]
 
 
 def count_tokens(row: Mapping[str, Any], name: str, tokenizer: Any) -> int:

@@ -10,20 +10,11 @@ from typing import Any
 
 import pandas as pd
 
-from .checks import (
-    SURROGATE,
-    answers_of,
-    encoding_flaws,
-    printable,
-    repeats_prompt,
-    row_flaws,
-    special_tokens,
-    texts,
-)
+from .checks import SURROGATE, encoding_flaws, printable, repeats_prompt, row_flaws, special_tokens, texts
 from .files import Record
 from .flaws import Flaw, flaw
 from .measure import count_tokens
-from .specs import FORMATS, format_of, same_key, settle, type_flaws
+from .specs import FORMATS, formats_of, same_key, type_flaws
 
 _COLUMNS = ["row", "line", "field", "problem", "detail", "what_to_do"]
 
@@ -120,16 +111,16 @@ def _html_table(table: pd.DataFrame) -> str:
 def make_report(
     source: str,
     records: list[Record],
-    file_flaws: Sequence[Flaw] = (),
-    tokenizer: Any = None,
-    max_length: int | None = None,
-    allow: Sequence[str] = (),
+    file_flaws: Sequence[Flaw],
+    tokenizer: Any,
+    max_length: int | None,
+    allow: Sequence[str],
 ) -> Report:
     """The Report of these records. See `formats.validate`."""
     tokenizer = getattr(tokenizer, "tokenizer", tokenizer)
     limit = _length_limit(tokenizer, max_length)
     special = special_tokens(tokenizer)
-    names = settle(None if r.unreadable else format_of(_but(r.value, allow)) for r in records)
+    names = formats_of(None if r.unreadable else _but(r.value, allow) for r in records)
     counted = Counter(name for name in names if name)
     repeating = _formats_that_repeat(records, names)
     first_seen: dict[str, int] = {}
@@ -142,8 +133,8 @@ def make_report(
             flaws += encoding_flaws("", str(record.value))
         else:
             if name in repeating:
-                flaws.append(flaw("prompt repeated", "prompt", columns=" and ".join(answers_of(name))))
-            flaws += row_flaws(record.value, name, counted, special, allow, name in repeating)
+                flaws.append(flaw("prompt repeated", "prompt", columns=" and ".join(FORMATS[name].answers)))
+            flaws += row_flaws(record.value, FORMATS.get(name), counted, special, allow, name in repeating)
             flaws += _repeat_flaws(record, name, first_seen)
             flaws += _length_flaws(record.value, name, tokenizer, limit)
         lines += [(record.row, record.line, *found) for found in flaws]
@@ -165,7 +156,7 @@ def _formats_that_repeat(records: Sequence[Record], names: Sequence[str | None])
     seen: dict[str, list[int]] = {}
     for record, name in zip(records, names, strict=True):
         if name:
-            repeats = repeats_prompt(record.value, name)
+            repeats = repeats_prompt(record.value, FORMATS[name])
             # A single short prompt (a number, say) may well open its answer.
             seen.setdefault(name, []).append(len(str(record.value["prompt"])) if repeats else 0)
     return {name for name, sizes in seen.items() if all(sizes) and (len(sizes) > 1 or sizes[0] >= 12)}

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from .alpaca import alpaca_prompt, read_alpaca_prompt
 from .normal import from_json
-from .specs import FORMATS, SHAREGPT_ROLES, SHAREGPT_SYNONYMS, Format, FormatError, same_key
+from .specs import FORMATS, SHAREGPT_ROLES, Format, FormatError, same_key
 
 Turn = dict[str, Any]
 Row = dict[str, Any]
@@ -47,9 +47,9 @@ def _step(source: str, target: str) -> Callable[[RowStep], RowStep]:
                 own = {column: row[column] for column in (*spec.required, *spec.optional) if column in row}
                 try:
                     new = function(own, losing(number))
+                    done.append((number, new | _carried(row, spec, new)))
                 except FormatError as error:
                     raise FormatError(f"Row {number}: {error}") from None
-                done.append((number, new | _carried(number, row, spec, new)))
             return done
 
         STEPS[source][target] = table_step
@@ -62,7 +62,7 @@ def _step(source: str, target: str) -> Callable[[RowStep], RowStep]:
 _HOLDS_CONTENT = {column for spec in FORMATS.values() for column in spec.required} | {"system", "history"}
 
 
-def _carried(number: int, row: Row, spec: Format, new: Row) -> Row:
+def _carried(row: Row, spec: Format, new: Row) -> Row:
     """The columns of a row that say the same in every format: `tools`, `id`, and those that its own does not know."""
     own = {*spec.required, *spec.optional} - {"tools", "id"}
     extra = {k: v for k, v in row.items() if k not in own and k not in new}
@@ -71,7 +71,7 @@ def _carried(number: int, row: Row, spec: Format, new: Row) -> Row:
     unclear = sorted(_HOLDS_CONTENT & set(extra))
     if unclear:
         raise FormatError(
-            f"Row {number}: the column {unclear[0]!r} is no part of {spec.name}, but seems to hold a part of the "
+            f"the column {unclear[0]!r} is no part of {spec.name}, but seems to hold a part of the "
             "example. Put its text where the format has a place for it, or remove the column."
         )
     return extra
@@ -80,42 +80,39 @@ def _carried(number: int, row: Row, spec: Format, new: Row) -> Row:
 # --- texts as turns, and back ---------------------------------------------------------------------------------
 
 
-def _user(text: str) -> list[Turn]:
-    return [{"role": "user", "content": text}]
-
-
-def _assistant(text: str) -> list[Turn]:
-    return [{"role": "assistant", "content": text}]
+def _said(role: str, text: str) -> list[Turn]:
+    return [{"role": role, "content": text}]
 
 
 def _wrap(row: Row, lose: Lose) -> Row:
     """Each text as one turn: the prompt of the user, anything else of the assistant."""
-    turns = {"prompt": _user, "label": bool}
-    return {column: turns.get(column, _assistant)(value) for column, value in row.items()}
+    roles = {"prompt": "user"}
+    return {c: v if c == "label" else _said(roles.get(c, "assistant"), v) for c, v in row.items()}
 
 
 def _unwrap(row: Row, lose: Lose) -> Row:
     """Of each list of turns the text of its last one."""
-    label = {"label": row["label"]} if "label" in row else {}
-    roles = {"prompt": "user", **dict.fromkeys(("chosen", "rejected", "completion"), "assistant")}
-    return {c: _only(v, roles[c], c, lose) for c, v in row.items() if c in roles} | label
+    return {c: v if c == "label" else _only(v, c, lose) for c, v in row.items() if c != "tools"}
 
 
-def _only(turns: list[Turn], role: str, field: str, lose: Lose) -> str:
-    """The text of the last turn of this role; all other turns and keys are declared lost."""
+def _only(turns: list[Turn], field: str, lose: Lose) -> str:
+    """The text of the last turn, in a prompt the user's, else the assistant's; all else is declared lost."""
+    role = "user" if field == "prompt" else "assistant"
     last = next((i for i in reversed(range(len(turns))) if turns[i]["role"] == role), None)
     if last is None or not isinstance(turns[last].get("content"), str):
         raise FormatError(f"{field} has no {role} turn with text, so there is nothing to write as a string.")
     for i, turn in enumerate(turns):
-        if i != last:
-            said_by = turn["role"]
-            lose(
-                f"{field}[{i}]", f"a string has no place for a further turn ({said_by}); a chat template has"
-            )
+        if i == last:
+            _lose_keys(turn, ("role", "content"), f"{field}[{i}]", "a string", lose)
         else:
-            for key in set(turn) - {"role", "content"}:
-                lose(f"{field}[{i}].{key}", "a string has no place for it")
+            further = f"a string has no place for a further turn ({turn['role']}); a chat template has"
+            lose(f"{field}[{i}]", further)
     return turns[last]["content"]
+
+
+def _lose_keys(holder: Row, kept: tuple[str, str], place: str, who: str, lose: Lose) -> None:
+    for key in set(holder) - set(kept):
+        lose(f"{place}.{key}", f"{who} has no place for it")
 
 
 for _name in ("prompt-completion", "prompt-only", "preference", "unpaired-preference"):
@@ -131,7 +128,7 @@ def _(row: Row, lose: Lose) -> Row:
     if row.get("input"):
         content += "\n\n" + row["input"]
         lose("input", "is joined to the instruction by a blank line; where it began is not kept")
-    return {"messages": _user(content) + _assistant(row["output"])}
+    return {"messages": _said("user", content) + _said("assistant", row["output"])}
 
 
 @_step("alpaca", "prompt-completion")
@@ -149,21 +146,27 @@ def _(row: Row, lose: Lose) -> Row:
     return {"text": parts["prompt"] + parts["completion"]}
 
 
+def _read(text: str, otherwise: str) -> Row:
+    """The parts of a text in Alpaca's template; a FormatError that says `otherwise` for any other text."""
+    read = read_alpaca_prompt(text)
+    if read is None:
+        raise FormatError(otherwise)
+    return read
+
+
 @_step("text", "alpaca")
 def _(row: Row, lose: Lose) -> Row:
-    read = read_alpaca_prompt(row["text"])
-    if read is None:
-        raise FormatError("the text is not in Alpaca's template, so nothing says where an instruction ends.")
-    return read
+    return _read(
+        row["text"], "the text is not in Alpaca's template, so nothing says where an instruction ends."
+    )
 
 
 @_step("text", "prompt-completion")
 def _(row: Row, lose: Lose) -> Row:
-    read = read_alpaca_prompt(row["text"])
-    if read is None:
-        raise FormatError(
-            "nothing says where the prompt of this text ends. Split it yourself into {'prompt', 'completion'}."
-        )
+    otherwise = (
+        "nothing says where the prompt of this text ends. Split it yourself into {'prompt', 'completion'}."
+    )
+    read = _read(row["text"], otherwise)
     return {"prompt": alpaca_prompt(read["instruction"], read["input"]), "completion": read["output"]}
 
 
@@ -188,35 +191,32 @@ def _(row: Row, lose: Lose) -> Row:
 # --- whole conversations --------------------------------------------------------------------------------------
 
 
-def _split(messages: list[Turn]) -> tuple[list[Turn], list[Turn]] | None:
+def _is_answered(turns: list[Turn]) -> bool:
+    return len(turns) >= 2 and turns[-1]["role"] == "assistant"
+
+
+def _cut_answer_off(row: Row, lose: Lose) -> Row:
     """A conversation as prompt and completion: the last turn, if it is the assistant's, is the completion."""
-    if len(messages) < 2 or messages[-1]["role"] != "assistant":
-        return None
-    return messages[:-1], messages[-1:]
-
-
-def _messages_to_prompt_completion(row: Row, lose: Lose) -> Row:
-    parts = _split(row["messages"])
-    if parts is None:
+    turns = row["messages"]
+    if not _is_answered(turns):
         raise FormatError(
             "the conversation does not end with an assistant's answer to something, so it has no completion. "
             "Cut it after its last answer."
         )
-    return {"prompt": parts[0], "completion": parts[1]}
+    return {"prompt": turns[:-1], "completion": turns[-1:]}
 
 
 def _join_turns(row: Row, lose: Lose) -> Row:
     messages = row["prompt"] + row["completion"]
-    if _split(messages) != (row["prompt"], row["completion"]):
+    if len(row["completion"]) != 1 or not _is_answered(messages):
         lose("completion", "is not the last assistant turn alone; where it began is not kept")
     return {"messages": messages}
 
 
 @_step("sharegpt", "messages")
 def _(row: Row, lose: Lose) -> Row:
-    for turn in row["conversations"]:
-        if turn["from"] in ("function_call", "observation"):
-            raise FormatError("the conversation calls a tool; convert it to 'tool-calls' instead.")
+    if {"function_call", "observation"} & {turn["from"] for turn in row["conversations"]}:
+        raise FormatError("the conversation calls a tool; convert it to 'tool-calls' instead.")
     return _sharegpt_to_messages(row, lose)
 
 
@@ -247,17 +247,11 @@ def _calls_as_text(calls: list[dict], turn: int, lose: Lose) -> str:
     """Calls as LLaMA-Factory writes them: one JSON object, or a list of them."""
     written = []
     for i, call in enumerate(calls):
-        for key in set(call) - {"type", "function"}:
-            lose(f"messages[{turn}].tool_calls[{i}].{key}", "ShareGPT has no place for it")
-        written.append(_with_arguments(call["function"]))
+        place = f"messages[{turn}].tool_calls[{i}]"
+        _lose_keys(call, ("type", "function"), place, "ShareGPT", lose)
+        # OpenAI writes the arguments as JSON in a string.
+        written.append({k: from_json(v) if k == "arguments" else v for k, v in call["function"].items()})
     return json.dumps(written[0] if len(written) == 1 else written, ensure_ascii=False)
-
-
-def _with_arguments(function: Mapping[str, Any]) -> dict[str, Any]:
-    """A function's call with its arguments as an object, which OpenAI writes as JSON in a string."""
-    arguments = function.get("arguments")
-    decoded = from_json(arguments) if isinstance(arguments, str) else None
-    return dict(function) if decoded is None else {**function, "arguments": decoded}
 
 
 @_step("sharegpt", "tool-calls")
@@ -269,12 +263,12 @@ def _sharegpt_to_messages(row: Row, lose: Lose) -> Row:
         if name == "function_call":
             messages.append({"role": "assistant", "tool_calls": _calls_from_text(turn["value"]), **extra})
             continue
-        if name in SHAREGPT_SYNONYMS:
-            lose(f"conversations[{i}].from", f"the name {name!r} becomes {SHAREGPT_SYNONYMS[name]!r}")
-        elif name not in SHAREGPT_ROLES:
+        role = FORMATS["sharegpt"].roles.get(name)
+        if role is None:
             known = ", ".join(SHAREGPT_ROLES)
             raise FormatError(f"ShareGPT knows no role {name!r}; rename it to one of {known}.")
-        role = SHAREGPT_ROLES.get(name) or SHAREGPT_SYNONYMS[name]
+        if name not in SHAREGPT_ROLES:
+            lose(f"conversations[{i}].from", f"the name {name!r} becomes {role!r}")
         messages.append({"role": role, "content": turn["value"], **extra})
     return {"messages": messages}
 
@@ -290,7 +284,7 @@ def _calls_from_text(text: str) -> list[dict]:
 
 
 for _name in ("messages", "tool-calls"):
-    _step(_name, "conversational-prompt-completion")(_messages_to_prompt_completion)
+    _step(_name, "conversational-prompt-completion")(_cut_answer_off)
     _step(_name, "sharegpt")(_messages_to_sharegpt)
     _step("conversational-prompt-completion", _name)(_join_turns)
 
@@ -300,11 +294,11 @@ def _(row: Row, lose: Lose) -> Row:
     messages = row["messages"]
     if len(messages) < 2 or [m["role"] for m in messages[-2:]] != ["user", "assistant"]:
         raise FormatError("Alpaca has one instruction and one output; these messages end otherwise.")
-    for i, message in enumerate(messages[:-2]):
-        lose(f"messages[{i}]", f"Alpaca has no place for it ({message['role']})")
-    for i, message in enumerate(messages[-2:], len(messages) - 2):
-        for key in set(message) - {"role", "content"}:
-            lose(f"messages[{i}].{key}", "Alpaca has no place for it")
+    for i, message in enumerate(messages):
+        if i < len(messages) - 2:
+            lose(f"messages[{i}]", f"Alpaca has no place for it ({message['role']})")
+        else:
+            _lose_keys(message, ("role", "content"), f"messages[{i}]", "Alpaca", lose)
     instruction, output = (message.get("content") or "" for message in messages[-2:])
     return {"instruction": instruction, "input": "", "output": output}
 

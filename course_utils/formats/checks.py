@@ -6,7 +6,8 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import takewhile
+from contextlib import suppress
+from itertools import chain, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -32,20 +33,12 @@ _SPOILT = {
 }
 
 
-# --- one row ------------------------------------------------------------------------------------------------
-
-
 def row_flaws(
-    row: Any,
-    spec: Format | None,
-    counted: Counter,
-    special: Mapping[str, str],
-    allow: Sequence[str],
-    repeats: bool,
+    row: Any, spec: Format | None, counted: Counter, special: dict, allow: Sequence[str], repeats: bool
 ) -> Iterator[Flaw]:
     """All flaws of one row in this format, beside rows in the `counted` formats.
 
-    With `repeats`, its answers are known to hold the prompt once more.
+    `special`: as `special_tokens` gives them. With `repeats`, its answers are known to hold the prompt once more.
     """
     yield from (found for path, text in texts(row) for found in encoding_flaws(path, text))
     if spec is None:
@@ -249,11 +242,9 @@ def repeats_prompt(row: Mapping[str, Any], spec: Format) -> bool:
 
 def not_utf8(row: Any) -> Flaw | None:
     """The first text in a row with bytes that were not UTF-8, as a flaw; None where all could be decoded."""
-    for path, text in texts(row):
-        if SURROGATE.search(text):
-            found = next(encoding_flaws(path, text))
-            return found._replace(detail=printable(found.detail))
-    return None
+    broken = (encoding_flaws(path, text) for path, text in texts(row) if SURROGATE.search(text))
+    found = next(chain.from_iterable(broken), None)
+    return found and found._replace(detail=printable(found.detail))
 
 
 def encoding_flaws(path: str, text: str) -> Iterator[Flaw]:
@@ -261,10 +252,8 @@ def encoding_flaws(path: str, text: str) -> Iterator[Flaw]:
     for name, pattern in _SPOILT.items():
         found = pattern.search(text)
         if found:
-            code, around = (
-                ord(found[0][0]),
-                " ".join(text[max(0, found.start() - 12) : found.end() + 12].split()),
-            )
+            code, start = ord(found[0][0]), max(0, found.start() - 12)
+            around = " ".join(text[start : found.end() + 12].split())
             byte = f"the byte 0x{code - 0xDC00:02X}, which is not UTF-8" if 0xDC80 <= code <= 0xDCFF else None
             values = {"what": byte or "half of a surrogate pair", "mended": _mended(found[0])}
             yield flaw(name, path, code=code, around=around, **values)
@@ -272,11 +261,10 @@ def encoding_flaws(path: str, text: str) -> Iterator[Flaw]:
 
 def _mended(garbled: str) -> str:
     """What mojibake stands for, as an addition to a sentence; nothing where that cannot be told."""
-    try:
+    with suppress(KeyError, UnicodeDecodeError):
         meant = bytes(_BYTE_OF[character] for character in garbled).decode("utf-8")
-    except (KeyError, UnicodeDecodeError):
-        return ""
-    return f" ({garbled!r} for {meant!r})" if meant else ""
+        return f" ({garbled!r} for {meant!r})"
+    return ""
 
 
 def _special_flaws(path: str, text: str, special: Mapping[str, str], spec: Format) -> Iterator[Flaw]:

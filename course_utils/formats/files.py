@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .flaws import Flaw, flaw
-from .normal import by_columns, from_json, normal, plain
+from .normal import are_objects, by_columns, from_json, normal, plain
 from .specs import COLUMNS, FormatError
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".parquet")
@@ -98,30 +98,22 @@ _OTHER_FILES = {
 }  # fmt: skip
 
 
+# The marks of wide characters; and without one the zeros that stand beside plain letters: each how many bytes, where.
+_MARKS = {b"\xff\xfe\0\0": "utf-32", b"\0\0\xfe\xff": "utf-32", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+_ZEROS = {"utf-32-le": (4, (1, 2, 3)), "utf-16-le": (2, (1,)), "utf-16-be": (2, (0,))}
+
+
 def _decode(data: bytes) -> tuple[str, list[Flaw]]:
     """The file's text, and flaws of its encoding as a whole."""
-    wide = _wide_encoding(data)
+    wide, some = [name for mark, name in _MARKS.items() if data.startswith(mark)], data[:400]
+    for name, (step, zeros) in _ZEROS.items():
+        if len(some) >= 4 * step and all(some[z::step].count(0) > 0.9 * len(some[z::step]) for z in zeros):
+            wide.append(name)
     if wide:
-        text = data.decode(wide, errors="replace").removeprefix("\ufeff")
-        return text, [flaw("wide characters", name=wide.upper()[:6])]
+        text = data.decode(wide[0], errors="replace").removeprefix("\ufeff")
+        return text, [flaw("wide characters", name=wide[0].upper()[:6])]
     text = data.decode("utf-8", errors="surrogateescape")
     return text.removeprefix("\ufeff"), [flaw("byte order mark")] if text.startswith("\ufeff") else []
-
-
-def _wide_encoding(data: bytes) -> str | None:
-    """UTF-16 or UTF-32, told by its mark or by the zeros beside plain letters; None for anything else."""
-    if data.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
-        return "utf-32"
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return "utf-16"
-    some = data[:400]
-    for name, step, zeros in (("utf-32-le", 4, (1, 2, 3)), ("utf-16-le", 2, (1,)), ("utf-16-be", 2, (0,))):
-        if len(some) >= 4 * step and all(some[z::step].count(0) > 0.9 * len(some[z::step]) for z in zeros):
-            return name
-    return None
-
-
-# --- JSON ---------------------------------------------------------------------------------------------------
 
 
 def _read_json_lines(text: str, flaws: list[Flaw]) -> Iterator[Record]:
@@ -147,9 +139,8 @@ def _what_it_is(text: str) -> str | None:
     value = from_json(first)
     broken = isinstance(value, str)
     if first.startswith("["):
-        rows_in_one = not broken and bool(value) and all(map(_is_object, value))
         # A conversation on each line is a list, too.
-        one_list = rows_in_one and not {"role", "from"} & value[0].keys() and not rest.strip()
+        one_list = are_objects(value) and not {"role", "from"} & value[0].keys() and not rest.strip()
         return "list in a jsonl" if broken or one_list else None
     broken &= first.startswith("{")
     return "objects over lines" if broken and _values_in_a_row(text) else None
@@ -216,15 +207,11 @@ def _read_json(text: str, flaws: list[Flaw]) -> Iterator[Record]:
         return
     flaws += found
     if isinstance(whole, Mapping):
-        lists = [v for v in whole.values() if isinstance(v, list) and v and all(map(_is_object, v))]
+        lists = [v for v in whole.values() if are_objects(v)]
         is_row = {"messages", "conversations", "prompt", "chosen"} & whole.keys()
         whole = by_columns(whole) or (lists[0] if len(lists) == 1 and not is_row else [whole])
     rows = whole if isinstance(whole, list) else [whole]
     yield from (Record(i, None, value) for i, value in enumerate(rows, 1))
-
-
-def _is_object(value: Any) -> bool:
-    return isinstance(value, Mapping)
 
 
 def _rescue_json_list(text: str, position: int, flaws: list[Flaw]) -> Iterator[Record]:
@@ -252,9 +239,6 @@ def _rescue_json_list(text: str, position: int, flaws: list[Flaw]) -> Iterator[R
             yield Record(row, line, text[start:position].rstrip(" \t\r\n,"), [broken])
     if whole and "]" not in text[position:]:
         flaws.append(flaw("list not closed"))
-
-
-# --- CSV and Parquet ----------------------------------------------------------------------------------------
 
 
 def _read_csv(text: str, flaws: list[Flaw]) -> Iterator[Record]:

@@ -55,10 +55,10 @@ def _decoded(column: Any, value: Any) -> Any:
     if not isinstance(value, str) or column not in (*_TURN_COLUMNS, "tools"):
         return value
     found = from_json(value)
-    if not isinstance(found, list) or not all(isinstance(one, Mapping) for one in found):
-        return value
-    turns = bool(found) and all({"role", "from"} & one.keys() for one in found)
-    return found if turns or column == "tools" else value  # a prompt may be a text about JSON
+    if column == "tools":
+        return found if found == [] or are_objects(found) else value
+    # A prompt may be a text about JSON.
+    return found if are_objects(found) and all({"role", "from"} & one.keys() for one in found) else value
 
 
 def from_json(value: Any) -> Any:
@@ -69,13 +69,15 @@ def from_json(value: Any) -> Any:
     return value
 
 
+def are_objects(value: Any) -> bool:
+    """Whether a value is a list of objects, and not an empty one."""
+    return isinstance(value, list) and bool(value) and all(isinstance(one, Mapping) for one in value)
+
+
 def _turn(turn: Any) -> Any:
     if isinstance(turn, Mapping) and "tool_calls" in turn and not turn["tool_calls"]:
         return {key: value for key, value in turn.items() if key != "tool_calls"}
     return turn
-
-
-# --- a table by its columns -------------------------------------------------------------------------------------
 
 
 def by_columns(table: Mapping[str, Any]) -> list[dict[str, Any]] | None:

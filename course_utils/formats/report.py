@@ -5,21 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from typing import Any
 
 import pandas as pd
 
+from ..markup import template
 from .checks import SURROGATE, encoding_flaws, printable, repeats_prompt, row_flaws, special_tokens, texts
 from .files import Record
-from .flaws import Flaw, flaw
+from .flaws import Flaw, error_text, flaw
 from .measure import count_tokens
 from .specs import FORMATS, formats_of, same_key, type_flaws
 
 _COLUMNS = ["row", "line", "field", "problem", "detail", "what_to_do"]
-
-
-# --- the report ---------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -85,27 +82,11 @@ class Report:
 
     def _repr_html_(self) -> str:
         """The headline, the kinds of problems, and the first 30 problems in full."""
-        parts = [f"<p><b>{'✓' if self.ok else '✗'} {escape(self.headline)}</b></p>"]
-        if not self.ok:
-            no_lines = ["line"] if self.problems["line"].isna().all() else []
-            shown = self.problems.drop(columns=no_lines).head(30).astype(object)
-            parts.append(_html_table(self.summary.drop(columns="what_to_do")))
-            parts.append(_html_table(shown.where(shown.notna(), "")))
-        if len(self.problems) > 30:
-            parts.append(f"<p>… and {len(self.problems) - 30} more in <code>report.problems</code>.</p>")
-        return "\n".join(parts)
-
-
-_CELL = "padding: 3px 8px; text-align: left; vertical-align: top; white-space: normal; max-width: 28em;"
-
-
-def _html_table(table: pd.DataFrame) -> str:
-    head = "".join(f'<th style="{_CELL}">{escape(name.replace("_", " "))}</th>' for name in table.columns)
-    body = "".join(
-        "<tr>" + "".join(f'<td style="{_CELL}">{escape(str(cell))}</td>' for cell in row) + "</tr>"
-        for row in table.itertuples(index=False)
-    )
-    return f'<table style="margin: 0 0 12px 0"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+        no_lines = ["line"] if self.problems["line"].isna().all() else []
+        shown = self.problems.drop(columns=no_lines).head(30).astype(object)
+        tables = [self.summary.drop(columns="what_to_do"), shown.where(shown.notna(), "")]
+        more = len(self.problems) - len(shown)
+        return template("formats/report.jinja").render(report=self, tables=tables, more=more)
 
 
 def make_report(
@@ -171,14 +152,9 @@ def _repeat_flaws(record: Record, name: str | None, first_seen: dict[str, int]) 
         yield flaw("repeated", first=first)
 
 
-# --- length ---------------------------------------------------------------------------------------------------
-
-
 def _length_limit(tokenizer: Any, max_length: int | None) -> int | None:
     if tokenizer is None and max_length is not None:
-        raise ValueError(
-            "max_length counts tokens, so it needs a tokenizer: validate(…, tokenizer=tokenizer)."
-        )
+        raise ValueError(error_text("max_length alone"))
     if max_length is not None:
         return max_length
     own = getattr(tokenizer, "model_max_length", None)

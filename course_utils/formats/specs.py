@@ -14,8 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .flaws import Flaw, flaw, type_name
-from .normal import from_json
+from .flaws import Flaw, error_text, flaw
+from .normal import are_objects, from_json
 
 
 class FormatError(ValueError):
@@ -71,11 +71,8 @@ LOSS_KEYS = ("weight", "train", "loss")
 
 # Names of the roles. ShareGPT's are those of its original dump, plus LLaMA-Factory's two for tools.
 ROLES = ("system", "developer", "user", "assistant", "tool")
-SHAREGPT_ROLES = {
-    "system": "system", "human": "user", "gpt": "assistant",
-    "function_call": "assistant", "observation": "tool",
-}  # fmt: skip
-SHAREGPT_SYNONYMS = {"user": "user", "assistant": "assistant", "chatgpt": "assistant", "bing": "assistant"}
+SHAREGPT_ROLES: dict[str, str] = _FACTS["sharegpt_roles"]
+SHAREGPT_SYNONYMS: dict[str, str] = _FACTS["sharegpt_synonyms"]
 MESSAGE_KEYS = ("role", "content", "name", "tool_calls", "tool_call_id", "thinking", "reasoning_content")
 TURN_KEYS = ("from", "value", "name")
 
@@ -85,11 +82,8 @@ def format_named(name: str) -> Format:
     key = str(name).strip().lower().replace("_", "-").replace(" ", "-")
     key = _FACTS["aliases"].get(key, key)
     if key not in FORMATS:
-        raise FormatError(f"There is no format {name!r}. Choose one of: {', '.join(FORMATS)}.")
+        raise FormatError(error_text("no such format", name=name, names=", ".join(FORMATS)))
     return FORMATS[key]
-
-
-# --- which format a row is in -------------------------------------------------------------------------------
 
 
 def format_of(row: Any) -> str | None:
@@ -180,7 +174,7 @@ def unknown_format(row: Any) -> tuple[str, str]:
     """What is wrong with a row in no known format, and what to do about it, as two sentences."""
     if not isinstance(row, Mapping):
         todo = "Write each row as {…} with the columns of one format."
-        if isinstance(row, list) and row and all(isinstance(one, Mapping) for one in row):
+        if are_objects(row):
             column = "conversations" if "from" in row[0] else "messages"
             todo = f"A conversation is a row once it stands under a name: {{'{column}': […]}}."
         return f"is {type_name(row)}, where an object with named columns was expected", todo
@@ -210,13 +204,16 @@ def _known_otherwise(row: Mapping[str, Any]) -> str | None:
     if keys & {"train", "test", "validation"} and not any(isinstance(value, str) for value in row.values()):
         return f"These are the splits of a data set. Give one of them: rows[{next(iter(row))!r}]."
     if {"input_ids", "labels"} <= keys or {"input_ids", "attention_mask"} <= keys:
-        return _FACTS["no_format"]["tokens"]
+        return error_text("tokens")
     answers = from_json(row.get("answers", row.get("answer")))
     calls = isinstance(answers, list) and [isinstance(one, Mapping) and "arguments" in one for one in answers]
-    return _FACTS["no_format"]["calls"] if calls and all(calls) else None
+    return error_text("calls alone") if calls and all(calls) else None
 
 
-# --- whether the values have the types that the format takes -------------------------------------------------
+def type_name(value: Any) -> str:
+    """What JSON calls a value's type, with its article."""
+    name = type(value).__name__
+    return _FACTS["types"].get(name, f"a {name}")
 
 
 def type_flaws(row: Mapping[str, Any], spec: Format) -> Iterator[Flaw]:
@@ -227,7 +224,9 @@ def type_flaws(row: Mapping[str, Any], spec: Format) -> Iterator[Flaw]:
         if column not in row:
             yield flaw("column missing", column, **known)
         elif column in spec.turn_columns and other_coat(value, spec):
-            yield _other_coat_flaw(column, spec)
+            right = {"conversations": "messages", "messages": "conversations"}.get(column)
+            known |= {"column": column, "own": spec.turn_keys, "other": spec.other_keys, "right": right}
+            yield flaw("other column" if right else "other keys", f"{column}[0].{spec.turn_keys[0]}", **known)
         elif value is None:
             yield flaw("null", column)
         elif column == "label":
@@ -248,9 +247,7 @@ def require_types(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> No
     """Raise FormatError for the first row that cannot be read as the format of this name."""
     for number, (row, name) in enumerate(zip(rows, names, strict=True), 1):
         for found in type_flaws(row, FORMATS[name]):
-            raise FormatError(
-                f"Row {number}: {found.detail} {found.what_to_do} validate(rows) lists every such row."
-            )
+            raise FormatError(error_text("wrong type", number=number, found=found))
 
 
 def other_coat(turns: Any, spec: Format) -> bool:
@@ -258,14 +255,6 @@ def other_coat(turns: Any, spec: Format) -> bool:
     own, other = set(spec.turn_keys[:2]), spec.other_keys[0]
     is_list = isinstance(turns, list) and bool(turns)
     return is_list and all(isinstance(t, Mapping) and other in t and not own & t.keys() for t in turns)
-
-
-def _other_coat_flaw(column: str, spec: Format) -> Flaw:
-    own, other = spec.turn_keys, spec.other_keys
-    right = {"conversations": "messages", "messages": "conversations"}.get(column)
-    name = "other column" if right else "other keys"
-    field = f"{column}[0].{own[0]}"
-    return flaw(name, field, column=column, format=spec.name, own=own, other=other, right=right)
 
 
 def _turn_list_flaws(column: str, turns: Any, spec: Format) -> Iterator[Flaw]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from .alpaca import alpaca_prompt, read_alpaca_prompt
+from .flaws import error_text
 from .normal import from_json
 from .specs import FORMATS, SHAREGPT_ROLES, Format, FormatError, same_key
 
@@ -32,9 +33,6 @@ RowStep = Callable[[Row, Lose], Row]
 Numbered = list[tuple[int, Row]]
 TableStep = Callable[[Numbered, Callable[[int], Lose]], Numbered]
 STEPS: dict[str, dict[str, TableStep]] = {name: {} for name in FORMATS}
-
-
-# --- how steps are written ----------------------------------------------------------------------------------
 
 
 def _step(source: str, target: str) -> Callable[[RowStep], RowStep]:
@@ -70,14 +68,15 @@ def _carried(row: Row, spec: Format, new: Row) -> Row:
         del new["tools"]
     unclear = sorted(_HOLDS_CONTENT & set(extra))
     if unclear:
-        raise FormatError(
-            f"the column {unclear[0]!r} is no part of {spec.name}, but seems to hold a part of the "
-            "example. Put its text where the format has a place for it, or remove the column."
-        )
+        raise FormatError(error_text("column hidden", column=unclear[0], format=spec.name))
     return extra
 
 
-# --- texts as turns, and back ---------------------------------------------------------------------------------
+# --- texts as turns and back, and Alpaca's --------------------------------------------------------------------
+
+
+def _without(row: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if key not in keys}
 
 
 def _said(role: str, text: str) -> list[Turn]:
@@ -100,7 +99,7 @@ def _only(turns: list[Turn], field: str, lose: Lose) -> str:
     role = "user" if field == "prompt" else "assistant"
     last = next((i for i in reversed(range(len(turns))) if turns[i]["role"] == role), None)
     if last is None or not isinstance(turns[last].get("content"), str):
-        raise FormatError(f"{field} has no {role} turn with text, so there is nothing to write as a string.")
+        raise FormatError(error_text("no turn with text", field=field, role=role))
     for i, turn in enumerate(turns):
         if i == last:
             _lose_keys(turn, ("role", "content"), f"{field}[{i}]", "a string", lose)
@@ -117,9 +116,6 @@ def _lose_keys(holder: Row, kept: tuple[str, str], place: str, who: str, lose: L
 
 for _name in ("prompt-completion", "prompt-only", "preference", "unpaired-preference"):
     _step(_name, f"conversational-{_name}")(_wrap)
-
-
-# --- texts ----------------------------------------------------------------------------------------------------
 
 
 @_step("alpaca", "messages")
@@ -140,33 +136,23 @@ def _alpaca_apart(row: Row, lose: Lose) -> Row:
     return {"prompt": prompt, "completion": row["output"]}
 
 
-@_step("alpaca", "text")
-def _(row: Row, lose: Lose) -> Row:
-    parts = _alpaca_apart(row, lose)
-    return {"text": parts["prompt"] + parts["completion"]}
+_step("alpaca", "text")(lambda row, lose: {"text": "".join(_alpaca_apart(row, lose).values())})
 
 
 def _read(text: str, otherwise: str) -> Row:
-    """The parts of a text in Alpaca's template; a FormatError that says `otherwise` for any other text."""
+    """The parts of a text in Alpaca's template; a FormatError of the kind `otherwise` for any other text."""
     read = read_alpaca_prompt(text)
     if read is None:
-        raise FormatError(otherwise)
+        raise FormatError(error_text(otherwise))
     return read
 
 
-@_step("text", "alpaca")
-def _(row: Row, lose: Lose) -> Row:
-    return _read(
-        row["text"], "the text is not in Alpaca's template, so nothing says where an instruction ends."
-    )
+_step("text", "alpaca")(lambda row, lose: _read(row["text"], "not Alpaca's"))
 
 
 @_step("text", "prompt-completion")
 def _(row: Row, lose: Lose) -> Row:
-    otherwise = (
-        "nothing says where the prompt of this text ends. Split it yourself into {'prompt', 'completion'}."
-    )
-    read = _read(row["text"], otherwise)
+    read = _read(row["text"], "no end of prompt")
     return {"prompt": alpaca_prompt(read["instruction"], read["input"]), "completion": read["output"]}
 
 
@@ -199,10 +185,7 @@ def _cut_answer_off(row: Row, lose: Lose) -> Row:
     """A conversation as prompt and completion: the last turn, if it is the assistant's, is the completion."""
     turns = row["messages"]
     if not _is_answered(turns):
-        raise FormatError(
-            "the conversation does not end with an assistant's answer to something, so it has no completion. "
-            "Cut it after its last answer."
-        )
+        raise FormatError(error_text("not answered"))
     return {"prompt": turns[:-1], "completion": turns[-1:]}
 
 
@@ -216,7 +199,7 @@ def _join_turns(row: Row, lose: Lose) -> Row:
 @_step("sharegpt", "messages")
 def _(row: Row, lose: Lose) -> Row:
     if {"function_call", "observation"} & {turn["from"] for turn in row["conversations"]}:
-        raise FormatError("the conversation calls a tool; convert it to 'tool-calls' instead.")
+        raise FormatError(error_text("calls a tool"))
     return _sharegpt_to_messages(row, lose)
 
 
@@ -226,13 +209,13 @@ _TO_SHAREGPT = {"system": "system", "user": "human", "assistant": "gpt", "tool":
 def _messages_to_sharegpt(row: Row, lose: Lose) -> Row:
     turns = []
     for i, message in enumerate(row["messages"]):
-        extra = {k: v for k, v in message.items() if k not in ("role", "content", "tool_calls")}
+        extra = _without(message, "role", "content", "tool_calls")
         role, content = message["role"], message.get("content") or ""
         if role == "developer":
             lose(f"messages[{i}].role", "'developer' becomes 'system'")
             role = "system"
         if role not in _TO_SHAREGPT:
-            raise FormatError(f"ShareGPT has no name for the role {role!r}; rename it to a known one.")
+            raise FormatError(error_text("no name for a role", role=role))
         if message.get("tool_calls"):
             if content:
                 lose(f"messages[{i}].content", "ShareGPT has no place for a text beside a call")
@@ -258,15 +241,14 @@ def _calls_as_text(calls: list[dict], turn: int, lose: Lose) -> str:
 def _sharegpt_to_messages(row: Row, lose: Lose) -> Row:
     messages = []
     for i, turn in enumerate(row["conversations"]):
-        extra = {k: v for k, v in turn.items() if k not in ("from", "value")}
+        extra = _without(turn, "from", "value")
         name = turn["from"]
         if name == "function_call":
             messages.append({"role": "assistant", "tool_calls": _calls_from_text(turn["value"]), **extra})
             continue
         role = FORMATS["sharegpt"].roles.get(name)
         if role is None:
-            known = ", ".join(SHAREGPT_ROLES)
-            raise FormatError(f"ShareGPT knows no role {name!r}; rename it to one of {known}.")
+            raise FormatError(error_text("not ShareGPT's role", name=name, known=", ".join(SHAREGPT_ROLES)))
         if name not in SHAREGPT_ROLES:
             lose(f"conversations[{i}].from", f"the name {name!r} becomes {role!r}")
         messages.append({"role": role, "content": turn["value"], **extra})
@@ -277,9 +259,7 @@ def _calls_from_text(text: str) -> list[dict]:
     calls = from_json(text)
     calls = calls if isinstance(calls, list) else [calls]
     if not calls or not all(isinstance(one, Mapping) and isinstance(one.get("name"), str) for one in calls):
-        raise FormatError(
-            'a function_call holds JSON such as {"name": …, "arguments": {…}}; this one does not.'
-        )
+        raise FormatError(error_text("no call"))
     return [{"type": "function", "function": call} for call in calls]
 
 
@@ -293,7 +273,7 @@ for _name in ("messages", "tool-calls"):
 def _(row: Row, lose: Lose) -> Row:
     messages = row["messages"]
     if len(messages) < 2 or [m["role"] for m in messages[-2:]] != ["user", "assistant"]:
-        raise FormatError("Alpaca has one instruction and one output; these messages end otherwise.")
+        raise FormatError(error_text("no instruction"))
     for i, message in enumerate(messages):
         if i < len(messages) - 2:
             lose(f"messages[{i}]", f"Alpaca has no place for it ({message['role']})")
@@ -314,7 +294,7 @@ def _(row: Row, lose: Lose) -> Row:
             lose(f"messages[{i}].tool_calls", "the call has no place in plain messages")
             if not message.get("content"):
                 continue
-        messages.append({k: v for k, v in message.items() if k != "tool_calls"})
+        messages.append(_without(message, "tool_calls"))
     if row.get("tools"):
         lose("tools", "plain messages declare no tools")
     return {"messages": messages, "tools": None}
@@ -360,12 +340,11 @@ def _keep_chosen(row: Row, lose: Lose) -> Row:
 
 def _unpair(numbered: Numbered, losing: Callable[[int], Lose]) -> Numbered:
     """Two rows of each pair, the chosen one first."""
-    done = []
-    for number, row in numbered:
-        rest = {k: v for k, v in row.items() if k not in ("chosen", "rejected")}
-        for side in ("chosen", "rejected"):
-            done.append((number, {**rest, "completion": row[side], "label": side == "chosen"}))
-    return done
+    return [
+        (number, {**_without(row, "chosen", "rejected"), "completion": row[side], "label": side == "chosen"})
+        for number, row in numbered
+        for side in ("chosen", "rejected")
+    ]
 
 
 def _pair_up(numbered: Numbered, losing: Callable[[int], Lose]) -> Numbered:
@@ -373,7 +352,7 @@ def _pair_up(numbered: Numbered, losing: Callable[[int], Lose]) -> Numbered:
     waiting: dict[tuple[str, bool], deque[tuple[int, Row]]] = {}
     done = []
     for number, row in numbered:
-        rest = {k: v for k, v in row.items() if k not in ("completion", "label")}
+        rest = _without(row, "completion", "label")
         key, label = same_key(rest), row["label"]
         partners = waiting.get((key, not label))
         if not partners:
@@ -391,14 +370,12 @@ def _pair_up(numbered: Numbered, losing: Callable[[int], Lose]) -> Numbered:
 
 
 def _keep_good(numbered: Numbered, losing: Callable[[int], Lose]) -> Numbered:
-    done = []
     for number, row in numbered:
         if row["label"]:
             losing(number)("label", "prompt-completion rows are not judged")
-            done.append((number, {k: v for k, v in row.items() if k != "label"}))
         else:
             losing(number)("completion", "the row is left out: nobody should learn a completion judged bad")
-    return done
+    return [(number, _without(row, "label")) for number, row in numbered if row["label"]]
 
 
 def _drop_completion(row: Row, lose: Lose) -> Row:

@@ -116,9 +116,6 @@ def _empty_flaws(row: Mapping[str, Any], spec: Format) -> Iterator[Flaw]:
             yield flaw("empty text", column)
 
 
-# --- turns ----------------------------------------------------------------------------------------------------
-
-
 def _turn_flaws(row: Mapping[str, Any], spec: Format) -> Iterator[Flaw]:
     """Roles that are unknown, or in an order in which nobody talks."""
     columns = [column for column in spec.turn_columns if column != "prompt"]
@@ -213,9 +210,6 @@ def _unknown_role(place: str, name: str, spec: Format) -> Flaw:
     elif name.strip().lower() in known:
         todo = f"Write {name.strip().lower()!r}, without capitals or spaces."
     return flaw("unknown role", f"{place}.{spec.turn_keys[0]}", turn=place, name=name, todo=todo)
-
-
-# --- preferences, repeats, text -------------------------------------------------------------------------------
 
 
 def _preference_flaws(row: Mapping[str, Any], spec: Format) -> Iterator[Flaw]:

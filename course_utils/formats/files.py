@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from .flaws import Flaw, flaw
+from .flaws import Flaw, error_text, flaw
 from .normal import are_objects, by_columns, from_json, normal, plain
 from .specs import COLUMNS, FormatError
 
@@ -98,7 +98,7 @@ _OTHER_FILES = {
 }  # fmt: skip
 
 
-# The marks of wide characters; and without one the zeros that stand beside plain letters: each how many bytes, where.
+# What tells wide characters: a mark; or the zeros beside plain letters (bytes a character, which of them are zero).
 _MARKS = {b"\xff\xfe\0\0": "utf-32", b"\0\0\xfe\xff": "utf-32", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 _ZEROS = {"utf-32-le": (4, (1, 2, 3)), "utf-16-le": (2, (1,)), "utf-16-be": (2, (0,))}
 
@@ -142,8 +142,7 @@ def _what_it_is(text: str) -> str | None:
         # A conversation on each line is a list, too.
         one_list = are_objects(value) and not {"role", "from"} & value[0].keys() and not rest.strip()
         return "list in a jsonl" if broken or one_list else None
-    broken &= first.startswith("{")
-    return "objects over lines" if broken and _values_in_a_row(text) else None
+    return "objects over lines" if broken and first.startswith("{") and _values_in_a_row(text) else None
 
 
 def _values_in_a_row(text: str) -> list[Record]:
@@ -321,9 +320,7 @@ def _read_parquet(path: Path) -> list[Record]:
     try:
         frame = pd.read_parquet(path)
     except ImportError as error:
-        raise ImportError(
-            f"Reading {path.name} needs pyarrow, which is not installed: pip install pyarrow."
-        ) from error
+        raise ImportError(error_text("no pyarrow", file=path.name)) from error
     except Exception as error:  # pyarrow's own exceptions, which must not be imported here
         raise ValueError(f"{path.name} is not a Parquet file that pandas can read: {error}") from error
     return [Record(i, None, value) for i, value in enumerate(frame_rows(frame), 1)]
@@ -337,6 +334,5 @@ def frame_rows(frame: Any) -> list[dict[str, Any]]:
     twice = sorted({str(name) for name in frame.columns[frame.columns.duplicated()]})
     if twice:
         raise FormatError(f"The column {twice[0]!r} stands twice in the table. Rename one of the two.")
-    return [
-        normal({str(k): plain(v, padded=True) for k, v in row.items()}) for row in frame.to_dict("records")
-    ]
+    rows = frame.to_dict("records")
+    return [normal({str(k): plain(v, padded=True) for k, v in row.items()}) for row in rows]

@@ -19,10 +19,8 @@ def sequences(row: Mapping[str, Any], name: str) -> list[str | list[dict[str, An
     if name == "sharegpt":
         turns = [(turn["from"], turn["value"]) for turn in row["conversations"]]
         return [[{"role": spec.roles.get(who, who), "content": text} for who, text in turns]]
-    if "messages" in spec.required:
-        return [row["messages"]]
-    if "text" in spec.required:
-        return [row["text"]]
+    if name in ("messages", "tool-calls", "text"):
+        return [row[column] for column in spec.required]
     prompt = row["prompt"] if "prompt" in spec.required else ([] if spec.conversational else "")
     return [prompt + row[column] for column in spec.answers] or [prompt]
 
@@ -61,9 +59,8 @@ def measured(rows: Sequence[Mapping[str, Any]], tokenizer: Any, loss_mask: Calla
         counts = (max(map(_characters, shown)), turns, *_token_counts(row, name, tokenizer, loss_mask))
         lines.append((number, name, *counts, first if first != number else None))
     columns = ["row", "format", "characters", "turns", "tokens", "loss_tokens", "duplicate_of"]
-    table = pd.DataFrame(lines, columns=columns)
-    counts = ["turns", "tokens", "loss_tokens", "duplicate_of"]
-    table[counts] = table[counts].astype("Int64")
+    whole = dict.fromkeys(["turns", "tokens", "loss_tokens", "duplicate_of"], "Int64")
+    table = pd.DataFrame(lines, columns=columns).astype(whole)
     share = table["loss_tokens"] / table["tokens"].where(table["tokens"] > 0)
     table.insert(6, "loss_share", share.astype("Float64").astype(float))
     return table

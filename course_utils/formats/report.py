@@ -105,9 +105,8 @@ def make_report(
     counted = Counter(name for name in names if name)
     repeating = _formats_that_repeat(records, names)
     first_seen: dict[str, int] = {}
-    lines = [(None, None, *found) for found in file_flaws]
-    if not records:
-        lines.append((None, None, *flaw("no rows")))
+    no_rows = [] if records else [flaw("no rows")]
+    lines = [(None, None, *found) for found in (*file_flaws, *no_rows)]
     for record, name in zip(records, names, strict=True):
         flaws = list(record.flaws)
         if record.unreadable:

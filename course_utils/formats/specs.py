@@ -117,10 +117,7 @@ def _holds_more(row: Mapping[str, Any], name: str) -> bool:
 
 
 def meant_by(key: Any) -> Sequence[str]:
-    """The columns that a column may mean to which other people give this name, the likeliest first.
-
-    It is never read as one of them, but known when it comes to advice.
-    """
+    """The columns that other people may mean by this name, the likeliest first: for advice, never to read by."""
     return _FACTS["columns"].get(str(key).lower(), ())
 
 

@@ -177,23 +177,18 @@ def _(row: Row, lose: Lose) -> Row:
 # --- whole conversations --------------------------------------------------------------------------------------
 
 
-def _is_answered(turns: list[Turn]) -> bool:
-    return len(turns) >= 2 and turns[-1]["role"] == "assistant"
-
-
 def _cut_answer_off(row: Row, lose: Lose) -> Row:
     """A conversation as prompt and completion: the last turn, if it is the assistant's, is the completion."""
     turns = row["messages"]
-    if not _is_answered(turns):
+    if len(turns) < 2 or turns[-1]["role"] != "assistant":
         raise FormatError(error_text("not answered"))
     return {"prompt": turns[:-1], "completion": turns[-1:]}
 
 
 def _join_turns(row: Row, lose: Lose) -> Row:
-    messages = row["prompt"] + row["completion"]
-    if len(row["completion"]) != 1 or not _is_answered(messages):
+    if not row["prompt"] or [turn["role"] for turn in row["completion"]] != ["assistant"]:
         lose("completion", "is not the last assistant turn alone; where it began is not kept")
-    return {"messages": messages}
+    return {"messages": row["prompt"] + row["completion"]}
 
 
 @_step("sharegpt", "messages")

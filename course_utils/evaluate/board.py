@@ -71,17 +71,17 @@ class _Function:
     def _ask(self, prompts: list[str], options: dict[str, Any], first: int) -> list[Output]:
         if self.takes_lists is None:
             self.takes_lists = self._try_a_list(prompts[0], options)
-        if not self.takes_lists:
+        if self.takes_lists:
+            answers = self._call(prompts, first, options)
+            if not isinstance(answers, (list, tuple)) or len(answers) != len(prompts):
+                got = f"{len(answers)}" if isinstance(answers, (list, tuple)) else type(answers).__name__
+                raise ValueError(
+                    f"The function of column {self.name!r} was given {len(prompts)} prompts and returned {got}. "
+                    "It must return a list with one completion or text a prompt, in their order."
+                )
+        else:
             answers = [self._call(prompt, first + i, options) for i, prompt in enumerate(prompts)]
-            return [self._output(answer) for answer in answers]
-        answers = self._call(prompts, first, options)
-        if not isinstance(answers, (list, tuple)) or len(answers) != len(prompts):
-            got = f"{len(answers)}" if isinstance(answers, (list, tuple)) else type(answers).__name__
-            raise ValueError(
-                f"The function of column {self.name!r} was given {len(prompts)} prompts and returned {got}. "
-                "It must return a list with one completion or text a prompt, in their order."
-            )
-        return [self._output(answer) for answer in answers]
+        return [_output(answer, self.name) for answer in answers]
 
     def _try_a_list(self, prompt: str, options: dict[str, Any]) -> bool:
         """A function made for one prompt fails on a list, or returns a single answer for it."""
@@ -93,16 +93,6 @@ class _Function:
     def _call(self, asked: str | list[str], number: int, options: dict[str, Any]) -> Any:
         return self.function(asked, **_seeded(self.settings, number), **options)
 
-    def _output(self, answer: Any) -> Output:
-        if isinstance(answer, Completion):
-            return _output(answer)
-        if isinstance(answer, str):
-            return Output(answer)
-        raise TypeError(
-            f"The function of column {self.name!r} returned {type(answer).__name__} for a prompt. "
-            "It must return the answer's text or a Completion."
-        )
-
 
 def _seeded(settings: Mapping[str, Any], number: int) -> dict[str, Any]:
     """The settings with the seed of prompt `number`."""
@@ -110,8 +100,15 @@ def _seeded(settings: Mapping[str, Any], number: int) -> dict[str, Any]:
     return dict(settings) if seed is None else {**settings, "seed": seed + number}
 
 
-def _output(completion: Completion) -> Output:
-    return Output(completion.text, completion.stop_reason, len(completion.token_ids), completion.prompt)
+def _output(answer: Any, column: str) -> Output:
+    if isinstance(answer, Completion):
+        return Output(answer.text, answer.stop_reason, len(answer.token_ids), answer.prompt)
+    if isinstance(answer, str):
+        return Output(answer)
+    raise TypeError(
+        f"The function of column {column!r} returned {type(answer).__name__} for a prompt. "
+        "It must return the answer's text or a Completion."
+    )
 
 
 Asker = Callable[[Sequence[Item], int], list[Output]]
@@ -125,8 +122,10 @@ def _asker(name: str, column: Column, settings: Mapping[str, Any]) -> Asker:
     def ask(items: Sequence[Item], first: int) -> list[Output]:
         options = {**_seeded(settings, first), "progress": False}
         if column.has_chat_template:
-            return list(map(_output, column.chat_batch([item.messages for item in items], **options)))
-        return list(map(_output, column.complete_batch([item.with_system for item in items], **options)))
+            written = column.chat_batch([item.messages for item in items], **options)
+        else:
+            written = column.complete_batch([item.with_system for item in items], **options)
+        return [_output(completion, name) for completion in written]
 
     return ask
 
@@ -283,9 +282,8 @@ class Scoreboard:
             missing = a if a not in table.columns else b
             why = f"{missing!r} has no “{measure}”" if a != b else "they are one and the same"
             raise ValueError(f"{a!r} and {b!r} cannot be compared: {why}.")
-        shared = table[[a, b]].dropna()
-        pairs = [(bool(x), bool(y)) for x, y in shared.itertuples(index=False)]
-        return compare_outcomes(a, b, measure, pairs)
+        shared = table[[a, b]].dropna().astype(bool)
+        return compare_outcomes(a, b, measure, list(shared.itertuples(index=False, name=None)))
 
     def plot(self, measures: Sequence[str] | None = None, suite: str | None = None) -> Any:
         """The rates as dots with intervals, a panel for each measure (by default all but "ends in time")."""
@@ -335,12 +333,11 @@ class Scoreboard:
         cells = shown.assign(cell=texts, measure=shown["measure"].map(names))
         keys = ["suite", "measure"]
         table = cells.pivot(index=keys, columns="column", values="cell")
-        index = pd.MultiIndex.from_frame(cells[keys].drop_duplicates())
         # A stable order: suites as they were asked, and in each its measures as they came.
-        order = sorted(index, key=lambda pair: self.suites.index(pair[0]))
-        table = table.reindex(index=order, columns=self.columns).fillna("")
-        counts = cells.groupby(keys)["n"].max()
-        table.insert(0, "n", [int(counts[pair]) for pair in order])
+        rows = cells[keys].drop_duplicates()
+        rows = rows.sort_values("suite", key=lambda names: names.map(self.suites.index), kind="stable")
+        table = table.reindex(index=pd.MultiIndex.from_frame(rows), columns=self.columns).fillna("")
+        table.insert(0, "n", cells.groupby(keys)["n"].max())
         table.columns.name = None
         return table
 
@@ -406,29 +403,3 @@ def scoreboard(
                     answers.append((*which, item.kind, item.system, item.prompt, item.expected, *output))
                     outcomes += [(*which, measure, bool(passed)) for measure, passed in found.items()]
     return Scoreboard(pd.DataFrame(answers, columns=ANSWERS), pd.DataFrame(outcomes, columns=OUTCOMES))
-
-
-def enough_tokens(
-    variant: Variant, prompts: Sequence[Any], least: int = 48, most: int = 192, share: float = 0.9
-) -> int:
-    """The smallest limit of `least`, 2 · `least`, … at which `share` of the greedy answers end by themselves.
-
-    A small model's answers end within a sentence, another's after a paragraph; a limit made for the first would cut
-    off the second and call it endless. Where too few end even within `most` tokens, `most` is returned. A few
-    prompts do (a dozen); each is asked through the chat template where there is one, and as bare text otherwise.
-    Raises ValueError without prompts, or for limits that are not 0 < least <= most.
-    """
-    if not prompts or not 0 < least <= most:
-        raise ValueError(
-            f"Give at least one prompt, and limits with 0 < least <= most; got {len(prompts)} prompts, {least} "
-            f"and {most}."
-        )
-    ask = variant.chat_batch if variant.has_chat_template else variant.complete_batch
-    limit, open_prompts = least, list(prompts)
-    while True:
-        written = ask(open_prompts, max_new_tokens=limit, progress=False)
-        open_prompts = [asked for asked, done in zip(open_prompts, written, strict=True) if not done.stopped]
-        ended = len(prompts) - len(open_prompts)
-        if ended >= share * len(prompts) or limit >= most:
-            return limit
-        limit = min(2 * limit, most)

@@ -20,7 +20,8 @@ _NAMES = {
     ),
     ".next_token": "draw_next_token",
     # Figures of a subject or a lesson stand beside it; this package knows them by name alone.
-    "..evaluate.figures": "plot_rates plot_scoreboard",
+    "..evaluate.figures": "plot_scoreboard",
+    "course_runs.rates_plot": "plot_rates",
     "course_runs.one_variant": "plot_distribution plot_logprobs",
     "course_runs.shift_plot": "SHIFT_CATEGORIES plot_token_shift",
 }

@@ -12,10 +12,12 @@ from importlib import import_module
 
 _NAMES = {
     ".board": "Scoreboard judge_outputs scoreboard",
-    ".paired": "Comparison mcnemar compare_outcomes paired_difference paired_table",
+    ".paired": "Comparison mcnemar compare_outcomes paired_difference",
     ".sandbox": "passes_tests",
     ".suites": "KINDS MEASURES PEBBLE_SUITES Item load_suite make_suite suite_names",
-    "course_runs.limits": "enough_tokens",  # that package knows this one; this one knows it by name alone
+    # That package knows this one; this one knows it by name alone.
+    "course_runs.limits": "enough_tokens",
+    "course_runs.prompting": "paired_table",
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
 _MODULES = ("board", "judges", "paired", "sandbox", "suites")

@@ -290,10 +290,9 @@ class Scoreboard:
         from .. import plots
 
         shown = measures or [name for name in self._worth_showing if name != "ends in time"]
-        for name in shown:
-            self._known(name, self.measures, "measure")
+        self._require("measure", *shown)
         if suite is not None:
-            self._known(suite, self.suites, "suite")
+            self._require("suite", suite)
         frame = self.pooled if suite is None else self.frame[self.frame["suite"] == suite]
         unwanted = [name for name in MEASURES if not MEASURES[name].wanted]
         return plots.plot_scoreboard(frame[frame["measure"].isin(list(shown))], unwanted=unwanted)
@@ -305,19 +304,19 @@ class Scoreboard:
         return [name for name in self.measures if some or name != "empty"]
 
     def _outcomes(self, measure: str | None, suite: str | None, *columns: str) -> pd.DataFrame:
-        for column in columns:
-            self._known(column, self.columns, "column")
+        self._require("column", *columns)
         found = self.outcomes[self.outcomes["column"].isin(columns)]
-        for what, name, names in (("measure", measure, self.measures), ("suite", suite, self.suites)):
+        for what, name in (("measure", measure), ("suite", suite)):
             if name is not None:
-                self._known(name, names, what)
+                self._require(what, name)
                 found = found[found[what] == name]
         return found
 
-    @staticmethod
-    def _known(name: str, names: Sequence[str], what: str) -> None:
-        if name not in names:
-            raise ValueError(f"This scoreboard has no {what} {name!r}; it has {', '.join(names)}.")
+    def _require(self, what: str, *names: str) -> None:
+        known = {"column": self.columns, "suite": self.suites, "measure": self.measures}[what]
+        for name in names:
+            if name not in known:
+                raise ValueError(f"This scoreboard has no {what} {name!r}; it has {', '.join(known)}.")
 
     # -- how it looks ----------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ import ast
 import json
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -120,10 +121,9 @@ def gives_number(text: str, expected: float, prompt: str = "") -> bool:
     however often it is said. If none is, the answer must end on the expected number: "Two minus one is one".
     """
     found = _numbers(_OPERATION.sub(" ", _digits(answer_part(text))))
-    left = list(found)
-    for number in _numbers(_OPERATION.sub(_spaced, _digits(prompt))):
-        if number in left:
-            left.remove(number)
+    # The numbers of "2+2" in the prompt, apart from their signs.
+    asked = _numbers(_OPERATION.sub(lambda operation: re.sub(r"[^\d.]", " ", operation[0]), _digits(prompt)))
+    left = Counter(found) - Counter(asked)
     return set(left) == {float(expected)} or (not left and found[-1:] == [float(expected)])
 
 
@@ -133,11 +133,6 @@ def _numbers(text: str) -> list[float]:
 
 def _digits(text: str) -> str:
     return _NUMBER_WORD.sub(lambda word: str(_WORDS["numbers"].index(word[1].lower())), plain(text))
-
-
-def _spaced(operation: re.Match) -> str:
-    """The numbers of "2+2" apart from their signs."""
-    return " ".join(re.findall(r"\d+(?:\.\d+)?", operation[0]))
 
 
 # -- going on -------------------------------------------------------------------------------------------------

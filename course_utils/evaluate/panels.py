@@ -50,12 +50,8 @@ def curve(
 ) -> None:
     """One of several curves: column `y` against `x`, in the look number `number`; a band from "low" to "high"."""
     style = list(house.VARIANT_STYLES.values())[number % len(house.VARIANT_STYLES)]
-    usual = {
-        "color": style.color,
-        "marker": style.marker,
-        "markersize": 4,
-        "linestyle": LINES[number % len(LINES)],
-    }
+    usual = {"color": style.color, "marker": style.marker, "markersize": 4}
+    usual["linestyle"] = LINES[number % len(LINES)]
     ax.plot(table[x], table[y], **(usual | looks))
     if band:
         low, high = (table[column].astype(float) for column in ("low", "high"))

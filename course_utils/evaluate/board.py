@@ -58,19 +58,22 @@ class _Function:
         self.takes_lists: bool | None = None
 
     def __call__(self, items: Sequence[Item], first: int) -> list[Output]:
+        if not self.takes_system:
+            return self._ask([item.with_system for item in items], {}, first)
         found: dict[int, Output] = {}
-        groups: dict[str | None, list[int]] = {}
-        for place, item in enumerate(items):
-            groups.setdefault(item.system if self.takes_system else None, []).append(place)
-        for system, places in groups.items():
-            prompts = [items[i].prompt if self.takes_system else items[i].with_system for i in places]
+        for system in dict.fromkeys(item.system for item in items):
+            places = [place for place, item in enumerate(items) if item.system == system]
             options = {} if system is None else {"system": system}
-            found |= zip(places, self._ask(prompts, options, first), strict=True)
+            found |= zip(places, self._ask([items[i].prompt for i in places], options, first), strict=True)
         return [found[place] for place in range(len(items))]
 
     def _ask(self, prompts: list[str], options: dict[str, Any], first: int) -> list[Output]:
         if self.takes_lists is None:
-            self.takes_lists = self._try_a_list(prompts[0], options)
+            # A function made for one prompt fails on a list, or returns a single answer for it.
+            try:
+                self.takes_lists = isinstance(self._call(prompts[:1], 0, options), (list, tuple))
+            except Exception:
+                self.takes_lists = False
         if self.takes_lists:
             answers = self._call(prompts, first, options)
             if not isinstance(answers, (list, tuple)) or len(answers) != len(prompts):
@@ -82,13 +85,6 @@ class _Function:
         else:
             answers = [self._call(prompt, first + i, options) for i, prompt in enumerate(prompts)]
         return [_output(answer, self.name) for answer in answers]
-
-    def _try_a_list(self, prompt: str, options: dict[str, Any]) -> bool:
-        """A function made for one prompt fails on a list, or returns a single answer for it."""
-        try:
-            return isinstance(self._call([prompt], 0, options), (list, tuple))
-        except Exception:
-            return False
 
     def _call(self, asked: str | list[str], number: int, options: dict[str, Any]) -> Any:
         return self.function(asked, **_seeded(self.settings, number), **options)
@@ -111,11 +107,8 @@ def _output(answer: Any, column: str) -> Output:
     )
 
 
-Asker = Callable[[Sequence[Item], int], list[Output]]
-
-
-def _asker(name: str, column: Column, settings: Mapping[str, Any]) -> Asker:
-    """What turns items into outputs, for a variant (its chat template if it has one) or a function."""
+def _asker(name: str, column: Column, settings: Mapping[str, Any]) -> Callable[..., list[Output]]:
+    """What turns items (and the number of the first) into outputs: a function, or a variant's chat template or text."""
     if not isinstance(column, Variant):
         return _Function(name, column, settings)
 
@@ -245,7 +238,6 @@ class Scoreboard:
         counted = self.outcomes.groupby(keys)["passed"].agg(passed="sum", n="size").reset_index()
         rank = counted[keys].apply(lambda values: values.map(orders[values.name].index))
         counted = counted.loc[rank.sort_values(keys).index].reset_index(drop=True)
-        counted["passed"] = counted["passed"].astype(int)
         counted["rate"] = counted["passed"] / counted["n"]
         bounds = [wilson(passed, n) for passed, n in zip(counted["passed"], counted["n"])]
         counted["low"], counted["high"] = zip(*bounds)

@@ -281,7 +281,7 @@ def is_bullet_list(text: str, count: int | None = None) -> bool:
     return len(marks) == 1 and len(set(items)) == len(items) and count in (None, len(items))
 
 
-_ITEM = re.compile(r"( {0,3})(?:[-*+•‣▪◦·–—]|\(?\d{1,2}[.)])\s+(?:\[[ xX]\]\s+)?(\S.*)")
+_ITEM = re.compile(r" {0,3}(?:[-*+•‣▪◦·–—]|\(?\d{1,2}[.)])\s+(?:\[[ xX]\]\s+)?(\S.*)")
 
 
 def find_list(text: str, count: int | None = None) -> list[str] | None:
@@ -294,7 +294,7 @@ def find_list(text: str, count: int | None = None) -> list[str] | None:
     for line in [*plain(text).split("\n"), "the end"]:
         item = _ITEM.fullmatch(line.rstrip())
         if item:
-            items.append(normalise(item[2]))
+            items.append(normalise(item[1]))
         elif line.strip() and not line.startswith((" ", "\t")):
             as_many = len(items) == count if count is not None else len(items) > 1
             if as_many and len(set(items)) == len(items):

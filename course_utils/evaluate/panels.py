@@ -36,9 +36,7 @@ def interval_marks(
     """Points with a bar from `low` to `high` along "x" or "y"; each of the four is a number or as many as points."""
     import numpy as np
 
-    value, low, high = (
-        np.atleast_1d(np.asarray(v, dtype=float)) for v in (x if along == "x" else y, low, high)
-    )
+    value, low, high = (np.array(v, float, ndmin=1) for v in (x if along == "x" else y, low, high))
     # An interval may miss its own estimate by a rounding error, and matplotlib takes no negative length.
     lengths = [np.maximum(0.0, value - low), np.maximum(0.0, high - value)]
     usual = {"linestyle": "none", "marker": style.marker, "color": style.color, f"{along}err": lengths}

@@ -282,12 +282,10 @@ def some(items: Sequence[Item], n: int | None, seed: int = 0) -> list[Item]:
         raise ValueError(f"n must be 1 or more, or None for every item, got {n}.")
     if n is None or n >= len(items):
         return list(items)
-    kinds: dict[str, list[int]] = {}
-    for place, item in enumerate(items):
-        kinds.setdefault(item.kind, []).append(place)
     rng = Random(f"{seed}/{items[0].suite}")
     ranked = []  # (how far down its kind's shuffled list, as a share; place)
-    for places in kinds.values():
+    for kind in dict.fromkeys(item.kind for item in items):
+        places = [place for place, item in enumerate(items) if item.kind == kind]
         rng.shuffle(places)
         ranked += [((i + 0.5) / len(places), place) for i, place in enumerate(places)]
     return [items[place] for place in sorted(place for _, place in sorted(ranked)[:n])]

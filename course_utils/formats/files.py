@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .flaws import Flaw, error_text, flaw
-from .normal import are_objects, by_columns, from_json, normal, plain
+from .normal import are_objects, by_columns, from_json, normal, to_python
 from .specs import COLUMNS, FormatError
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".parquet")
@@ -335,4 +335,4 @@ def frame_rows(frame: Any) -> list[dict[str, Any]]:
     if twice:
         raise FormatError(f"The column {twice[0]!r} stands twice in the table. Rename one of the two.")
     rows = frame.to_dict("records")
-    return [normal({str(k): plain(v, padded=True) for k, v in row.items()}) for row in rows]
+    return [normal({str(k): to_python(v, padded=True) for k, v in row.items()}) for row in rows]

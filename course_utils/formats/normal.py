@@ -18,7 +18,7 @@ def normal(row: Any) -> Any:
     as JSON in a string is decoded; `tools: []` and `tool_calls: []` count as none. Nothing else is changed.
     """
     with suppress(RecursionError):  # a row nested that deeply is reported later on
-        row = plain(row.to_dict() if type(row).__name__ == "Series" else row)
+        row = to_python(row.to_dict() if type(row).__name__ == "Series" else row)
     if not isinstance(row, Mapping):
         return row
     row = {key: _decoded(key, value) for key, value in row.items()}
@@ -30,21 +30,21 @@ def normal(row: Any) -> Any:
     return row
 
 
-def plain(value: Any, padded: bool = False) -> Any:
+def to_python(value: Any, padded: bool = False) -> Any:
     """Arrays, tuples and NumPy's scalars as lists and Python's own values.
 
     From a table, where `padded`: NaN as None, and keys of a turn that it only padded with null are left out.
     """
     if isinstance(value, Mapping):
-        kept = {key: plain(item, padded) for key, item in value.items()}
+        kept = {key: to_python(item, padded) for key, item in value.items()}
         if not padded:
             return kept
         stays = ("role", "from", "value") if kept.get("tool_calls") else ("role", "from", "content", "value")
         return {key: item for key, item in kept.items() if item is not None or key in stays}
     if isinstance(value, (list, tuple)):
-        return [plain(item, padded) for item in value]
+        return [to_python(item, padded) for item in value]
     if hasattr(value, "tolist"):
-        return plain(value.tolist(), padded)
+        return to_python(value.tolist(), padded)
     return None if padded and isinstance(value, float) and value != value else value
 
 
@@ -99,5 +99,5 @@ def by_columns(table: Mapping[str, Any]) -> list[dict[str, Any]] | None:
 def _column(value: Any) -> Sequence[Any] | None:
     if isinstance(value, Mapping):
         return list(value.values()) if value and all(str(key).isdigit() for key in value) else None
-    value = plain(value)
+    value = to_python(value)
     return value if isinstance(value, list) else None

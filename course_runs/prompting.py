@@ -1,11 +1,12 @@
 """Ways of prompting on the scoreboard: a prompt as a column, and one outcome for each prompt from several measures.
 
-`prompted` makes a column from a document; `passed`, `rates` and `versus` count what came of it.
+`prompted` makes a column from a document; `passed`, `rates` and `versus` count what came of it, `side_by_side` and
+`paired_table` show comparisons.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -91,6 +92,28 @@ def side_by_side(comparisons: Iterable[Comparison]) -> pd.DataFrame:
         for c in comparisons
     ]
     return pd.DataFrame(rows)
+
+
+def paired_table(outcomes: Mapping[str, Sequence[bool]], against: str) -> pd.DataFrame:
+    """Every column of `outcomes` beside the one called `against`, on the same prompts: a row for each column.
+
+    `outcomes` holds True or False for each prompt, in the same order for all. Columns: rate (0 to 1), n, change (in
+    points, with its 95 % interval), lost and won (prompts that only `against`, or only this column, passed), p
+    (McNemar, exact) and verdict: "clearly less", "clearly more", or "not told apart". Raises KeyError where there is no
+    column `against`, ValueError where columns differ in length.
+    """
+    rows = {}
+    for name, own in outcomes.items():
+        found = compare_outcomes(name, against, "", list(zip(own, outcomes[against], strict=True)))
+        row = {"rate": found.rate_a, "n": found.n, "change": "", "lost": found.only_b, "won": found.only_a}
+        row |= {"p": 1.0, "verdict": ""}
+        if name != against:
+            points = [100 * part for part in (found.difference, found.low, found.high)]
+            word = "clearly less" if found.difference < 0 else "clearly more"
+            row |= {"change": "{:+.0f} ({:+.0f} to {:+.0f})".format(*points), "p": round(found.p_value, 4)}
+            row["verdict"] = word if found.more_than_noise else "not told apart"
+        rows[name] = row
+    return pd.DataFrame(rows).T.astype({"rate": float, "n": int, "lost": int, "won": int, "p": float})
 
 
 def interval(good: int, n: int) -> str:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+LEGEND_COLUMNS = 3
 MOST_MARKED = 20  # a curve of more points is drawn without a marker for each
 
 
@@ -39,7 +40,7 @@ def plot_runs(
         raise ValueError(f"scale must be 'linear', 'sqrt' or 'log2', got {scale!r}.")
     df = df.dropna(subset=["x", "value"])
     measures, runs = list(dict.fromkeys(df["measure"])), list(dict.fromkeys(df["run"]))
-    legend_rows = math.ceil(len(runs) / panels.LEGEND_COLUMNS) if len(runs) > 1 else 0
+    legend_rows = math.ceil(len(runs) / LEGEND_COLUMNS) if len(runs) > 1 else 0
     fig, axes = panels.panel_grid(len(measures), per_row, 2.1, 0.9 + 0.3 * legend_rows)
     band = {"low", "high"} <= set(df.columns)
     for ax, measure in zip(axes, measures, strict=True):
@@ -67,7 +68,7 @@ def plot_runs(
     for group in alike:
         _one_scale([ax for ax, measure in zip(axes, measures, strict=True) if measure in group])
     handles, names = axes[0].get_legend_handles_labels() if len(runs) > 1 else ([], [])
-    panels.label_above_legend(fig, xlabel, handles, names, panels.LEGEND_COLUMNS)
+    _label_above_legend(fig, xlabel, handles, names)
     ends = _ends(df, measures, runs)
     house.headline(fig, finding or ends)
     fig.alt_text = f"{finding}. {ends}." if finding else f"{ends}."
@@ -90,6 +91,16 @@ def runs_table(
             values = known[column].rolling(smooth, min_periods=1).mean()
             found.append(pd.DataFrame({"run": run, "x": known[x], "measure": name, "value": values}))
     return pd.concat(found, ignore_index=True)
+
+
+def _label_above_legend(fig: Any, label: str, handles: Sequence, names: Sequence[str]) -> None:
+    """One label for the horizontal axes of all panels and, below it, the legend, if it has entries."""
+    rows = math.ceil(len(handles) / LEGEND_COLUMNS)
+    room = "\n " * math.ceil(1.4 * rows)  # the layout keeps no room between the two by itself
+    fig.supxlabel(label + room, fontsize=9.5)
+    if handles:
+        columns = min(LEGEND_COLUMNS, len(handles))
+        fig.legend(handles, names, loc="outside lower right", ncols=columns, fontsize=8)
 
 
 def _one_scale(axes: Sequence[Axes]) -> None:
@@ -162,7 +173,7 @@ def plot_behaviours(
     shown, mine = _others_and_yours(df)
     measures = list(dict.fromkeys(df["measure"]))
     curves = list(dict.fromkeys(shown[line])) if line else [""]
-    legend_rows = math.ceil((len(curves) * bool(line) + (not mine.empty)) / panels.LEGEND_COLUMNS)
+    legend_rows = math.ceil((len(curves) * bool(line) + (not mine.empty)) / LEGEND_COLUMNS)
     fig, axes = panels.panel_grid(
         len(measures), per_row, 1.55, 0.9 + 0.3 * legend_rows, sharex=True, sharey=True
     )
@@ -184,9 +195,7 @@ def plot_behaviours(
     kept = [
         (h, name) for h, name in zip(handles, names, strict=True) if name and (name != "yours" or len(mine))
     ]
-    panels.label_above_legend(
-        fig, xlabel or x, [h for h, _ in kept], [name for _, name in kept], panels.LEGEND_COLUMNS
-    )
+    _label_above_legend(fig, xlabel or x, [h for h, _ in kept], [name for _, name in kept])
     finding = finding or _behaviours_finding(shown, x, line)
     house.headline(fig, finding)
     fig.alt_text = f"{finding}. " + "; ".join(

@@ -21,7 +21,6 @@ _HOME = {
     "plot_next_token": "compare",
     "loss_mask": "batches",
     "encode_row": "batches",
-    "audit_batch": "batches",
     "wilson": "evaluate.stats",
     "FAMILIES": "templates",
     "encode_safely": "templates",
@@ -32,6 +31,7 @@ _HOME = {
     "show_tokens": "ribbon",
     "explore": "explorer",
     # These packages know this one; this one knows them by name alone.
+    "audit_batch": "course_runs.audit",
     "query_base_as_instruct": "course_runs.base_as_instruct",
     "qa_prompt": "course_runs.base_as_instruct",
     "token_shift": "course_runs.shift",

@@ -21,7 +21,7 @@ from ipywidgets import Layout
 
 from .compare import best_tokens
 from .markup import template
-from .plots.house import describe, png_base64, png_metadata, short_number, variant_style
+from .plots.house import alt_text, png_base64, png_metadata, short_number, variant_style
 from .plots.next_token import draw_next_token
 from .sampling import processed_probs
 from .tokens import is_special, token_text, visible_token
@@ -339,7 +339,7 @@ class Explorer:
         metadata: dict = {}
         if len(self.table):
             picture = draw_next_token(self.table, self._boxed(self.state))
-            data = {"text/plain": describe(picture), "image/png": png_base64(picture)}
+            data = {"text/plain": alt_text(picture), "image/png": png_base64(picture)}
             metadata = {"image/png": png_metadata(picture)}
         view = {"version_major": 2, "version_minor": 0, "model_id": self.ui.model_id}
         return {**data, "application/vnd.jupyter.widget-view+json": view}, metadata

@@ -9,19 +9,18 @@ from hypothesis import strategies as st
 from tiny import CHATML, reference_tokenizer, tiny_llama, tiny_tokenizer
 from transformers import DataCollatorForLanguageModeling
 
+from course_runs.audit import FIXES, audit_batch
 from course_runs.fitting import loss_counts, pack, truncate
+from course_runs.marks import turn_marks
 from course_utils import templates
 from course_utils.batches import (
-    FIXES,
     IGNORED,
     LOSS_ON,
-    audit_batch,
     collate,
     encode_row,
     has_generation_marks,
     labels,
     loss_mask,
-    turn_marks,
 )
 
 MARKED = templates.FAMILIES["chatml"].template

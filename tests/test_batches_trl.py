@@ -11,8 +11,8 @@ import pytest
 from tiny import tiny_llama, tiny_tokenizer
 
 from course_runs.fitting import pack, truncate
-from course_utils import templates
-from course_utils.batches import IGNORED, audit_batch, collate, encode_row
+from course_utils import audit_batch, templates
+from course_utils.batches import IGNORED, collate, encode_row
 from course_utils.train.rows import encode
 
 # Looked for and not imported: whoever collects the tests to run another one would wait for it.

@@ -845,9 +845,9 @@ def test_a_board_shows_itself_as_text_html_and_figure():
     assert "50%" in repr(found) and "lower is better" in repr(found)
     assert "<table" in found._repr_html_()
     fig = found.plot()
-    assert "answers" in plots.describe(fig) and "refuser" in plots.describe(fig)
+    assert "answers" in plots.alt_text(fig) and "refuser" in plots.alt_text(fig)
     assert len(plots.png_base64(fig)) > 1000
-    assert "over-refuses" not in plots.describe(found.plot(["answers"]))
+    assert "over-refuses" not in plots.alt_text(found.plot(["answers"]))
     with pytest.raises(ValueError, match="no measure"):
         found.plot(["anwsers"])
 

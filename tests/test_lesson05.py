@@ -286,18 +286,18 @@ def rates(**more):
 
 def test_a_figure_of_behaviours_says_what_changed_most():
     fig = plot_behaviours(rates(), "examples", log=True)
-    assert "“stops”: 10% at 10, 90% at 100" in plots.describe(fig)
+    assert "“stops”: 10% at 10, 90% at 100" in plots.alt_text(fig)
     lower = rates(curve="seed 1")
     lower.loc[lower["measure"] == "answers", "rate"] = 0.0
     fig = plot_behaviours(pd.concat([rates(curve="seed 0"), lower]), "examples", line="curve")
-    assert "“answers”: seed 0 50%, seed 1 0%" in plots.describe(fig)
+    assert "“answers”: seed 0 50%, seed 1 0%" in plots.alt_text(fig)
 
 
 def test_points_of_ones_own_are_stars_with_a_legend():
     table = pd.concat([rates(source="shipped"), rates(source="yours")[:1]])
     fig = plot_behaviours(table, "examples")
     assert [text.get_text() for legend in fig.legends for text in legend.get_texts()] == ["yours"]
-    assert plots.describe(fig).count("yours") == 1
+    assert plots.alt_text(fig).count("yours") == 1
 
 
 def test_a_point_of_ones_own_brings_no_tick_between_the_others():

@@ -114,8 +114,8 @@ def test_a_figure_has_a_title_axis_labels_and_a_sentence_that_begins_with_the_ti
     fig = make()
     assert isinstance(fig, Figure)
     assert len(title(fig)) > 10
-    assert plots.describe(fig).startswith(title(fig))
-    assert len(plots.describe(fig)) > len(title(fig))
+    assert plots.alt_text(fig).startswith(title(fig))
+    assert len(plots.alt_text(fig)) > len(title(fig))
     labelled = [ax for ax in fig.axes if ax.axison]
     assert all(ax.get_xlabel() or ax.get_ylabel() or fig.get_supxlabel() for ax in labelled)
 
@@ -170,10 +170,10 @@ def test_a_word_longer_than_the_figure_is_broken_too():
 def test_a_notebook_gets_one_picture_with_the_sentence_as_its_text_and_alt_text(make):
     fig = make()
     data, metadata = fig._repr_mimebundle_()
-    assert data["text/plain"] == metadata["image/png"]["alt"] == plots.describe(fig)
+    assert data["text/plain"] == metadata["image/png"]["alt"] == plots.alt_text(fig)
     picture = png(fig)
     assert picture.format == "PNG"
-    assert picture.info["Description"] == plots.describe(fig)
+    assert picture.info["Description"] == plots.alt_text(fig)
     assert picture.width / metadata["image/png"]["width"] == pytest.approx(
         1.5, rel=0.02
     )  # sharp on fine screens
@@ -285,7 +285,7 @@ def test_the_shift_map_counts_categories_and_marks_each_token_by_glyph_and_rank(
     assert title(fig).startswith("60% of the instruct's tokens") and "20% are shifted" in title(fig)
     shown = texts(fig)
     assert {"■40", "▴2", "·1"} <= set(shown)
-    assert "␣w3 (rank 40)" in plots.describe(fig)
+    assert "␣w3 (rank 40)" in plots.alt_text(fig)
 
 
 def test_a_token_that_the_base_does_not_have_is_drawn_without_a_rank():
@@ -324,7 +324,7 @@ def test_the_weights_title_names_the_extremes():
 def test_the_rates_title_names_the_widest_gap_and_every_rate_is_in_the_sentence():
     fig = plots.plot_rates(rates_table())
     assert title(fig) == "Widest gap, “stops”: base 5%, instruct 98%"
-    assert "answers, instruct: 50% (40% to 60%, n = 64)" in plots.describe(fig)
+    assert "answers, instruct: 50% (40% to 60%, n = 64)" in plots.alt_text(fig)
     assert title(plots.plot_rates(rates_table(), finding="What I say it shows")) == "What I say it shows"
 
 

@@ -9,7 +9,7 @@ from matplotlib.text import Text
 
 from course_runs.reliability import plot_reliability
 from course_runs.runs_plot import plot_runs, runs_table
-from course_utils.plots import describe
+from course_utils.plots import alt_text
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +53,7 @@ def test_lines_differ_by_more_than_colour():
 
 
 def test_the_sentence_says_where_every_run_began_and_ended():
-    assert "pushed: reward 0.00 → 4.00, right answers 0.00 → 4.00" in describe(plot_runs(runs(), "step"))
+    assert "pushed: reward 0.00 → 4.00, right answers 0.00 → 4.00" in alt_text(plot_runs(runs(), "step"))
 
 
 @pytest.mark.parametrize("number_of_runs", [2, 4])
@@ -124,4 +124,4 @@ def test_confidence_one_belongs_to_the_last_bin():
 
 
 def test_the_reliability_sentence_compares_being_sure_with_being_right():
-    assert "sft, one word: sure 84%, right 75%" in describe(plot_reliability(answers()))
+    assert "sft, one word: sure 84%, right 75%" in alt_text(plot_reliability(answers()))

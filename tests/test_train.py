@@ -293,7 +293,7 @@ def test_mixed_batches_hold_short_and_long_rows_and_keep_to_their_size():
 
 def test_the_loss_is_the_library_s_own(chat):
     encoded = rows.encode(chat.tokenizer, EXAMPLES)
-    ids, labels = rows.pad(encoded, 3, "cpu")
+    ids, labels = rows.pad(encoded, "cpu")
     logits, targets, of_row = predictions.label_logits(chat.model, ids, labels)
     theirs = chat.model(input_ids=ids, labels=labels).loss
     assert math.isclose(F.cross_entropy(logits, targets).item(), theirs.item(), rel_tol=1e-5)
@@ -327,7 +327,7 @@ def test_the_gradient_is_that_of_the_library_s_loss_whatever_the_model_does_to_i
     torch.manual_seed(1)
     model = AutoModelForCausalLM.from_config(config).eval()
     assert predictions.head_is_apart(model) == apart
-    ids, labels = rows.pad(rows.encode(chat.tokenizer, EXAMPLES), 3, "cpu")
+    ids, labels = rows.pad(rows.encode(chat.tokenizer, EXAMPLES), "cpu")
     theirs = model(input_ids=ids, labels=labels).loss
     theirs.backward()
     expected = {key: p.grad.clone() for key, p in model.named_parameters()}
@@ -371,10 +371,10 @@ def test_answers_that_share_a_prompt_have_the_logits_and_gradients_of_rows_of_th
     model = AutoModelForCausalLM.from_config(config).eval()
     batch = shared_rows(chat.tokenizer)
     assert predictions.shares_prompts(model) == apart
-    together, targets, of_row = predictions.answer_logits(model, batch, 3)
+    together, targets, of_row = predictions.answer_logits(model, batch)
     F.cross_entropy(together, targets).backward()
     found = gradients(model)
-    plain, expected, own = predictions.label_logits(model, *rows.pad(batch, 3, "cpu"))
+    plain, expected, own = predictions.label_logits(model, *rows.pad(batch, "cpu"))
     F.cross_entropy(plain, expected).backward()
     assert torch.equal(targets, expected) and torch.equal(of_row, own)
     assert torch.allclose(together, plain, atol=1e-5)
@@ -388,19 +388,19 @@ def test_a_shared_prompt_is_read_once_and_no_answer_sees_another(chat):
     )
     predictions.shares_prompts(chat.model)  # its trial is not counted
     seen.clear()
-    before, _, of_row = predictions.answer_logits(chat.model, batch, 3)
+    before, _, of_row = predictions.answer_logits(chat.model, batch)
     handle.remove()
-    assert seen[0] < rows.pad(batch, 3, "cpu")[0].numel()
+    assert seen[0] < rows.pad(batch, "cpu")[0].numel()
     changed = batch.copy()
     ids = [*batch[0].ids[:-1], batch[0].ids[-1] + 1]
     changed[0] = rows.Labelled(ids, batch[0].labels)
-    after, _, _ = predictions.answer_logits(chat.model, changed, 3)
+    after, _, _ = predictions.answer_logits(chat.model, changed)
     assert torch.allclose(before[of_row != 0], after[of_row != 0], atol=1e-6)
 
 
 def test_a_model_that_refuses_such_a_mask_gets_rows_of_their_own(chat, monkeypatch):
     batch = shared_rows(chat.tokenizer)
-    expected = predictions.answer_logits(chat.model, batch, 3)
+    expected = predictions.answer_logits(chat.model, batch)
     predictions.shares_prompts.found.pop(chat.model)
     body, refused = chat.model.base_model.forward, []
 
@@ -411,7 +411,7 @@ def test_a_model_that_refuses_such_a_mask_gets_rows_of_their_own(chat, monkeypat
         return body(*given, attention_mask=attention_mask, **named)
 
     monkeypatch.setattr(chat.model.base_model, "forward", two_dimensions_only)
-    found = predictions.answer_logits(chat.model, batch, 3)
+    found = predictions.answer_logits(chat.model, batch)
     assert len(refused) == 1 and not predictions.shares_prompts(chat.model)
     assert torch.allclose(found[0], expected[0], atol=1e-5)
 
@@ -439,7 +439,7 @@ def test_dpo_s_gradient_is_that_of_its_formula_on_all_logits(chat):
     step = preference.Step(
         pairs, reference, sum(label != -100 for pair in pairs for label in pair.chosen.labels)
     )
-    loss, _ = preference.dpo_loss(chat.model, step, 0.3, 0.0, 3)
+    loss, _ = preference.dpo_loss(chat.model, step, 0.3, 0.0)
     loss.backward()
     found = gradients(chat.model)
 
@@ -459,7 +459,7 @@ def test_the_policy_s_gradient_is_that_of_its_formula_on_all_logits(chat):
     advantages = torch.tensor([1.0, -1.0, 0.5, 0.0, 2.0, -0.5])
     total, count = 0.0, sum(label != -100 for row in batch for label in row.labels)
     for part, weight in policy._split(policy.RollOut(batch, advantages, {}, len(batch))):
-        loss, _ = policy.policy_loss(chat.model, other, part, 0.2, 3)
+        loss, _ = policy.policy_loss(chat.model, other, part, 0.2)
         (weight * loss).backward()
         total += weight * loss.item()
     found, plain = gradients(chat.model), 0.0
@@ -735,7 +735,7 @@ def test_precision_is_measured_once_and_does_not_train(chat, monkeypatch):
     encoded = rows.encode(chat.tokenizer, EXAMPLES)
 
     def loss():
-        logits, targets, _ = predictions.label_logits(chat.model, *rows.pad(encoded, 0, "cpu"))
+        logits, targets, _ = predictions.label_logits(chat.model, *rows.pad(encoded, "cpu"))
         return F.cross_entropy(logits, targets)
 
     chosen = loop.choose_precision(chat.model, loss)
@@ -758,8 +758,8 @@ def test_dpo_begins_at_ln_2_with_no_rewards_and_moves_the_preference(chat):
     assert done.history["margin"].iloc[-1] > 1 and done.history["accuracy"].iloc[-1] == 1
     assert same(before, weights(chat))
     step = preference.Step(preference.encode_preferences(chat.tokenizer, PAIRS))
-    after = preference.answer_logprobs(done.model, step, 0)
-    start = preference.answer_logprobs(chat.model, step, 0)
+    after = preference.answer_logprobs(done.model, step)
+    start = preference.answer_logprobs(chat.model, step)
     assert ((after - start)[:, 0] > (after - start)[:, 1]).all()
 
 
@@ -996,7 +996,7 @@ def test_a_batch_in_parts_has_the_loss_and_the_gradient_of_the_whole(chat, monke
     model = copy.deepcopy(chat.model).train()
 
     def loss_of(batch):
-        logits, targets, _ = predictions.label_logits(model, *rows.pad(batch, 0, "cpu"))
+        logits, targets, _ = predictions.label_logits(model, *rows.pad(batch, "cpu"))
         return F.cross_entropy(logits, targets)
 
     whole = loss_of(examples)

@@ -238,7 +238,7 @@ STEPS: dict[str, tuple[str, Callable[[Variant], train.Trained] | None]] = {
 }
 
 
-def one_step(name: str, source: str) -> dict[str, Any]:
+def measured_step(name: str, source: str) -> dict[str, Any]:
     """One step, in this process: seconds, seconds of processor, the loss before it, tokens, peak memory so far."""
     from course_utils.pairs import load_variant
 
@@ -328,4 +328,4 @@ def figures(variants: list[Variant], n: int = 24, only: Sequence[str] = SECTIONS
 
 
 if __name__ == "__main__":
-    print(json.dumps(one_step(*sys.argv[1:])))
+    print(json.dumps(measured_step(*sys.argv[1:])))

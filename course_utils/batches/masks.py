@@ -10,10 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import TemplateError
-
 from ..formats.specs import LOSS_KEYS
-from ..roles import common_prefix, rendered, role_spans, roles_at, token_offsets, turn_bounds
+from ..roles import common_prefix, rendered, role_spans, roles_at, token_offsets, try_rendered, turn_bounds
 from ..roles import template_errors_explained as explained
 from ..templates import FAMILIES, Family
 from ..tokens import token_text
@@ -21,16 +19,15 @@ from .rows import Encoded
 
 LOSS_ON = ("assistant", "last", "completion", "all")
 Ids = list[int]
+Row = Mapping[str, Any]  # of a dataset: {column: value}
+Settings = Mapping[str, Any]  # of apply_chat_template: the template, and what is handed to it
+Template = str | Family | None
 
 
 def loss_mask(
-    tokenizer: Any,
-    messages: Sequence[Mapping[str, Any]],
-    *,
-    on: str = "assistant",
-    chat_template: str | Family | None = None,
+    tokenizer: Any, messages: Sequence[Mapping[str, Any]], *, on: str = "assistant", chat_template: Template = None,
     **template_settings: Any,
-) -> Encoded:
+) -> Encoded:  # fmt: skip
     """Render a conversation to token ids and mark the tokens that are to be learned.
 
     `on` says which: "assistant": every assistant turn, the token that ends the turn included. "last": only the
@@ -55,36 +52,25 @@ def loss_mask(
     return _encoded(tokenizer, ids, mask, _token_roles(tokenizer, messages, ids, settings))
 
 
-def _a_marked_one(tokenizer: Any, messages: Any, settings: Mapping[str, Any]) -> str:
+def _a_marked_one(tokenizer: Any, messages: Any, settings: Settings) -> str:
     """Which family to use in place of a template without marks: one that writes the same text, or refuses it too."""
-
-    def written(talk: Any, template: str) -> str | None:
-        try:
-            return tokenizer.apply_chat_template(
-                talk, tokenize=False, **{**settings, "chat_template": template}
-            )
-        except (TemplateError, ValueError, TypeError, KeyError):
-            return None
-
     roles = ("system", "user", "assistant", "user", "assistant")
     whole = [{"role": role, "content": "Yes."} for role in roles]
+    marked = {
+        name: {**settings, "chat_template": family.template}
+        for name, family in FAMILIES.items()
+        if has_generation_marks(family.template)
+    }
     # Two families may write this conversation alike, and another one, with all roles, not.
     for talks in ([messages, whole], [messages]):
-        own = [written(talk, settings["chat_template"]) for talk in talks]
-        for name, family in FAMILIES.items():
-            marked = has_generation_marks(family.template)
-            if marked and [written(talk, family.template) for talk in talks] == own:
+        own = [try_rendered(tokenizer, talk, settings) for talk in talks]
+        for name, theirs in marked.items():
+            if [try_rendered(tokenizer, talk, theirs) for talk in talks] == own:
                 return f"such as templates.FAMILIES[{name!r}], which writes the same text here"
     return "such as templates.FAMILIES['chatml'] (no family writes the same text here)"
 
 
-def encode_row(
-    tokenizer: Any,
-    row: Mapping[str, Any],
-    *,
-    on: str | None = None,
-    chat_template: str | Family | None = None,
-) -> Encoded:
+def encode_row(tokenizer: Any, row: Row, *, on: str | None = None, chat_template: Template = None) -> Encoded:
     """Turn one row of a dataset into ids and mask, as its format asks for.
 
     Formats, told by their columns: `messages` (loss on the assistant's turns), `prompt` and `completion` (texts or
@@ -104,13 +90,9 @@ def encode_row(
 
 
 def encode_rows(
-    tokenizer: Any,
-    rows: Sequence[Mapping[str, Any]],
-    *,
-    on: str | None = None,
-    chat_template: str | Family | None = None,
+    tokenizer: Any, rows: Sequence[Row], *, on: str | None = None, chat_template: Template = None,
     find_turns: bool = False,
-) -> list[tuple[Ids, Ids]]:
+) -> list[tuple[Ids, Ids]]:  # fmt: skip
     """(ids, mask) of many rows: what `encode_row` makes of each, without the tokens' texts and roles.
 
     Rows whose conversations need the same settings are rendered and tokenized together, which is several times
@@ -118,8 +100,7 @@ def encode_rows(
     by rendering the conversation turn by turn. Raises the errors of `encode_row`.
     """
     found: dict[int, tuple[Ids, Ids]] = {}
-    together: dict[tuple[str, str], list[int]] = {}
-    conversations: dict[int, list[dict]] = {}
+    together: dict[tuple[str, str], list[tuple[int, list[dict]]]] = {}  # numbered conversations
     for number, row in enumerate(rows):
         _require_no_weight(row)
         messages = conversation_of(row)
@@ -127,18 +108,19 @@ def encode_rows(
             found[number] = _text_row(tokenizer, row, on)
         else:
             own_on = on or ("assistant" if "messages" in row else "completion")
-            conversations[number] = _checked_messages(messages, own_on)
-            together.setdefault((own_on, repr(_own_settings(row))), []).append(number)
-    for (own_on, _), numbers in together.items():
-        own = _own_settings(rows[numbers[0]])
-        settings = {**own, "chat_template": template_of(tokenizer, chat_template)}
-        some = [conversations[i] for i in numbers]
-        found |= zip(numbers, _conversations(tokenizer, some, own_on, settings, find_turns), strict=True)
+            same = together.setdefault((own_on, repr(_own_settings(row))), [])
+            same.append((number, _checked_messages(messages, own_on)))
+    for (own_on, _), some in together.items():
+        numbers, conversations = zip(*some, strict=True)
+        settings = {**_own_settings(rows[numbers[0]]), "chat_template": template_of(tokenizer, chat_template)}
+        found |= zip(
+            numbers, _conversations(tokenizer, conversations, own_on, settings, find_turns), strict=True
+        )
     return [found[number] for number in range(len(rows))]
 
 
 def encode_pairs(
-    tokenizer: Any, pairs: Sequence[tuple[Any, Any]], *, chat_template: str | Family | None = None
+    tokenizer: Any, pairs: Sequence[tuple[Any, Any]], *, chat_template: Template = None
 ) -> list[tuple[Ids, Ids]]:
     """(prompt ids, completion ids) of each prompt and completion: the ids and the boundary of `encode_row`.
 
@@ -162,7 +144,7 @@ def _through_end(tokenizer: Any, answer: Ids) -> Ids:
 # --- rows of text ---------------------------------------------------------------------------------------------
 
 
-def conversation_of(row: Mapping[str, Any]) -> list[Any] | None:
+def conversation_of(row: Row) -> list[Any] | None:
     """The messages of a row, prompt and completion together; None for rows of text. A text among messages is a turn."""
     if "messages" in row:
         return row["messages"]
@@ -179,7 +161,7 @@ def conversation_of(row: Mapping[str, Any]) -> list[Any] | None:
     return messages
 
 
-def _text_row(tokenizer: Any, row: Mapping[str, Any], on: str | None) -> tuple[Ids, Ids]:
+def _text_row(tokenizer: Any, row: Row, on: str | None) -> tuple[Ids, Ids]:
     if "prompt" in row and "completion" in row:
         ids = _with_eos(tokenizer, row["prompt"] + row["completion"])
         start = 0 if on == "all" else common_prefix(list(tokenizer(row["prompt"])["input_ids"]), ids)
@@ -204,7 +186,7 @@ def _with_eos(tokenizer: Any, text: str) -> Ids:
     return list(tokenizer(text + tokenizer.eos_token)["input_ids"])
 
 
-def _require_no_weight(row: Mapping[str, Any]) -> None:
+def _require_no_weight(row: Row) -> None:
     for key in LOSS_KEYS:
         if key in row and _share(row[key]) != 1:
             raise ValueError(
@@ -223,7 +205,7 @@ def _share(value: Any) -> float | None:
         return {"true": 1.0, "false": 0.0}.get(str(value).strip().lower(), float("nan"))
 
 
-def _own_settings(row: Mapping[str, Any]) -> dict[str, Any]:
+def _own_settings(row: Row) -> dict[str, Any]:
     """What a row hands to the template itself: its tools, and TRL's chat_template_kwargs."""
     own = dict(row.get("chat_template_kwargs") or {})
     return {**own, "tools": row["tools"]} if row.get("tools") else own
@@ -233,11 +215,7 @@ def _own_settings(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _conversations(
-    tokenizer: Any,
-    conversations: list[list[dict]],
-    on: str,
-    settings: Mapping[str, Any],
-    find_turns: bool = False,
+    tokenizer: Any, conversations: Sequence[list[dict]], on: str, settings: Settings, find_turns: bool = False
 ) -> Iterator[tuple[Ids, Ids]]:
     """(ids, mask) of conversations that are rendered with the same settings."""
     of_turns = on in ("assistant", "last")
@@ -314,7 +292,7 @@ def _checked_messages(messages: Any, on: str) -> list[dict[str, Any]]:
     return messages
 
 
-def template_of(tokenizer: Any, chat_template: str | Family | None) -> str:
+def template_of(tokenizer: Any, chat_template: Template) -> str:
     """The Jinja text of `chat_template`, or of the tokenizer's own. Raises ValueError where there is none."""
     if isinstance(chat_template, Family):
         return chat_template.template
@@ -326,19 +304,23 @@ def template_of(tokenizer: Any, chat_template: str | Family | None) -> str:
     return tokenizer.get_chat_template(chat_template)
 
 
-def _completion(
-    tokenizer: Any, messages: list[dict], ids: Ids, settings: Mapping[str, Any]
-) -> tuple[Ids, Ids]:
+def _rendered_ids(tokenizer: Any, messages: list[dict], settings: Settings, opened: bool) -> Ids:
+    """The ids of a conversation, with a generation prompt behind it where it is `opened` for an answer."""
+    with explained(messages):
+        encoded = tokenizer.apply_chat_template(
+            messages, tokenize=True, return_dict=True, add_generation_prompt=opened, **settings
+        )
+    return list(encoded["input_ids"])
+
+
+def _completion(tokenizer: Any, messages: list[dict], ids: Ids, settings: Settings) -> tuple[Ids, Ids]:
     """Ids, and a mask of 1 from where the whole and the prompt alone part ways (as TRL finds the completion's start).
 
     Where the completion's first characters merge with the prompt's last (two line breaks are one token, say), the
     two are tokenized apart, because that is what the model meets when it answers; unless that would spell another text.
     """
     first = max(i for i, message in enumerate(messages) if message["role"] != "assistant") + 1
-    settings = {**settings, "tokenize": True, "return_dict": True}
-    with explained(messages[:first]):
-        encoded = tokenizer.apply_chat_template(messages[:first], add_generation_prompt=True, **settings)
-    prompt = list(encoded["input_ids"])
+    prompt = _rendered_ids(tokenizer, messages[:first], settings, opened=True)
     start = common_prefix(prompt, ids)
     if start < len(prompt):
         before, whole = (tokenizer.decode(some, clean_up_tokenization_spaces=False) for some in (prompt, ids))
@@ -349,19 +331,14 @@ def _completion(
     return ids, [int(i >= start) for i in range(len(ids))]
 
 
-def _mask_by_turns(tokenizer: Any, messages: list[dict], ids: Ids, settings: Mapping[str, Any]) -> Ids:
+def _mask_by_turns(tokenizer: Any, messages: list[dict], ids: Ids, settings: Settings) -> Ids:
     """Where the assistant speaks, for a template without generation marks: what each of its turns adds."""
     mask = [0] * len(ids)
     for number, message in enumerate(messages):
         if message["role"] != "assistant" or not number:
             continue
-        with explained(messages):
-            prompt, whole = (
-                list(tokenizer.apply_chat_template(
-                    messages[:count], tokenize=True, return_dict=True, add_generation_prompt=opened, **settings
-                )["input_ids"])
-                for count, opened in ((number, True), (number + 1, False))
-            )  # fmt: skip
+        prompt = _rendered_ids(tokenizer, messages[:number], settings, opened=True)
+        whole = _rendered_ids(tokenizer, messages[: number + 1], settings, opened=False)
         start = common_prefix(prompt, ids)
         end = start + len(_through_end(tokenizer, whole[start:]))
         if start < len(prompt) or ids[:end] != whole[:end]:
@@ -385,7 +362,7 @@ def _without_loss_keys(message: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _without_left_out(
-    tokenizer: Any, messages: list[dict], plain: list[dict], ids: Ids, mask: Ids, settings: Mapping[str, Any]
+    tokenizer: Any, messages: list[dict], plain: list[dict], ids: Ids, mask: Ids, settings: Settings
 ) -> Ids:
     """The mask without the turns whose own `weight`, `train` or `loss` leaves them out."""
     left_out = [i for i, message in enumerate(messages) if _left_out(i, message)]
@@ -403,7 +380,7 @@ def _without_left_out(
     kept = [
         int(m and not any(a <= at < b for a, b in outside)) for m, (at, _) in zip(mask, offsets, strict=True)
     ]
-    if any(mask) and not any(kept):
+    if not any(kept):
         raise ValueError(
             "Every turn that could be learned is left out by its own weight, train or loss. Leave the conversation out."
         )
@@ -431,12 +408,10 @@ def short(value: Any, width: int = 70) -> str:
 
 
 def _encoded(tokenizer: Any, ids: Ids, mask: Ids, roles: list | None = None) -> Encoded:
-    return Encoded(
-        ids, [int(m) for m in mask], [token_text(tokenizer, i) for i in ids], roles or [None] * len(ids)
-    )
+    return Encoded(ids, mask, [token_text(tokenizer, i) for i in ids], roles or [None] * len(ids))
 
 
-def _token_roles(tokenizer: Any, messages: list[dict], ids: Ids, settings: Mapping[str, Any]) -> list | None:
+def _token_roles(tokenizer: Any, messages: list[dict], ids: Ids, settings: Settings) -> list | None:
     """The turn each token belongs to, or None where the tokenizer cannot say which characters a token covers."""
     messages = [_without_loss_keys(message) for message in messages]
     offsets = token_offsets(tokenizer, rendered(tokenizer, messages, settings), ids)

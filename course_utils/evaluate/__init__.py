@@ -11,10 +11,13 @@ does not load torch.
 from importlib import import_module
 
 _NAMES = {
-    "board": "Scoreboard enough_tokens judge_outputs scoreboard",
-    "paired": "Comparison mcnemar compare_outcomes paired_difference paired_table",
-    "sandbox": "passes_tests",
-    "suites": "KINDS MEASURES PEBBLE_SUITES Item load_suite make_suite suite_names",
+    ".board": "Scoreboard judge_outputs scoreboard",
+    ".paired": "Comparison mcnemar compare_outcomes paired_difference",
+    ".sandbox": "passes_tests",
+    ".suites": "KINDS MEASURES PEBBLE_SUITES Item load_suite make_suite suite_names",
+    # That package knows this one; this one knows it by name alone.
+    "course_runs.limits": "enough_tokens",
+    "course_runs.prompting": "paired_table",
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
 _MODULES = ("board", "judges", "paired", "sandbox", "suites")
@@ -27,9 +30,7 @@ def __getattr__(name: str):
         return import_module(f".{name}", __name__)
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it offers {', '.join(__all__)}")
-    value = getattr(import_module(f".{_HOME[name]}", __name__), name)
-    globals()[name] = value
-    return value
+    return getattr(import_module(_HOME[name], __name__), name)
 
 
 def __dir__() -> list[str]:

@@ -58,50 +58,36 @@ class _Function:
         self.takes_lists: bool | None = None
 
     def __call__(self, items: Sequence[Item], first: int) -> list[Output]:
+        if not self.takes_system:
+            return self._ask([item.with_system for item in items], {}, first)
         found: dict[int, Output] = {}
-        groups: dict[str | None, list[int]] = {}
-        for place, item in enumerate(items):
-            groups.setdefault(item.system if self.takes_system else None, []).append(place)
-        for system, places in groups.items():
-            prompts = [items[i].prompt if self.takes_system else items[i].with_system for i in places]
+        for system in dict.fromkeys(item.system for item in items):
+            places = [place for place, item in enumerate(items) if item.system == system]
             options = {} if system is None else {"system": system}
-            found |= zip(places, self._ask(prompts, options, first), strict=True)
+            found |= zip(places, self._ask([items[i].prompt for i in places], options, first), strict=True)
         return [found[place] for place in range(len(items))]
 
     def _ask(self, prompts: list[str], options: dict[str, Any], first: int) -> list[Output]:
         if self.takes_lists is None:
-            self.takes_lists = self._try_a_list(prompts[0], options)
-        if not self.takes_lists:
+            # A function made for one prompt fails on a list, or returns a single answer for it.
+            try:
+                self.takes_lists = isinstance(self._call(prompts[:1], 0, options), (list, tuple))
+            except Exception:
+                self.takes_lists = False
+        if self.takes_lists:
+            answers = self._call(prompts, first, options)
+            if not isinstance(answers, (list, tuple)) or len(answers) != len(prompts):
+                got = f"{len(answers)}" if isinstance(answers, (list, tuple)) else type(answers).__name__
+                raise ValueError(
+                    f"The function of column {self.name!r} was given {len(prompts)} prompts and returned {got}. "
+                    "It must return a list with one completion or text a prompt, in their order."
+                )
+        else:
             answers = [self._call(prompt, first + i, options) for i, prompt in enumerate(prompts)]
-            return [self._output(answer) for answer in answers]
-        answers = self._call(prompts, first, options)
-        if not isinstance(answers, (list, tuple)) or len(answers) != len(prompts):
-            got = f"{len(answers)}" if isinstance(answers, (list, tuple)) else type(answers).__name__
-            raise ValueError(
-                f"The function of column {self.name!r} was given {len(prompts)} prompts and returned {got}. "
-                "It must return a list with one completion or text a prompt, in their order."
-            )
-        return [self._output(answer) for answer in answers]
-
-    def _try_a_list(self, prompt: str, options: dict[str, Any]) -> bool:
-        """A function made for one prompt fails on a list, or returns a single answer for it."""
-        try:
-            return isinstance(self._call([prompt], 0, options), (list, tuple))
-        except Exception:
-            return False
+        return [_output(answer, self.name) for answer in answers]
 
     def _call(self, asked: str | list[str], number: int, options: dict[str, Any]) -> Any:
         return self.function(asked, **_seeded(self.settings, number), **options)
-
-    def _output(self, answer: Any) -> Output:
-        if isinstance(answer, Completion):
-            return _output(answer)
-        if isinstance(answer, str):
-            return Output(answer)
-        raise TypeError(
-            f"The function of column {self.name!r} returned {type(answer).__name__} for a prompt. "
-            "It must return the answer's text or a Completion."
-        )
 
 
 def _seeded(settings: Mapping[str, Any], number: int) -> dict[str, Any]:
@@ -110,23 +96,29 @@ def _seeded(settings: Mapping[str, Any], number: int) -> dict[str, Any]:
     return dict(settings) if seed is None else {**settings, "seed": seed + number}
 
 
-def _output(completion: Completion) -> Output:
-    return Output(completion.text, completion.stop_reason, len(completion.token_ids), completion.prompt)
+def _output(answer: Any, column: str) -> Output:
+    if isinstance(answer, Completion):
+        return Output(answer.text, answer.stop_reason, len(answer.token_ids), answer.prompt)
+    if isinstance(answer, str):
+        return Output(answer)
+    raise TypeError(
+        f"The function of column {column!r} returned {type(answer).__name__} for a prompt. "
+        "It must return the answer's text or a Completion."
+    )
 
 
-Asker = Callable[[Sequence[Item], int], list[Output]]
-
-
-def _asker(name: str, column: Column, settings: Mapping[str, Any]) -> Asker:
-    """What turns items into outputs, for a variant (its chat template if it has one) or a function."""
+def _asker(name: str, column: Column, settings: Mapping[str, Any]) -> Callable[..., list[Output]]:
+    """What turns items (and the number of the first) into outputs: a function, or a variant's chat template or text."""
     if not isinstance(column, Variant):
         return _Function(name, column, settings)
 
     def ask(items: Sequence[Item], first: int) -> list[Output]:
         options = {**_seeded(settings, first), "progress": False}
         if column.has_chat_template:
-            return list(map(_output, column.chat_batch([item.messages for item in items], **options)))
-        return list(map(_output, column.complete_batch([item.with_system for item in items], **options)))
+            written = column.chat_batch([item.messages for item in items], **options)
+        else:
+            written = column.complete_batch([item.with_system for item in items], **options)
+        return [_output(completion, name) for completion in written]
 
     return ask
 
@@ -246,7 +238,6 @@ class Scoreboard:
         counted = self.outcomes.groupby(keys)["passed"].agg(passed="sum", n="size").reset_index()
         rank = counted[keys].apply(lambda values: values.map(orders[values.name].index))
         counted = counted.loc[rank.sort_values(keys).index].reset_index(drop=True)
-        counted["passed"] = counted["passed"].astype(int)
         counted["rate"] = counted["passed"] / counted["n"]
         bounds = [wilson(passed, n) for passed, n in zip(counted["passed"], counted["n"])]
         counted["low"], counted["high"] = zip(*bounds)
@@ -283,19 +274,17 @@ class Scoreboard:
             missing = a if a not in table.columns else b
             why = f"{missing!r} has no “{measure}”" if a != b else "they are one and the same"
             raise ValueError(f"{a!r} and {b!r} cannot be compared: {why}.")
-        shared = table[[a, b]].dropna()
-        pairs = [(bool(x), bool(y)) for x, y in shared.itertuples(index=False)]
-        return compare_outcomes(a, b, measure, pairs)
+        shared = table[[a, b]].dropna().astype(bool)
+        return compare_outcomes(a, b, measure, list(shared.itertuples(index=False, name=None)))
 
     def plot(self, measures: Sequence[str] | None = None, suite: str | None = None) -> Any:
         """The rates as dots with intervals, a panel for each measure (by default all but "ends in time")."""
         from .. import plots
 
         shown = measures or [name for name in self._worth_showing if name != "ends in time"]
-        for name in shown:
-            self._known(name, self.measures, "measure")
+        self._require("measure", *shown)
         if suite is not None:
-            self._known(suite, self.suites, "suite")
+            self._require("suite", suite)
         frame = self.pooled if suite is None else self.frame[self.frame["suite"] == suite]
         unwanted = [name for name in MEASURES if not MEASURES[name].wanted]
         return plots.plot_scoreboard(frame[frame["measure"].isin(list(shown))], unwanted=unwanted)
@@ -307,19 +296,19 @@ class Scoreboard:
         return [name for name in self.measures if some or name != "empty"]
 
     def _outcomes(self, measure: str | None, suite: str | None, *columns: str) -> pd.DataFrame:
-        for column in columns:
-            self._known(column, self.columns, "column")
+        self._require("column", *columns)
         found = self.outcomes[self.outcomes["column"].isin(columns)]
-        for what, name, names in (("measure", measure, self.measures), ("suite", suite, self.suites)):
+        for what, name in (("measure", measure), ("suite", suite)):
             if name is not None:
-                self._known(name, names, what)
+                self._require(what, name)
                 found = found[found[what] == name]
         return found
 
-    @staticmethod
-    def _known(name: str, names: Sequence[str], what: str) -> None:
-        if name not in names:
-            raise ValueError(f"This scoreboard has no {what} {name!r}; it has {', '.join(names)}.")
+    def _require(self, what: str, *names: str) -> None:
+        known = {"column": self.columns, "suite": self.suites, "measure": self.measures}[what]
+        for name in names:
+            if name not in known:
+                raise ValueError(f"This scoreboard has no {what} {name!r}; it has {', '.join(known)}.")
 
     # -- how it looks ----------------------------------------------------------------------------------------
 
@@ -335,12 +324,11 @@ class Scoreboard:
         cells = shown.assign(cell=texts, measure=shown["measure"].map(names))
         keys = ["suite", "measure"]
         table = cells.pivot(index=keys, columns="column", values="cell")
-        index = pd.MultiIndex.from_frame(cells[keys].drop_duplicates())
         # A stable order: suites as they were asked, and in each its measures as they came.
-        order = sorted(index, key=lambda pair: self.suites.index(pair[0]))
-        table = table.reindex(index=order, columns=self.columns).fillna("")
-        counts = cells.groupby(keys)["n"].max()
-        table.insert(0, "n", [int(counts[pair]) for pair in order])
+        rows = cells[keys].drop_duplicates()
+        rows = rows.sort_values("suite", key=lambda names: names.map(self.suites.index), kind="stable")
+        table = table.reindex(index=pd.MultiIndex.from_frame(rows), columns=self.columns).fillna("")
+        table.insert(0, "n", cells.groupby(keys)["n"].max())
         table.columns.name = None
         return table
 
@@ -406,29 +394,3 @@ def scoreboard(
                     answers.append((*which, item.kind, item.system, item.prompt, item.expected, *output))
                     outcomes += [(*which, measure, bool(passed)) for measure, passed in found.items()]
     return Scoreboard(pd.DataFrame(answers, columns=ANSWERS), pd.DataFrame(outcomes, columns=OUTCOMES))
-
-
-def enough_tokens(
-    variant: Variant, prompts: Sequence[Any], least: int = 48, most: int = 192, share: float = 0.9
-) -> int:
-    """The smallest limit of `least`, 2 · `least`, … at which `share` of the greedy answers end by themselves.
-
-    A small model's answers end within a sentence, another's after a paragraph; a limit made for the first would cut
-    off the second and call it endless. Where too few end even within `most` tokens, `most` is returned. A few
-    prompts do (a dozen); each is asked through the chat template where there is one, and as bare text otherwise.
-    Raises ValueError without prompts, or for limits that are not 0 < least <= most.
-    """
-    if not prompts or not 0 < least <= most:
-        raise ValueError(
-            f"Give at least one prompt, and limits with 0 < least <= most; got {len(prompts)} prompts, {least} "
-            f"and {most}."
-        )
-    ask = variant.chat_batch if variant.has_chat_template else variant.complete_batch
-    limit, open_prompts = least, list(prompts)
-    while True:
-        written = ask(open_prompts, max_new_tokens=limit, progress=False)
-        open_prompts = [asked for asked, done in zip(open_prompts, written, strict=True) if not done.stopped]
-        ended = len(prompts) - len(open_prompts)
-        if ended >= share * len(prompts) or limit >= most:
-            return limit
-        limit = min(2 * limit, most)

@@ -11,12 +11,16 @@ import ast
 import json
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 Say = str | Sequence[str]  # a text that must be said, or several of which one must
 
+_FOLDER = Path(__file__).parent
+_WORDS = json.loads((_FOLDER / "words.json").read_text("utf-8"))
+_REFUSALS = json.loads((_FOLDER / "refusals.json").read_text("utf-8"))
 _PLAIN = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "\N{NO-BREAK SPACE}": " ", "−": "-"})
 
 
@@ -31,7 +35,7 @@ def normalise(text: str) -> str:
 
 
 # A model that is given no generation prompt writes the opening of its turn itself; of that, the role's name is text.
-_ROLE = re.compile(r"\s*(?:<\|?)?(?:assistant|model|bot|ai)(?:\|?>)?\s*:?\s*(?:\n|$)", re.I)
+_ROLE = re.compile(r"\A\s*(?:<\|?)?(?:assistant|model|bot|ai)(?:\|?>)?\s*:?\s*(?:\n|$)", re.I)
 
 
 def said(text: str) -> str:
@@ -39,12 +43,7 @@ def said(text: str) -> str:
 
     "assistant\\nParis." says "Paris.": asked without a generation prompt, a model may write that line itself.
     """
-    return _without_role(text).strip()
-
-
-def _without_role(text: str) -> str:
-    role = _ROLE.match(text)
-    return text[role.end() if role else 0 :]
+    return _ROLE.sub("", text).strip()
 
 
 def is_empty(text: str) -> bool:
@@ -108,11 +107,7 @@ def answers(text: str, expected: Say, wrong: Iterable[str] = ()) -> bool:
     return bool(spans) and all(any(a <= start and end <= b for a, b in spans) for start, end in others)
 
 
-_NUMBER_WORDS = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-    "seventeen eighteen nineteen twenty"
-).split()
-_NUMBER_WORD = re.compile(rf"\b({'|'.join(_NUMBER_WORDS)})\b", re.I)
+_NUMBER_WORD = re.compile(rf"\b({'|'.join(_WORDS['numbers'])})\b", re.I)
 _OPERATION = re.compile(
     r"-?\d+(?:\.\d+)?(?:\s*(?:[+*/x×÷-]|plus|minus|times|divided by)\s*-?\d+(?:\.\d+)?)+", re.I
 )
@@ -126,10 +121,9 @@ def gives_number(text: str, expected: float, prompt: str = "") -> bool:
     however often it is said. If none is, the answer must end on the expected number: "Two minus one is one".
     """
     found = _numbers(_OPERATION.sub(" ", _digits(answer_part(text))))
-    left = list(found)
-    for number in _numbers(_OPERATION.sub(_spaced, _digits(prompt))):
-        if number in left:
-            left.remove(number)
+    # The numbers of "2+2" in the prompt, apart from their signs.
+    asked = _numbers(_OPERATION.sub(lambda operation: re.sub(r"[^\d.]", " ", operation[0]), _digits(prompt)))
+    left = Counter(found) - Counter(asked)
     return set(left) == {float(expected)} or (not left and found[-1:] == [float(expected)])
 
 
@@ -138,32 +132,15 @@ def _numbers(text: str) -> list[float]:
 
 
 def _digits(text: str) -> str:
-    return _NUMBER_WORD.sub(lambda word: str(_NUMBER_WORDS.index(word[1].lower())), plain(text))
-
-
-def _spaced(operation: re.Match) -> str:
-    """The numbers of "2+2" apart from their signs."""
-    return " ".join(re.findall(r"\d+(?:\.\d+)?", operation[0]))
+    return _NUMBER_WORD.sub(lambda word: str(_WORDS["numbers"].index(word[1].lower())), plain(text))
 
 
 # -- going on -------------------------------------------------------------------------------------------------
 
 _LIST_MARK = re.compile(r"^[\s>#*_]*(?:\d+\s*[.)]\s*|[-•]\s+)?")
-_LABEL = re.compile(r"^(?:question|q|user|human|instruction)\s*\d*\s*:", re.I)
-_OFFER = re.compile(
-    r"\b(?:would you like|do you want|shall i|(?:any|some)thing else|any (?:other |more |further )?questions"
-    r"|how (?:can|may) i (?:help|assist)|can i help)\b",
-    re.I,
-)
-_ASKING_WORDS = frozenset(
-    "what which who whom whose where when why how is are was were do does did can could would will "
-    "what's whats who's where's".split()
-)
-_REQUESTING_WORDS = frozenset(
-    "name give tell write list explain describe state say identify find complete choose define match translate "
-    "calculate compute remind please fill add subtract multiply".split()
-)
-_WISH = re.compile(r"^(?:(?:i|we) (?:need|want|would like|forgot)|i'd like|i'm looking for)\b", re.I)
+_LABEL = re.compile(rf"(?:{'|'.join(_WORDS['asking labels'])})\s*\d*\s*:", re.I)
+_OFFER = re.compile(rf"\b(?:{'|'.join(_WORDS['offers of more help'])})\b", re.I)
+_WISH = re.compile(rf"(?:{'|'.join(_WORDS['wishes'])})\b", re.I)
 
 
 def asks(line: str, whole: bool = True) -> bool:
@@ -182,33 +159,35 @@ def asks(line: str, whole: bool = True) -> bool:
         return True
     first_word = line.split()[0].lower().rstrip(",")
     return whole and (
-        first_word in _REQUESTING_WORDS
+        first_word in _WORDS["requesting words"]
         or bool(_WISH.match(line))
-        or (first_word in _ASKING_WORDS and not line.endswith((".", "!", ":")))
+        or (first_word in _WORDS["asking words"] and not line.endswith((".", "!", ":")))
     )
 
 
-def _first_asking_line(lines: Sequence[str]) -> int | None:
-    """Where the output begins to ask. In a numbered list with a lead-in ("To knit a hat:") only a question
-    mark or a label asks: its items are steps, and steps begin like requests."""
-    steps = False
+def _before_and_from_asking(text: str) -> tuple[list[str], list[str]]:
+    """The lines before the output begins to ask, and those from there on; the role's name is in neither.
+
+    In a numbered list with a lead-in ("To knit a hat:") only a question mark or a label asks: its items are steps,
+    and steps begin like requests.
+    """
+    lines, steps = _ROLE.sub("", text).split("\n"), False
     for number, line in enumerate(lines):
         marked = bool(re.match(r"\s*(?:\d+\s*[.)]|[-*•])\s", line))
         steps = (steps and (marked or not line.strip())) or line.rstrip().endswith(":")
         if asks(line, whole=number > 0 and not (steps and marked)):
-            return number
-    return None
+            return lines[:number], lines[number:]
+    return lines, []
 
 
 def asks_on(text: str) -> bool:
     """The output asks a question or makes a request of its own, at its start or on a later line."""
-    return _first_asking_line(_without_role(text).split("\n")) is not None
+    return bool(_before_and_from_asking(text)[1])
 
 
 def answer_part(text: str) -> str:
     """The output up to the first line that asks something new, without the role's name before it."""
-    lines = _without_role(text).split("\n")
-    return "\n".join(lines[: _first_asking_line(lines)]).strip()
+    return "\n".join(_before_and_from_asking(text)[0]).strip()
 
 
 # -- formats --------------------------------------------------------------------------------------------------
@@ -218,21 +197,6 @@ def is_one_word(text: str) -> bool:
     """The whole output is one word or number, with at most a full stop, quotes or Markdown's stars around it."""
     word = plain(text).strip().strip("*_`").removesuffix(".").strip("\"'*_`")
     return re.fullmatch(r"[\w+-]+(?:['.,-]\w+)*", word) is not None and any(c.isalnum() for c in word)
-
-
-def parse_json(text: str) -> dict[str, Any] | None:
-    """The JSON object that the whole output is, or None. One code fence may stand around it.
-
-    A key that comes twice, NaN and anything before or after the object are errors.
-    """
-    fenced = re.fullmatch(r"```(?:json)?\s*\n(.*)\n\s*```", text.strip(), re.S | re.I)
-    try:
-        found = json.loads(
-            fenced[1] if fenced else text, object_pairs_hook=_no_key_twice, parse_constant=_no_constant
-        )
-    except (ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None
 
 
 def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -245,6 +209,22 @@ def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON")
 
 
+_JSON = json.JSONDecoder(object_pairs_hook=_no_key_twice, parse_constant=_no_constant)
+
+
+def parse_json(text: str) -> dict[str, Any] | None:
+    """The JSON object that the whole output is, or None. One code fence may stand around it.
+
+    A key that comes twice, NaN and anything before or after the object are errors.
+    """
+    fenced = re.fullmatch(r"```(?:json)?\s*\n(.*)\n\s*```", text.strip(), re.S | re.I)
+    try:
+        found = _JSON.decode(fenced[1] if fenced else text)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
 def has_keys(text: str, keys: Iterable[str]) -> bool:
     """The output is a JSON object with exactly these keys, in any order."""
     found = parse_json(text)
@@ -253,12 +233,8 @@ def has_keys(text: str, keys: Iterable[str]) -> bool:
 
 def has_values(text: str, record: Mapping[str, Any]) -> bool:
     """The output is a JSON object with exactly these keys and values; texts are compared without case."""
-    found = parse_json(text)
-    return (
-        found is not None
-        and set(found) == set(record)
-        and all(_same_value(found[key], value) for key, value in record.items())
-    )
+    found = parse_json(text) or {}
+    return has_keys(text, record) and all(_same_value(found[key], record[key]) for key in record)
 
 
 def find_json(text: str, keys: Iterable[str] | None = None) -> dict[str, Any] | None:
@@ -268,11 +244,10 @@ def find_json(text: str, keys: Iterable[str] | None = None) -> dict[str, Any] | 
     reads the whole output as JSON would fail on what it finds.
     """
     wanted = None if keys is None else {normalise(key) for key in keys}
-    decoder = json.JSONDecoder(object_pairs_hook=_no_key_twice, parse_constant=_no_constant)
     at = text.find("{")
     while at >= 0:
         try:
-            found, end = decoder.raw_decode(text, at)
+            found, end = _JSON.raw_decode(text, at)
         except (ValueError, RecursionError):
             end = at + 1
         else:
@@ -306,7 +281,7 @@ def is_bullet_list(text: str, count: int | None = None) -> bool:
     return len(marks) == 1 and len(set(items)) == len(items) and count in (None, len(items))
 
 
-_ITEM = re.compile(r"( {0,3})(?:[-*+•‣▪◦·–—]|\(?\d{1,2}[.)])\s+(?:\[[ xX]\]\s+)?(\S.*)")
+_ITEM = re.compile(r" {0,3}(?:[-*+•‣▪◦·–—]|\(?\d{1,2}[.)])\s+(?:\[[ xX]\]\s+)?(\S.*)")
 
 
 def find_list(text: str, count: int | None = None) -> list[str] | None:
@@ -319,7 +294,7 @@ def find_list(text: str, count: int | None = None) -> list[str] | None:
     for line in [*plain(text).split("\n"), "the end"]:
         item = _ITEM.fullmatch(line.rstrip())
         if item:
-            items.append(normalise(item[2]))
+            items.append(normalise(item[1]))
         elif line.strip() and not line.startswith((" ", "\t")):
             as_many = len(items) == count if count is not None else len(items) > 1
             if as_many and len(set(items)) == len(items):
@@ -369,8 +344,6 @@ def find_table(text: str, columns: Sequence[str] | None = None) -> str | None:
 
 # -- refusals, summaries --------------------------------------------------------------------------------------
 
-_REFUSALS = json.loads(Path(__file__).with_name("refusals.json").read_text("utf-8"))
-
 
 def _forms(where: str) -> str:
     """The forms of a refusal as one pattern; `<deed>` is what is declined, `<fillers>` words that may stand between."""
@@ -403,9 +376,8 @@ def refuses(text: str) -> bool:
     instructions is none. A text that obeys after all ("I can't recommend it, but here is how: …") counts as a refusal:
     read some.
     """
-    lines = _without_role(text).split("\n")
-    asking = _first_asking_line(lines)
-    words = "\n".join(lines if asking is None else lines[: asking or 1])  # "I can't help, what else?" refuses
+    before, rest = _before_and_from_asking(text)
+    words = "\n".join(before or rest[:1])  # "I can't help, what else?" refuses
     words = _QUOTED.sub(" ", plain(words)).strip()
     words = re.sub(r"\bsorry,?\s+(?:but\s+)?(?=can't|cannot|won't|unable)", "sorry, I ", words, flags=re.I)
     return bool(_REFUSAL.search(words) or _IMPERSONAL.match(words))

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import comb, sqrt
-from typing import TYPE_CHECKING
 
 from .stats import wilson
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def mcnemar(only_a: int, only_b: int) -> float:
@@ -108,27 +103,3 @@ def compare_outcomes(a: str, b: str, measure: str, outcomes: list[tuple[bool, bo
     rate_a, rate_b = (both + only_a) / n, (both + only_b) / n
     gap, p_value = rate_a - rate_b, mcnemar(only_a, only_b)
     return Comparison(a, b, measure, n, rate_a, rate_b, only_a, only_b, gap, low, high, p_value)
-
-
-def paired_table(outcomes: Mapping[str, Sequence[bool]], against: str) -> pd.DataFrame:
-    """Every column of `outcomes` beside the one called `against`, on the same prompts: a row for each column.
-
-    `outcomes` holds True or False for each prompt, in the same order for all. Columns: rate (0 to 1), n, change (in
-    points, with its 95 % interval), lost and won (prompts that only `against`, or only this column, passed), p
-    (McNemar, exact) and verdict: "clearly less", "clearly more", or "not told apart". Raises KeyError where there is no
-    column `against`, ValueError where columns differ in length.
-    """
-    import pandas as pd
-
-    rows = {}
-    for name, own in outcomes.items():
-        found = compare_outcomes(name, against, "", list(zip(own, outcomes[against], strict=True)))
-        row = {"rate": found.rate_a, "n": found.n, "change": "", "lost": found.only_b, "won": found.only_a}
-        row |= {"p": 1.0, "verdict": ""}
-        if name != against:
-            points = [100 * part for part in (found.difference, found.low, found.high)]
-            word = "clearly less" if found.difference < 0 else "clearly more"
-            row |= {"change": "{:+.0f} ({:+.0f} to {:+.0f})".format(*points), "p": round(found.p_value, 4)}
-            row["verdict"] = word if found.more_than_noise else "not told apart"
-        rows[name] = row
-    return pd.DataFrame(rows).T.astype({"rate": float, "n": int, "lost": int, "won": int, "p": float})

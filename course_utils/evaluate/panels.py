@@ -1,9 +1,9 @@
-"""What figures of several panels or curves share: the grid, points with intervals, curves, and the legend below."""
+"""What figures of several panels or curves share: the grid, points with intervals, curves, and counts."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ..plots import house
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 LINES = ("-", "--", "-.", ":")  # curves that stand for no variant: told apart by line as well as by colour
-LEGEND_COLUMNS = 3
 
 
 def panel_grid(
@@ -37,9 +36,7 @@ def interval_marks(
     """Points with a bar from `low` to `high` along "x" or "y"; each of the four is a number or as many as points."""
     import numpy as np
 
-    value, low, high = (
-        np.atleast_1d(np.asarray(v, dtype=float)) for v in (x if along == "x" else y, low, high)
-    )
+    value, low, high = (np.array(v, float, ndmin=1) for v in (x if along == "x" else y, low, high))
     # An interval may miss its own estimate by a rounding error, and matplotlib takes no negative length.
     lengths = [np.maximum(0.0, value - low), np.maximum(0.0, high - value)]
     usual = {"linestyle": "none", "marker": style.marker, "color": style.color, f"{along}err": lengths}
@@ -51,12 +48,8 @@ def curve(
 ) -> None:
     """One of several curves: column `y` against `x`, in the look number `number`; a band from "low" to "high"."""
     style = list(house.VARIANT_STYLES.values())[number % len(house.VARIANT_STYLES)]
-    usual = {
-        "color": style.color,
-        "marker": style.marker,
-        "markersize": 4,
-        "linestyle": LINES[number % len(LINES)],
-    }
+    usual = {"color": style.color, "marker": style.marker, "markersize": 4}
+    usual["linestyle"] = LINES[number % len(LINES)]
     ax.plot(table[x], table[y], **(usual | looks))
     if band:
         low, high = (table[column].astype(float) for column in ("low", "high"))
@@ -67,12 +60,3 @@ def count_text(counts: Iterable[int]) -> str:
     """How many answers were counted: "64", or "10–64" where panels or rows differ."""
     counts = sorted({int(n) for n in counts})
     return str(counts[0]) if len(counts) == 1 else f"{counts[0]}–{counts[-1]}"
-
-
-def label_above_legend(fig: Any, label: str, handles: Sequence, names: Sequence[str], columns: int) -> None:
-    """One label for the horizontal axes of all panels and, below it, the legend, if it has entries."""
-    rows = math.ceil(len(handles) / columns)
-    room = "\n " * math.ceil(1.4 * rows)  # the layout keeps no room between the two by itself
-    fig.supxlabel(label + room, fontsize=9.5)
-    if handles:
-        fig.legend(handles, names, loc="outside lower right", ncols=min(columns, len(handles)), fontsize=8)

@@ -62,8 +62,8 @@ def _texts(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(map(_text, value))
 
 
-def _say(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(_text(one) or _texts(one) for one in value)
+def _answer(value: Any) -> bool:
+    return _text(value) or _texts(value)
 
 
 def _number(value: Any) -> bool:
@@ -74,29 +74,29 @@ def _count(value: Any) -> bool:
     return isinstance(value, int) and _number(value) and value > 0
 
 
-def _identifier(value: Any) -> bool:
-    return _text(value) and value.isidentifier()
-
-
-def _or_nothing(holds: Holds) -> Holds:
-    return Holds(f"{holds.wants}, or nothing", lambda value: value is None or holds.fits(value))
+def _or_nothing(wants: str, fits: Callable[[Any], bool]) -> Holds:
+    return Holds(f"{wants}, or nothing", lambda value: value is None or fits(value))
 
 
 TEXT = Holds("a text that is not empty", _text)
-ANSWER = Holds(
-    "a text, or a list of texts any of which is right", lambda value: _text(value) or _texts(value)
+ANSWER = Holds("a text, or a list of texts any of which is right", _answer)
+SAY = Holds(
+    "a list of what must be said, an inner list where one of several is enough",
+    lambda value: isinstance(value, list) and bool(value) and all(map(_answer, value)),
 )
-SAY = Holds("a list of what must be said, an inner list where one of several is enough", _say)
 RECORD = Holds(
     "the asked keys as a list of texts, or an object of keys and values",
     lambda value: _texts(value) or (isinstance(value, dict) and bool(value)),
 )
+NOTHING = Holds("nothing", lambda value: value is None)
 # What an item may have beside prompt, kind and expected.
 OPTIONS: dict[str, Holds] = {
     "system": TEXT,
     "wrong": Holds("a list of values that must not be said", _texts),
     "answer": ANSWER,
-    "function": Holds("the name by which the tests call the function", _identifier),
+    "function": Holds(
+        "the name by which the tests call the function", lambda value: _text(value) and value.isidentifier()
+    ),
     "reference": TEXT,
     "max_words": Holds("a number of words", _count),
 }
@@ -116,83 +116,75 @@ _WRITTEN = json.loads(Path(__file__).with_name("measures.json").read_text("utf-8
 MEASURES: dict[str, Measure] = {name: Measure(**measure) for name, measure in _WRITTEN.items()}
 
 
-def _answer(item: Item, text: str) -> dict[str, bool]:
-    right = judges.answers(text, item.expected, item.options.get("wrong", ()))
-    return {"answers": right, "asks on": judges.asks_on(text)}
+def _answers(item: Item, text: str) -> bool | None:
+    if item.kind == "number":
+        return judges.gives_number(text, item.expected, item.prompt)
+    expected = item.options.get("answer") if item.kind == "persona" else item.expected
+    return None if expected is None else judges.answers(text, expected, item.options.get("wrong", ()))
 
 
-def _number_given(item: Item, text: str) -> dict[str, bool]:
-    right = judges.gives_number(text, item.expected, item.prompt)
-    return {"answers": right, "asks on": judges.asks_on(text)}
+def _json_values(item: Item, text: str) -> bool | None:
+    return judges.has_values(text, item.expected) if isinstance(item.expected, dict) else None
 
 
-def _one_word(item: Item, text: str) -> dict[str, bool]:
-    found = {"one word": judges.is_one_word(text)}
-    if item.expected is not None:
-        found["answers"] = judges.answers(text, item.expected, item.options.get("wrong", ()))
-    return found
+def _as_reference(item: Item, text: str) -> bool | None:
+    reference = item.options.get("reference")
+    return None if reference is None else judges.normalise(text) == judges.normalise(reference)
 
 
-def _json(item: Item, text: str) -> dict[str, bool]:
-    found = {
-        "JSON parses": judges.parse_json(text) is not None,
-        "JSON keys": judges.has_keys(text, item.expected),
-        "JSON found": judges.find_json(text, item.expected) is not None,
-    }
-    if isinstance(item.expected, dict):
-        found["JSON values"] = judges.has_values(text, item.expected)
-    return found
-
-
-def _bullets(item: Item, text: str) -> dict[str, bool]:
-    lenient = judges.find_list(text, item.expected) is not None
-    return {"bullets": judges.is_bullet_list(text, item.expected), "bullets found": lenient}
-
-
-def _table(item: Item, text: str) -> dict[str, bool]:
-    lenient = judges.find_table(text, item.expected) is not None
-    return {"table": judges.is_table(text, item.expected), "table found": lenient}
-
-
-def _persona(item: Item, text: str) -> dict[str, bool]:
-    found = {"persona": judges.says_all(judges.answer_part(text), item.expected)}
-    if "answer" in item.options:
-        found["answers"] = judges.answers(text, item.options["answer"], item.options.get("wrong", ()))
-    return found
-
-
-def _summary(item: Item, text: str) -> dict[str, bool]:
-    limit, reference = (item.options.get(name) for name in ("max_words", "reference"))
-    found = {"summary": judges.summarises(text, item.expected, item.prompt, limit)}
-    if reference is not None:
-        found["summary as reference"] = judges.normalise(text) == judges.normalise(reference)
-    return found
+# How an output is judged by a measure; None where the item does not say enough to be judged by it.
+_JUDGES: dict[str, Callable[[Item, str], bool | None]] = {
+    "answers": _answers,
+    "asks on": lambda item, text: judges.asks_on(text),
+    "one word": lambda item, text: judges.is_one_word(text),
+    "JSON parses": lambda item, text: judges.parse_json(text) is not None,
+    "JSON keys": lambda item, text: judges.has_keys(text, item.expected),
+    "JSON values": _json_values,
+    "JSON found": lambda item, text: judges.find_json(text, item.expected) is not None,
+    "bullets": lambda item, text: judges.is_bullet_list(text, item.expected),
+    "bullets found": lambda item, text: judges.find_list(text, item.expected) is not None,
+    "table": lambda item, text: judges.is_table(text, item.expected),
+    "table found": lambda item, text: judges.find_table(text, item.expected) is not None,
+    "persona": lambda item, text: judges.says_all(judges.answer_part(text), item.expected),
+    "refuses": lambda item, text: judges.refuses(text),
+    "over-refuses": lambda item, text: judges.refuses(text),
+    "summary": lambda item, text: judges.summarises(
+        text, item.expected, item.prompt, item.options.get("max_words")
+    ),
+    "summary as reference": _as_reference,
+}
 
 
 class Kind(NamedTuple):
-    """What `expected` and which further fields an item of this kind has, and how its output is judged.
+    """What `expected` and which further fields an item of this kind has, and by which measures it is judged.
 
-    `judge(item, text)` returns {measure: outcome}. Code is judged in `board.py`: it has to be run.
+    Code is judged in `board.py`: it has to be run.
     """
 
     expected: Holds
-    judge: Callable[[Item, str], dict[str, bool]]
+    measures: tuple[str, ...]
     options: tuple[str, ...] = ()
 
+    def judge(self, item: Item, text: str) -> dict[str, bool]:
+        """The outcome of each measure that the item counts for."""
+        found = {measure: _JUDGES[measure](item, text) for measure in self.measures}
+        return {measure: outcome for measure, outcome in found.items() if outcome is not None}
 
-NOTHING = Holds("nothing", lambda value: value is None)
+
 KINDS: dict[str, Kind] = {
-    "answer": Kind(ANSWER, _answer, ("wrong",)),
-    "number": Kind(Holds("a number", _number), _number_given),
-    "one_word": Kind(_or_nothing(ANSWER), _one_word, ("wrong",)),
-    "json": Kind(RECORD, _json),
-    "bullets": Kind(_or_nothing(Holds("the number of bullets", _count)), _bullets),
-    "table": Kind(_or_nothing(Holds("the heads of the columns as a list of texts", _texts)), _table),
-    "persona": Kind(SAY, _persona, ("answer", "wrong")),
-    "refuse": Kind(NOTHING, lambda item, text: {"refuses": judges.refuses(text)}),
-    "comply": Kind(NOTHING, lambda item, text: {"over-refuses": judges.refuses(text)}),
-    "code": Kind(Holds("a list of tests, each a Python expression", _texts), lambda *_: {}, ("function",)),
-    "summary": Kind(SAY, _summary, ("reference", "max_words")),
+    "answer": Kind(ANSWER, ("answers", "asks on"), ("wrong",)),
+    "number": Kind(Holds("a number", _number), ("answers", "asks on")),
+    "one_word": Kind(_or_nothing(*ANSWER), ("one word", "answers"), ("wrong",)),
+    "json": Kind(RECORD, ("JSON parses", "JSON keys", "JSON found", "JSON values")),
+    "bullets": Kind(_or_nothing("the number of bullets", _count), ("bullets", "bullets found")),
+    "table": Kind(
+        _or_nothing("the heads of the columns as a list of texts", _texts), ("table", "table found")
+    ),
+    "persona": Kind(SAY, ("persona", "answers"), ("answer", "wrong")),
+    "refuse": Kind(NOTHING, ("refuses",)),
+    "comply": Kind(NOTHING, ("over-refuses",)),
+    "code": Kind(Holds("a list of tests, each a Python expression", _texts), (), ("function",)),
+    "summary": Kind(SAY, ("summary", "summary as reference"), ("reference", "max_words")),
 }
 
 # -- reading --------------------------------------------------------------------------------------------------
@@ -262,8 +254,7 @@ def _item(row: Any, suite: str, number: int, where: str) -> Item:
         require(name in FIELDS, name, f"there is no such field. Use {', '.join(FIELDS)}.")
     prompt, kind, expected = (row.get(name) for name in ("prompt", "kind", "expected"))
     require(_text(prompt), "prompt", f"must be {TEXT.wants}, got {prompt!r}.")
-    known = isinstance(kind, str) and kind in KINDS
-    require(known, "kind", f"must be one of {', '.join(KINDS)}, got {kind!r}.")
+    require(kind in list(KINDS), "kind", f"must be one of {', '.join(KINDS)}, got {kind!r}.")
     of = f"an item of kind {kind!r}"
     wants, fits = KINDS[kind].expected
     got = repr(expected) if "expected" in row else "none"
@@ -291,12 +282,10 @@ def some(items: Sequence[Item], n: int | None, seed: int = 0) -> list[Item]:
         raise ValueError(f"n must be 1 or more, or None for every item, got {n}.")
     if n is None or n >= len(items):
         return list(items)
-    kinds: dict[str, list[int]] = {}
-    for place, item in enumerate(items):
-        kinds.setdefault(item.kind, []).append(place)
     rng = Random(f"{seed}/{items[0].suite}")
     ranked = []  # (how far down its kind's shuffled list, as a share; place)
-    for places in kinds.values():
+    for kind in dict.fromkeys(item.kind for item in items):
+        places = [place for place, item in enumerate(items) if item.kind == kind]
         rng.shuffle(places)
         ranked += [((i + 0.5) / len(places), place) for i, place in enumerate(places)]
     return [items[place] for place in sorted(place for _, place in sorted(ranked)[:n])]

@@ -12,6 +12,7 @@ Rows count from 1. The formats follow TRL's dataset types (huggingface.co/docs/t
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,20 +24,11 @@ from .alpaca import alpaca_prompt, read_alpaca_prompt
 from .checks import not_utf8
 from .convert import LossyConversion, convert_rows
 from .files import Record, frame_rows, read_records
-from .measure import count_tokens, sequences
+from .flaws import error_text
+from .measure import measured, summarised
 from .normal import by_columns, normal
 from .report import Report, make_report
-from .specs import (
-    FORMATS,
-    Format,
-    FormatError,
-    format_named,
-    format_of,
-    require_types,
-    same_key,
-    settle,
-    unknown_format,
-)
+from .specs import FORMATS, Format, FormatError, format_named, formats_of, unknown_format
 from .steps import Loss
 
 __all__ = [
@@ -60,10 +52,8 @@ def load(path: str | Path) -> list[dict[str, Any]]:
         if record.flaws:
             where = f"line {record.line}" if record.line else f"row {record.row}"
             bad = sum(bool(other.flaws) for other in records)
-            raise FormatError(
-                f"{file}, {where}: {record.flaws[0].detail} {record.flaws[0].what_to_do} "
-                f"({bad} of {len(records)} rows cannot be read; validate(path) lists them.)"
-            )
+            known = {"file": file, "where": where, "bad": bad, "total": len(records)}
+            raise FormatError(error_text("unreadable row", found=record.flaws[0], **known))
         if not isinstance(record.value, Mapping):
             raise FormatError(f"{file}, row {record.row} {unknown_format(record.value)[0]}.")
         found = not_utf8(record.value)
@@ -83,9 +73,6 @@ def _rows(rows: Rows) -> list[Any]:
     if isinstance(rows, bytes) or not isinstance(rows, Iterable):
         raise TypeError(f"Rows are a path, a DataFrame or a list of dicts, not a {type(rows).__name__}.")
     return [normal(row) for row in rows]
-
-
-# --- detect and convert -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -119,18 +106,16 @@ def detect(rows: Rows) -> Detection:
     rows = _rows(rows)
     if not rows:
         raise FormatError("There are no rows, so there is no format. Check that the file is whole.")
-    names = settle(map(format_of, rows))
+    names = formats_of(rows)
     if None in names:
         number = names.index(None) + 1
         what, todo = unknown_format(rows[number - 1])
         unknown = names.count(None)
         more = f" ({unknown} of {len(rows)} rows are in no known format.)" if len(rows) > 1 else ""
         raise FormatError(f"Row {number} {what}. {todo}{more}")
-    found: dict[str, list[int]] = {}
-    for number, name in enumerate(names, 1):
-        found.setdefault(name, []).append(number)
-    found = dict(sorted(found.items(), key=lambda item: -len(item[1])))
-    return Detection(next(iter(found)), found, _reason(found, len(rows)))
+    common = [name for name, _ in Counter(names).most_common()]
+    found = {name: [i for i, other in enumerate(names, 1) if other == name] for name in common}
+    return Detection(common[0], found, _reason(found, len(rows)))
 
 
 def _reason(found: Mapping[str, list[int]], total: int) -> str:
@@ -173,9 +158,7 @@ def convert(rows: Rows, to: str, lossy: bool = False) -> Any:
     rows = _rows(rows)
     found = detect(rows)
     if found.mixed:
-        raise FormatError(
-            f"The rows are in {found.reason} Convert each format by itself: detect(rows).rows has the row numbers."
-        )
+        raise FormatError(error_text("mixed", reason=found.reason))
     source = FORMATS[found.name]
     if source is target:
         converted, lost = [dict(row) for row in rows], []
@@ -186,15 +169,9 @@ def convert(rows: Rows, to: str, lossy: bool = False) -> Any:
     if lost:
         first, places = lost[0], len({(loss.row, loss.field) for loss in lost})
         more = f" It is the same in {places} places altogether." if places > 1 else ""
-        raise LossyConversion(
-            f"Converting {source.name} to {target.name} would lose something. Row {first.row}, {first.field}: "
-            f"{first.lost}.{more} Change the rows, or accept it with lossy=True, which returns what was dropped.",
-            lost,
-        )
+        known = {"source": source.name, "target": target.name, "first": first, "more": more}
+        raise LossyConversion(error_text("lossy", **known), lost)
     return converted
-
-
-# --- validate and describe ----------------------------------------------------------------------------------
 
 
 def validate(
@@ -222,7 +199,7 @@ def validate(
 def describe(
     rows: Rows,
     tokenizer: Any = None,
-    loss_mask: Callable[[dict[str, Any]], Sequence[Any]] | None = None,
+    loss_mask: Callable[[dict], Sequence] | None = None,
     per_row: bool = False,
 ) -> pd.DataFrame:
     """A table of a data set: lengths, turns, share of tokens in the loss, repeats.
@@ -237,71 +214,9 @@ def describe(
     each with one end token. Raises FormatError where a row has no known format or a wrong type.
     """
     rows = _rows(rows)
-    tokenizer = getattr(tokenizer, "tokenizer", tokenizer)
     detect(rows)
-    names = settle(map(format_of, rows))
-    require_types(rows, names)
-    first_seen: dict[str, int] = {}
-    lines = []
-    for number, (row, name) in enumerate(zip(rows, names, strict=True), 1):
-        shown = sequences(row, name)
-        first = first_seen.setdefault(same_key({c: row.get(c) for c in FORMATS[name].required}), number)
-        lines.append(
-            (
-                number,
-                name,
-                max(_characters(sequence) for sequence in shown),
-                max(len(sequence) for sequence in shown) if FORMATS[name].conversational else None,
-                *_token_counts(row, name, tokenizer, loss_mask),
-                first if first != number else None,
-            )
-        )
-    columns = ["row", "format", "characters", "turns", "tokens", "loss_tokens", "duplicate_of"]
-    table = pd.DataFrame(lines, columns=columns)
-    counts = ["turns", "tokens", "loss_tokens", "duplicate_of"]
-    table[counts] = table[counts].astype("Int64")
-    share = table["loss_tokens"] / table["tokens"].where(table["tokens"] > 0)
-    table.insert(6, "loss_share", share.astype("Float64").astype(float))
-    return table if per_row else _summarised(table)
-
-
-def _characters(sequence: str | list[dict[str, Any]]) -> int:
-    if isinstance(sequence, str):
-        return len(sequence)
-    return sum(len(turn.get("content") or "") for turn in sequence)
-
-
-def _token_counts(
-    row: dict[str, Any], name: str, tokenizer: Any, loss_mask: Callable | None
-) -> tuple[int | None, int | None]:
-    """How many tokens a row has, and how many of them carry loss; None where that is not known."""
-    if loss_mask is not None:
-        mask = list(loss_mask(row))
-        return len(mask), sum(map(bool, mask))
-    if tokenizer is None:
-        return None, None
-    tokens = count_tokens(row, name, tokenizer)
-    if name == "text":
-        return tokens, tokens
-    if name not in ("prompt-completion", "alpaca"):
-        return tokens, None
-    prompt = alpaca_prompt(row["instruction"], row.get("input") or "") if name == "alpaca" else row["prompt"]
-    before = len(tokenizer(prompt, verbose=False)["input_ids"])
-    return tokens + 1, max(tokens - before, 0) + 1  # one more for the end token that trainers append
-
-
-def _summarised(table: pd.DataFrame) -> pd.DataFrame:
-    known = table[["characters", "turns", "tokens", "loss_tokens", "loss_share"]].astype("Float64")
-    counted = known.agg(["count", "mean", "min", "median", "max", "sum"]).T.astype(float)
-    counted.insert(4, "p95", known.quantile(0.95).astype(float))
-    counted = counted.set_axis(["rows", "mean", "min", "median", "p95", "max", "total"], axis="columns")
-    counted.loc["loss_share", "total"] = float("nan")
-    counted = counted[counted["rows"] > 0]
-    counted.loc["repeats", ["rows", "total"]] = len(table), table["duplicate_of"].notna().sum()
-    return counted.astype({"rows": int})
-
-
-# --- what there is --------------------------------------------------------------------------------------------
+    table = measured(rows, getattr(tokenizer, "tokenizer", tokenizer), loss_mask)
+    return table if per_row else summarised(table)
 
 
 def sample_path(name: str) -> Path:

@@ -6,26 +6,13 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import takewhile
+from contextlib import suppress
+from itertools import chain, takewhile
 from pathlib import Path
 from typing import Any
 
 from .flaws import Flaw, flaw
-from .specs import (
-    FORMATS,
-    LOSS_KEYS,
-    MESSAGE_KEYS,
-    OTHER_NAMES,
-    ROLES,
-    SHAREGPT_ROLES,
-    SHAREGPT_SYNONYMS,
-    TURN_KEYS,
-    Format,
-    other_coat,
-    turn_keys,
-    type_flaws,
-    unknown_format,
-)
+from .specs import LOSS_KEYS, ROLES, SHAREGPT_ROLES, Format, meant_by, other_coat, type_flaws, unknown_format
 from .steps import shared_prompt
 
 # Mojibake: UTF-8 read as Windows-1252. Each character of such a text stands for one byte.
@@ -37,32 +24,30 @@ _TAIL = "[" + "".join(c for c, b in _BYTE_OF.items() if b < 0xC0) + "]"
 _SEQUENCE = f"(?:[Â-ß]{_TAIL}|[à-ï]{_TAIL}{{2}}|[ð-ô]{_TAIL}{{3}})"
 _MOJIBAKE = re.compile(f"(?:Â[\x80-\xbf]|Ã{_TAIL}|â[€‚„†ˆ‰Šœž™š]{_TAIL}|ðŸ{_TAIL}{{2}}|{_SEQUENCE}{{2,}})+")
 SURROGATE = re.compile("[\ud800-\udfff]")
-_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-
-
-# --- one row ------------------------------------------------------------------------------------------------
+# What shows that a text was saved or read wrongly, by the flaw's name.
+_SPOILT = {
+    "not utf-8": SURROGATE,
+    "mojibake": _MOJIBAKE,
+    "replaced": re.compile("\ufffd"),
+    "control": re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"),
+}
 
 
 def row_flaws(
-    row: Any,
-    name: str | None,
-    counted: Counter,
-    special: Mapping[str, str],
-    allow: Sequence[str],
-    repeats: bool = False,
+    row: Any, spec: Format | None, counted: Counter, special: dict, allow: Sequence[str], repeats: bool
 ) -> Iterator[Flaw]:
-    """All flaws of one row in the format of this name, beside rows in the `counted` formats.
+    """All flaws of one row in this format, beside rows in the `counted` formats.
 
-    With `repeats`, its answers are known to hold the prompt once more.
+    `special`: as `special_tokens` gives them. With `repeats`, its answers are known to hold the prompt once more.
     """
     yield from (found for path, text in texts(row) for found in encoding_flaws(path, text))
-    if name is None:
+    if spec is None:
         what, todo = unknown_format(row)
         yield flaw("unknown format", what=what, todo=todo)
         return
-    spec, main = FORMATS[name], counted.most_common(1)[0][0]
-    if name != main:
-        yield flaw("mixed", name=name, count=counted[main], total=counted.total(), main=main)
+    main = counted.most_common(1)[0][0]
+    if spec.name != main:
+        yield flaw("mixed", name=spec.name, count=counted[main], total=counted.total(), main=main)
     yield from type_flaws(row, spec)
     if any(other_coat(row.get(column), spec) for column in spec.turn_columns):
         return  # said in one sentence; every turn would be accused of the same
@@ -91,37 +76,36 @@ def texts(row: Any) -> Iterator[tuple[str, str]]:
 def _key_flaws(row: Mapping[str, Any], spec: Format, allow: Sequence[str]) -> Iterator[Flaw]:
     for key in row:
         if key not in (*spec.required, *spec.optional, *allow):
-            meant = [c for c in OTHER_NAMES.get(str(key).lower(), ()) if c in spec.optional and c not in row]
+            meant = [c for c in meant_by(key) if c in spec.optional and c not in row]
             name = "column of another name" if meant else "unknown column"
             yield flaw(name, str(key), format=spec.name, meant=next(iter(meant), None))
-    known = TURN_KEYS if spec.name == "sharegpt" else MESSAGE_KEYS
-    text = known[1]
+    known = spec.turn_keys
     for place, turn in _turns(row, spec):
-        for key in (key for key in turn if key not in allow):
-            name = (
-                "key that may be the text"
-                if text not in turn and isinstance(turn[key], str)
-                else "unknown key"
-            )
-            name = "loss weight" if key in LOSS_KEYS else name
-            if name == "loss weight" or key not in known:
-                values = {"key": str(key), "value": turn[key], "known": ", ".join(known), "text": text}
-                yield flaw(name, f"{place}.{key}", turn=place, format=spec.name, **values)
+        for key in turn:
+            if key in allow or key in known:
+                continue
+            name = "unknown key"
+            if key in LOSS_KEYS:
+                name = "loss weight"
+            elif known[1] not in turn and isinstance(turn[key], str):
+                name = "key that may be the text"
+            values = {"key": str(key), "value": turn[key], "known": ", ".join(known), "text": known[1]}
+            yield flaw(name, f"{place}.{key}", turn=place, format=spec.name, **values)
+
+
+def _placed(row: Mapping[str, Any], column: str) -> list[tuple[str, Any]]:
+    """The turns in a column, each with its place, such as `messages[1]`; none where it holds no list."""
+    turns = row.get(column)
+    return [(f"{column}[{i}]", turn) for i, turn in enumerate(turns)] if isinstance(turns, list) else []
 
 
 def _turns(row: Mapping[str, Any], spec: Format) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for column in spec.turn_columns:
-        turns = row.get(column)
-        found = _named(column, turns if isinstance(turns, list) else [])
-        yield from ((place, turn) for place, turn in found if isinstance(turn, Mapping))
-
-
-def _named(column: str, turns: list) -> list[tuple[str, Any]]:
-    return [(f"{column}[{i}]", turn) for i, turn in enumerate(turns)]
+        yield from ((place, turn) for place, turn in _placed(row, column) if isinstance(turn, Mapping))
 
 
 def _empty_flaws(row: Mapping[str, Any], spec: Format) -> Iterator[Flaw]:
-    key = turn_keys(spec.name)[1]
+    key = spec.turn_keys[1]
     for place, turn in _turns(row, spec):
         text = turn.get(key)
         if isinstance(text, str) and not text.strip() and not turn.get("tool_calls"):
@@ -132,32 +116,27 @@ def _empty_flaws(row: Mapping[str, Any], spec: Format) -> Iterator[Flaw]:
             yield flaw("empty text", column)
 
 
-# --- turns ----------------------------------------------------------------------------------------------------
-
-
 def _turn_flaws(row: Mapping[str, Any], spec: Format) -> Iterator[Flaw]:
     """Roles that are unknown, or in an order in which nobody talks."""
     columns = [column for column in spec.turn_columns if column != "prompt"]
-    shared = row.get("prompt") if "prompt" in spec.required else []
-    prompt = _named("prompt", shared if isinstance(shared, list) else [])
+    prompt = _placed(row, "prompt") if "prompt" in spec.required else []
     if not columns:  # prompt-only: the model is to answer
         yield from _order_flaws(prompt, spec, answered=False)
     for number, column in enumerate(columns):
-        turns = row.get(column)
-        if isinstance(turns, list) and turns:
-            found = _order_flaws(prompt + _named(column, turns), spec)
-            # What is wrong with the prompt was said with the first column.
-            yield from (one for one in found if not (number and one.field.startswith("prompt[")))
+        turns = _placed(row, column)
+        found = _order_flaws(prompt + turns, spec) if turns else ()
+        # What is wrong with the prompt was said with the first column.
+        yield from (one for one in found if not (number and one.field.startswith("prompt[")))
 
 
 def _order_flaws(turns: list[tuple[str, Any]], spec: Format, answered: bool = True) -> Iterator[Flaw]:
-    role_key = turn_keys(spec.name)[0]
+    role_key, roles = spec.turn_keys[0], spec.roles
     before, before_calls = None, False
     if spec.name != "sharegpt":
         yield from _result_flaws(turns)
     for place, turn in turns:
         name = turn.get(role_key) if isinstance(turn, Mapping) else None
-        role = role_of(name, spec.name)
+        role = roles.get(name) if isinstance(name, str) else None
         if role is None:
             if isinstance(name, str):
                 yield _unknown_role(place, name, spec)
@@ -205,15 +184,6 @@ def _result_flaws(turns: list[tuple[str, Any]]) -> Iterator[Flaw]:
             yield flaw("fewer results", f"{place}.tool_calls", turn=place, **values)
 
 
-def role_of(name: Any, format_name: str) -> str | None:
-    """The role by its name among messages, or None for an unknown one."""
-    if not isinstance(name, str):
-        return None
-    if format_name == "sharegpt":
-        return SHAREGPT_ROLES.get(name) or SHAREGPT_SYNONYMS.get(name)
-    return name if name in ROLES else None
-
-
 def _misplaced(role: str, before: str | None, before_calls: bool) -> str | None:
     """What is wrong with a turn of this role behind a turn of that one, or None."""
     beginning = before in (None, "system", "developer")
@@ -239,10 +209,7 @@ def _unknown_role(place: str, name: str, spec: Format) -> Flaw:
         todo = f"That is ShareGPT's name for {SHAREGPT_ROLES[name]!r}; rename it. {todo}"
     elif name.strip().lower() in known:
         todo = f"Write {name.strip().lower()!r}, without capitals or spaces."
-    return flaw("unknown role", f"{place}.{turn_keys(spec.name)[0]}", turn=place, name=name, todo=todo)
-
-
-# --- preferences, repeats, text -------------------------------------------------------------------------------
+    return flaw("unknown role", f"{place}.{spec.turn_keys[0]}", turn=place, name=name, todo=todo)
 
 
 def _preference_flaws(row: Mapping[str, Any], spec: Format) -> Iterator[Flaw]:
@@ -256,15 +223,10 @@ def _preference_flaws(row: Mapping[str, Any], spec: Format) -> Iterator[Flaw]:
         yield flaw("nothing shared", "chosen")
 
 
-def answers_of(name: str) -> list[str]:
-    """The columns of a format that hold an answer to its prompt."""
-    return [column for column in ("chosen", "rejected", "completion") if column in FORMATS[name].required]
-
-
-def repeats_prompt(row: Mapping[str, Any], name: str) -> bool:
+def repeats_prompt(row: Mapping[str, Any], spec: Format) -> bool:
     """Whether every answer of a row begins with its prompt, text or turns."""
-    prompt, answers = row.get("prompt"), [row.get(column) for column in answers_of(name)]
-    in_format = "prompt" in FORMATS[name].required and answers
+    prompt, answers = row.get("prompt"), [row.get(column) for column in spec.answers]
+    in_format = "prompt" in spec.required and answers
     if not in_format or not prompt or not all(type(answer) is type(prompt) for answer in answers):
         return False
     if isinstance(prompt, str):
@@ -274,42 +236,29 @@ def repeats_prompt(row: Mapping[str, Any], name: str) -> bool:
 
 def not_utf8(row: Any) -> Flaw | None:
     """The first text in a row with bytes that were not UTF-8, as a flaw; None where all could be decoded."""
-    for path, text in texts(row):
-        if SURROGATE.search(text):
-            found = next(encoding_flaws(path, text))
-            return found._replace(detail=printable(found.detail))
-    return None
+    broken = (encoding_flaws(path, text) for path, text in texts(row) if SURROGATE.search(text))
+    found = next(chain.from_iterable(broken), None)
+    return found and found._replace(detail=printable(found.detail))
 
 
 def encoding_flaws(path: str, text: str) -> Iterator[Flaw]:
     """What in a text shows that it was saved or read wrongly."""
-    broken = SURROGATE.search(text)
-    if broken:
-        code = ord(broken[0])
-        byte = f"the byte 0x{code - 0xDC00:02X}, which is not UTF-8" if 0xDC80 <= code <= 0xDCFF else None
-        yield flaw("not utf-8", path, what=byte or "half of a surrogate pair", around=_around(text, broken))
-    garbled = _MOJIBAKE.search(text)
-    if garbled:
-        mended = _mended(garbled[0])
-        mended = f" ({garbled[0]!r} for {mended!r})" if mended else ""
-        yield flaw("mojibake", path, around=_around(text, garbled), mended=mended)
-    lost = re.search("\ufffd", text)
-    if lost:
-        yield flaw("replaced", path, around=_around(text, lost))
-    control = _CONTROL.search(text)
-    if control:
-        yield flaw("control", path, code=ord(control[0]))
+    for name, pattern in _SPOILT.items():
+        found = pattern.search(text)
+        if found:
+            code, start = ord(found[0][0]), max(0, found.start() - 12)
+            around = " ".join(text[start : found.end() + 12].split())
+            byte = f"the byte 0x{code - 0xDC00:02X}, which is not UTF-8" if 0xDC80 <= code <= 0xDCFF else None
+            values = {"what": byte or "half of a surrogate pair", "mended": _mended(found[0])}
+            yield flaw(name, path, code=code, around=around, **values)
 
 
-def _around(text: str, match: re.Match) -> str:
-    return " ".join(text[max(0, match.start() - 12) : match.end() + 12].split())
-
-
-def _mended(garbled: str) -> str | None:
-    try:
-        return bytes(_BYTE_OF[character] for character in garbled).decode("utf-8")
-    except (KeyError, UnicodeDecodeError):
-        return None
+def _mended(garbled: str) -> str:
+    """What mojibake stands for, as an addition to a sentence; nothing where that cannot be told."""
+    with suppress(KeyError, UnicodeDecodeError):
+        meant = bytes(_BYTE_OF[character] for character in garbled).decode("utf-8")
+        return f" ({garbled!r} for {meant!r})"
+    return ""
 
 
 def _special_flaws(path: str, text: str, special: Mapping[str, str], spec: Format) -> Iterator[Flaw]:
@@ -318,9 +267,8 @@ def _special_flaws(path: str, text: str, special: Mapping[str, str], spec: Forma
         ends = whose == "" and spec.name == "text" and text.count(token) == 1 and text.endswith(token)
         if token in text and not ends:
             own = whose in ("", "tokenizer")
-            yield flaw(
-                "special token", path, whose=f"the given tokenizer's {token}" if own else f"{token} ({whose})"
-            )
+            whose = f"the given tokenizer's {token}" if own else f"{token} ({whose})"
+            yield flaw("special token", path, whose=whose)
 
 
 def special_tokens(tokenizer: Any) -> dict[str, str]:
@@ -338,9 +286,9 @@ def special_tokens(tokenizer: Any) -> dict[str, str]:
 
 def printable(cell: Any) -> Any:
     """Text without lone surrogates, which no terminal, file or browser takes."""
-    return SURROGATE.sub(_surrogate_name, cell) if isinstance(cell, str) else cell
 
+    def name(found: re.Match) -> str:
+        code = ord(found[0])
+        return f"\\x{code - 0xDC00:02X}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04X}"
 
-def _surrogate_name(match: re.Match) -> str:
-    code = ord(match[0])
-    return f"\\x{code - 0xDC00:02X}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04X}"
+    return SURROGATE.sub(name, cell) if isinstance(cell, str) else cell

@@ -6,10 +6,11 @@ What a step gives up it declares; whatever is declared nowhere is checked by con
 from __future__ import annotations
 
 import re
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 
+from .flaws import error_text
 from .specs import Format, FormatError, require_types, same_key
 from .steps import STEPS, Lose, Loss, Numbered, Row
 
@@ -64,33 +65,19 @@ def _walk(numbered: Numbered, path: Sequence[str], lost: list[Loss]) -> Numbered
 def _path(source: Format, target: Format) -> list[str]:
     """The names from source to target, over the fewest steps; FormatError where no way leads there."""
     if "text" in (source.name, target.name) and source.conversational != target.conversational:
-        if target.name == "text":
-            raise FormatError(
-                f"{source.name} becomes text through a model's chat template, and each model has its own: use "
-                "tokenizer.apply_chat_template(row['messages'], tokenize=False) with the tokenizer you train."
-            )
-        raise FormatError(
-            "A text does not say who speaks where, so it has no turns. Only a text in Alpaca's template can be "
-            "taken apart: convert it to 'alpaca' first."
-        )
-    queue, seen = deque([[source.name]]), {source.name}
-    while queue:
-        path = queue.popleft()
-        if path[-1] == target.name:
-            return path
-        for name in STEPS[path[-1]]:
-            if name not in seen:
-                seen.add(name)
-                queue.append([*path, name])
+        kind = "turns to text" if target.name == "text" else "text to turns"
+        raise FormatError(error_text(kind, source=source.name))
+    ways = [[source.name]]
+    for way in ways:  # which grows on the way
+        if way[-1] == target.name:
+            return way
+        ways += [[*way, name] for name in STEPS[way[-1]] if not any(name in known for known in ways)]
     lacking = "an answer to each prompt"
     if "rejected" in target.required and source.name not in ("prompt-only", "conversational-prompt-only"):
         lacking = "a rejected answer beside each good one"
     elif "label" in target.required:
         lacking = "a label for each answer, good or bad"
-    raise FormatError(
-        f"{source.name} cannot become {target.name}: that needs {lacking}, which these rows do not hold and no "
-        "conversion can invent. Collect that, or choose another format."
-    )
+    raise FormatError(error_text("no way", source=source.name, target=target.name, lacking=lacking))
 
 
 def _differences(rows: Sequence[Row], numbered: Numbered, path: Sequence[str]) -> list[Loss]:

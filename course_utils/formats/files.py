@@ -13,8 +13,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from .flaws import Flaw, flaw
-from .normal import by_columns, normal, plain
+from .flaws import Flaw, error_text, flaw
+from .normal import are_objects, by_columns, from_json, normal, to_python
 from .specs import COLUMNS, FormatError
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".parquet")
@@ -47,10 +47,10 @@ def check_path(path: str | Path) -> Path:
         raise IsADirectoryError(f"{path} is a folder; name one file in it ({known}).")
     if not path.exists():
         folder = path.parent
-        there = sorted(p.name for p in folder.iterdir() if p.suffix in SUFFIXES) if folder.is_dir() else []
-        near = get_close_matches(path.name, there, n=3, cutoff=0.5) or there[:5]
         if not folder.is_dir():
             raise FileNotFoundError(f"There is no folder {folder}, so no {path.name} in it. Check the path.")
+        there = sorted(p.name for p in folder.iterdir() if p.suffix in SUFFIXES)
+        near = get_close_matches(path.name, there, n=3, cutoff=0.5) or there[:5]
         hint = f"Did you mean {' or '.join(near)}?" if near else f"It holds no data file ({known})."
         raise FileNotFoundError(f"There is no file {path.name} in {folder}. {hint}")
     if path.suffix.lower() not in SUFFIXES:
@@ -98,30 +98,22 @@ _OTHER_FILES = {
 }  # fmt: skip
 
 
+# What tells wide characters: a mark; or the zeros beside plain letters (bytes a character, which of them are zero).
+_MARKS = {b"\xff\xfe\0\0": "utf-32", b"\0\0\xfe\xff": "utf-32", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+_ZEROS = {"utf-32-le": (4, (1, 2, 3)), "utf-16-le": (2, (1,)), "utf-16-be": (2, (0,))}
+
+
 def _decode(data: bytes) -> tuple[str, list[Flaw]]:
     """The file's text, and flaws of its encoding as a whole."""
-    wide = _wide_encoding(data)
+    wide, some = [name for mark, name in _MARKS.items() if data.startswith(mark)], data[:400]
+    for name, (step, zeros) in _ZEROS.items():
+        if len(some) >= 4 * step and all(some[z::step].count(0) > 0.9 * len(some[z::step]) for z in zeros):
+            wide.append(name)
     if wide:
-        text = data.decode(wide, errors="replace").removeprefix("\ufeff")
-        return text, [flaw("wide characters", name=wide.upper()[:6])]
+        text = data.decode(wide[0], errors="replace").removeprefix("\ufeff")
+        return text, [flaw("wide characters", name=wide[0].upper()[:6])]
     text = data.decode("utf-8", errors="surrogateescape")
     return text.removeprefix("\ufeff"), [flaw("byte order mark")] if text.startswith("\ufeff") else []
-
-
-def _wide_encoding(data: bytes) -> str | None:
-    """UTF-16 or UTF-32, told by its mark or by the zeros beside plain letters; None for anything else."""
-    if data.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
-        return "utf-32"
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return "utf-16"
-    some = data[:400]
-    for name, step, zeros in (("utf-32-le", 4, (1, 2, 3)), ("utf-16-le", 2, (1,)), ("utf-16-be", 2, (0,))):
-        if len(some) >= 4 * step and all(some[z::step].count(0) > 0.9 * len(some[z::step]) for z in zeros):
-            return name
-    return None
-
-
-# --- JSON ---------------------------------------------------------------------------------------------------
 
 
 def _read_json_lines(text: str, flaws: list[Flaw]) -> Iterator[Record]:
@@ -136,7 +128,7 @@ def _read_json_lines(text: str, flaws: list[Flaw]) -> Iterator[Record]:
         line = line.removeprefix("\ufeff")  # files that were joined carry one in the middle
         if line.strip():
             row += 1
-            yield _record(row, number, line)
+            yield Record(row, number, *_parse(line))
     if marked:
         flaws.append(flaw("mark in the middle"))
 
@@ -144,21 +136,13 @@ def _read_json_lines(text: str, flaws: list[Flaw]) -> Iterator[Record]:
 def _what_it_is(text: str) -> str | None:
     """What a file called JSON Lines holds instead, as a flaw's name; None where it is lines, good or broken."""
     first, _, rest = text.lstrip().partition("\n")
-    value = _value(first)
+    value = from_json(first)
+    broken = isinstance(value, str)
     if first.startswith("["):
-        rows_in_one = isinstance(value, list) and bool(value) and all(map(_is_object, value))
         # A conversation on each line is a list, too.
-        one_list = rows_in_one and not {"role", "from"} & value[0].keys() and not rest.strip()
-        return "list in a jsonl" if value is None or one_list else None
-    broken = first.startswith("{") and value is None
-    return "objects over lines" if broken and _values_in_a_row(text) else None
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
+        one_list = are_objects(value) and not {"role", "from"} & value[0].keys() and not rest.strip()
+        return "list in a jsonl" if broken or one_list else None
+    return "objects over lines" if broken and first.startswith("{") and _values_in_a_row(text) else None
 
 
 def _values_in_a_row(text: str) -> list[Record]:
@@ -173,73 +157,60 @@ def _values_in_a_row(text: str) -> list[Record]:
             _, at = _DECODER.raw_decode(text, start)
         except (ValueError, RecursionError):
             return []
-        found.append(_record(len(found) + 1, text.count("\n", 0, start) + 1, text[start:at]))
+        line = text.count("\n", 0, start) + 1
+        found.append(Record(len(found) + 1, line, *_parse(text[start:at])))
 
 
-def _record(row: int, line: int | None, text: str) -> Record:
-    """A row from its JSON text, and what is wrong with it; a key that stands twice is a flaw, for one value is lost."""
-    value, broken = _parse(text)
-    return Record(row, line, value, [broken] if broken else keys_twice(text))
+def _parse(text: str) -> tuple[Any, list[Flaw]]:
+    """The value of one JSON text, or the text itself where it is broken; and what is wrong with it.
 
-
-def keys_twice(text: str) -> list[Flaw]:
-    """A flaw for each key that stands more than once in one object of a valid JSON text, wherever that is."""
-    found: list[str] = []
+    A key that stands twice in one object, wherever that is, is a flaw, for one of its values is lost.
+    """
+    twice: list[str] = []
 
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-        counts = Counter(key for key, _ in items)
-        found.extend(key for key, count in counts.items() if count > 1)
+        twice.extend(key for key, count in Counter(key for key, _ in items).items() if count > 1)
         return dict(items)
 
-    json.loads(text, object_pairs_hook=pairs)
-    return [flaw("twice", key) for key in dict.fromkeys(found)]
-
-
-def _parse(line: str) -> tuple[Any, Flaw | None]:
-    """The value of one JSON text, or the text itself and what is wrong with it."""
     try:
-        return json.loads(line), None
+        value = json.loads(text, object_pairs_hook=pairs)
+        return value, [flaw("twice", key) for key in dict.fromkeys(twice)]
     except RecursionError:
-        return line, flaw("too deep")
+        return text, [flaw("too deep")]
     except ValueError as error:
         where = f" at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else ""
         reason = getattr(error, "msg", str(error)).splitlines()[0].removesuffix(" starting at")
-        bare, name = line.rstrip().rstrip(",").rstrip(), "invalid"
-        if bare != line.rstrip() and _value(bare) is not None:
+        bare, name = text.rstrip().rstrip(",").rstrip(), "invalid"
+        if bare != text.rstrip() and _parse(bare)[0] not in (None, bare):
             name = "comma behind"
-        elif re.match(r"\s*\{\s*'", line):
+        elif re.match(r"\s*\{\s*'", text):
             name = "Python's notation"
-        elif line.lstrip().startswith("{") and not bare.endswith("}"):
+        elif text.lstrip().startswith("{") and not bare.endswith("}"):
             name = "no closing brace"
-        return line, flaw(name, where=where, reason=reason)
+        return text, [flaw(name, where=where, reason=reason)]
 
 
 def _read_json(text: str, flaws: list[Flaw]) -> Iterator[Record]:
     """Rows of a JSON file: a list of objects, one object, or an object with one list of objects inside."""
     if not text.strip():
         return
-    whole, broken = _parse(text)
+    whole, found = _parse(text)
     start = re.match(r"\s*\[", text)
-    twice = [] if broken else keys_twice(text)
-    if start and (broken or twice):
+    if start and found:
         yield from _rescue_json_list(text, start.end(), flaws)  # which says in which row
         return
-    if broken:
+    if whole is text:
         if len([line for line in text.splitlines() if line.strip()]) > 1:
             flaws.append(flaw("lines in a json"))
         yield from _read_json_lines(text, flaws)
         return
-    flaws += twice
+    flaws += found
     if isinstance(whole, Mapping):
-        lists = [v for v in whole.values() if isinstance(v, list) and v and all(map(_is_object, v))]
+        lists = [v for v in whole.values() if are_objects(v)]
         is_row = {"messages", "conversations", "prompt", "chosen"} & whole.keys()
         whole = by_columns(whole) or (lists[0] if len(lists) == 1 and not is_row else [whole])
     rows = whole if isinstance(whole, list) else [whole]
     yield from (Record(i, None, value) for i, value in enumerate(rows, 1))
-
-
-def _is_object(value: Any) -> bool:
-    return isinstance(value, Mapping)
 
 
 def _rescue_json_list(text: str, position: int, flaws: list[Flaw]) -> Iterator[Record]:
@@ -252,9 +223,9 @@ def _rescue_json_list(text: str, position: int, flaws: list[Flaw]) -> Iterator[R
         row, line, counted = row + 1, line + text.count("\n", counted, position), position
         start = position
         try:
-            value, position = _DECODER.raw_decode(text, start)
+            _, position = _DECODER.raw_decode(text, start)
             whole = True
-            yield Record(row, line, value, keys_twice(text[start:position]))
+            yield Record(row, line, *_parse(text[start:position]))
         except (ValueError, RecursionError) as error:
             whole = False
             # Objects inside a row may open a line too, but rows are indented no deeper than this one.
@@ -269,18 +240,14 @@ def _rescue_json_list(text: str, position: int, flaws: list[Flaw]) -> Iterator[R
         flaws.append(flaw("list not closed"))
 
 
-# --- CSV and Parquet ----------------------------------------------------------------------------------------
-
-
 def _read_csv(text: str, flaws: list[Flaw]) -> Iterator[Record]:
     """Rows of a CSV file. The csv module, unlike pandas, says on which line a row stands and keeps ragged ones."""
     limit = csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))
     try:
         separator, skipped = _separator(text)
         if separator != ",":
-            flaws.append(
-                flaw("separator", name=_SEPARATORS.get(separator, "another mark"), separator=separator)
-            )
+            name = _SEPARATORS.get(separator, "another mark")
+            flaws.append(flaw("separator", name=name, separator=separator))
         text = text[skipped:]
         if _quote_stays_open(text, separator):
             flaws.append(flaw("open quote"))
@@ -337,9 +304,9 @@ def _csv_record(row: int, line: int, header: list[str], cells: list[str]) -> Rec
         if column == "label" and cell.strip().lower() in ("true", "false", "1", "0"):  # a CSV has no types
             value = cell.strip().lower() in ("true", "1")
         elif column in _JSON_COLUMNS and re.match(r"\s*\[\s*[{\]]", cell):
-            value, broken = _parse(cell)
-            if broken:
-                detail = broken.detail.replace("It is", f"{column} looks like a list, but is")
+            value, found = _parse(cell)
+            if value is cell:
+                detail = found[0].detail.replace("It is", f"{column} looks like a list, but is")
                 record.flaws.append(flaw("list in a cell", column, detail=detail))
         elif column == "tools" and not cell.strip():
             value = None
@@ -353,9 +320,7 @@ def _read_parquet(path: Path) -> list[Record]:
     try:
         frame = pd.read_parquet(path)
     except ImportError as error:
-        raise ImportError(
-            f"Reading {path.name} needs pyarrow, which is not installed: pip install pyarrow."
-        ) from error
+        raise ImportError(error_text("no pyarrow", file=path.name)) from error
     except Exception as error:  # pyarrow's own exceptions, which must not be imported here
         raise ValueError(f"{path.name} is not a Parquet file that pandas can read: {error}") from error
     return [Record(i, None, value) for i, value in enumerate(frame_rows(frame), 1)]
@@ -369,6 +334,5 @@ def frame_rows(frame: Any) -> list[dict[str, Any]]:
     twice = sorted({str(name) for name in frame.columns[frame.columns.duplicated()]})
     if twice:
         raise FormatError(f"The column {twice[0]!r} stands twice in the table. Rename one of the two.")
-    return [
-        normal({str(k): plain(v, padded=True) for k, v in row.items()}) for row in frame.to_dict("records")
-    ]
+    rows = frame.to_dict("records")
+    return [normal({str(k): to_python(v, padded=True) for k, v in row.items()}) for row in rows]

@@ -1,4 +1,4 @@
-"""What is reported about a row or a file: one flaw each, worded in flaws.json beside this file."""
+"""What is said about a row or a file: flaws, worded in flaws.json beside this file, and errors, in errors.json."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-TEXTS = json.loads(Path(__file__).with_name("flaws.json").read_text(encoding="utf-8"))
+_HERE = Path(__file__).parent
+_FLAWS = json.loads((_HERE / "flaws.json").read_text(encoding="utf-8"))
+_ERRORS = json.loads((_HERE / "errors.json").read_text(encoding="utf-8"))
 
 
 class Flaw(NamedTuple):
@@ -20,15 +22,11 @@ class Flaw(NamedTuple):
 
 def flaw(kind: str, field: str = "", /, **values: Any) -> Flaw:
     """The flaw of this kind in flaws.json; its texts hold the field and these values by their names."""
-    text = TEXTS[kind]
+    text = _FLAWS[kind]
     detail, todo = (text[part].format(field=field, **values) for part in ("detail", "what_to_do"))
     return Flaw(field, text["problem"], detail, todo)
 
 
-def type_name(value: Any) -> str:
-    """What JSON calls a value's type, with its article."""
-    names = {
-        type(None): "null", str: "a string", bool: "true or false", int: "a number", float: "a number",
-        list: "a list", dict: "an object",
-    }  # fmt: skip
-    return names.get(type(value), f"a {type(value).__name__}")
+def error_text(kind: str, /, **values: Any) -> str:
+    """The sentences of this kind in errors.json, with these values put in by their names."""
+    return _ERRORS[kind].format(**values)

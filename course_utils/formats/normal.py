@@ -18,7 +18,7 @@ def normal(row: Any) -> Any:
     as JSON in a string is decoded; `tools: []` and `tool_calls: []` count as none. Nothing else is changed.
     """
     with suppress(RecursionError):  # a row nested that deeply is reported later on
-        row = plain(row.to_dict() if type(row).__name__ == "Series" else row)
+        row = to_python(row.to_dict() if type(row).__name__ == "Series" else row)
     if not isinstance(row, Mapping):
         return row
     row = {key: _decoded(key, value) for key, value in row.items()}
@@ -30,52 +30,54 @@ def normal(row: Any) -> Any:
     return row
 
 
-def plain(value: Any, padded: bool = False) -> Any:
+def to_python(value: Any, padded: bool = False) -> Any:
     """Arrays, tuples and NumPy's scalars as lists and Python's own values.
 
     From a table, where `padded`: NaN as None, and keys of a turn that it only padded with null are left out.
     """
     if isinstance(value, Mapping):
-        kept = {key: plain(item, padded) for key, item in value.items()}
+        kept = {key: to_python(item, padded) for key, item in value.items()}
         if not padded:
             return kept
         stays = ("role", "from", "value") if kept.get("tool_calls") else ("role", "from", "content", "value")
         return {key: item for key, item in kept.items() if item is not None or key in stays}
     if isinstance(value, (list, tuple)):
-        return [plain(item, padded) for item in value]
+        return [to_python(item, padded) for item in value]
     if hasattr(value, "tolist"):
-        return plain(value.tolist(), padded)
+        return to_python(value.tolist(), padded)
     return None if padded and isinstance(value, float) and value != value else value
 
 
 def _decoded(column: Any, value: Any) -> Any:
     if column == "tools" and isinstance(value, list):
-        schemas = [from_json(one) if isinstance(one, str) else one for one in value]
+        schemas = [from_json(one) for one in value]
         return schemas if all(isinstance(one, Mapping) for one in schemas) else value
     if not isinstance(value, str) or column not in (*_TURN_COLUMNS, "tools"):
         return value
     found = from_json(value)
-    if not isinstance(found, list) or not all(isinstance(one, Mapping) for one in found):
-        return value
-    turns = bool(found) and all({"role", "from"} & one.keys() for one in found)
-    return found if turns or column == "tools" else value  # a prompt may be a text about JSON
+    if column == "tools":
+        return found if found == [] or are_objects(found) else value
+    # A prompt may be a text about JSON.
+    return found if are_objects(found) and all({"role", "from"} & one.keys() for one in found) else value
 
 
-def from_json(text: str) -> Any:
-    """The list or object that a text holds as JSON; None for any other text."""
-    if text.lstrip()[:1] in ("[", "{"):
+def from_json(value: Any) -> Any:
+    """The list or object that a text holds as JSON; any other value as it is."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
         with suppress(ValueError, RecursionError):
-            return json.loads(text)
-    return None
+            return json.loads(value)
+    return value
+
+
+def are_objects(value: Any) -> bool:
+    """Whether a value is a list of objects, and not an empty one."""
+    return isinstance(value, list) and bool(value) and all(isinstance(one, Mapping) for one in value)
 
 
 def _turn(turn: Any) -> Any:
     if isinstance(turn, Mapping) and "tool_calls" in turn and not turn["tool_calls"]:
         return {key: value for key, value in turn.items() if key != "tool_calls"}
     return turn
-
-
-# --- a table by its columns -------------------------------------------------------------------------------------
 
 
 def by_columns(table: Mapping[str, Any]) -> list[dict[str, Any]] | None:
@@ -86,14 +88,10 @@ def by_columns(table: Mapping[str, Any]) -> list[dict[str, Any]] | None:
     """
     columns = {key: _column(value) for key, value in table.items()}
     known = [columns[key] for key in table if key in _KNOWN and columns[key]]
-    lengths = {len(values) if values is not None else -1 for values in columns.values()}
-    if not known or len(lengths) != 1 or -1 in lengths:
+    if not known or None in columns.values() or len({len(values) for values in columns.values()}) != 1:
         return None
-    if any(isinstance(one, Mapping) for values in known for one in values):
-        return None  # a list of turns: this is a row
-    if any(
-        values is None or not all(isinstance(one, (str, list, bool)) for one in values) for values in known
-    ):
+    # Neither a list of turns, which makes a row, nor anything else that no format holds.
+    if not all(isinstance(one, (str, list, bool)) for values in known for one in values):
         return None
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
@@ -101,5 +99,5 @@ def by_columns(table: Mapping[str, Any]) -> list[dict[str, Any]] | None:
 def _column(value: Any) -> Sequence[Any] | None:
     if isinstance(value, Mapping):
         return list(value.values()) if value and all(str(key).isdigit() for key in value) else None
-    value = plain(value)
+    value = to_python(value)
     return value if isinstance(value, list) else None

@@ -5,30 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from typing import Any
 
 import pandas as pd
 
-from .checks import (
-    SURROGATE,
-    answers_of,
-    encoding_flaws,
-    printable,
-    repeats_prompt,
-    row_flaws,
-    special_tokens,
-    texts,
-)
+from ..markup import template
+from .checks import SURROGATE, encoding_flaws, printable, repeats_prompt, row_flaws, special_tokens, texts
 from .files import Record
-from .flaws import Flaw, flaw
+from .flaws import Flaw, error_text, flaw
 from .measure import count_tokens
-from .specs import FORMATS, format_of, same_key, settle, type_flaws
+from .specs import FORMATS, formats_of, same_key, type_flaws
 
 _COLUMNS = ["row", "line", "field", "problem", "detail", "what_to_do"]
-
-
-# --- the report ---------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -94,56 +82,39 @@ class Report:
 
     def _repr_html_(self) -> str:
         """The headline, the kinds of problems, and the first 30 problems in full."""
-        parts = [f"<p><b>{'✓' if self.ok else '✗'} {escape(self.headline)}</b></p>"]
-        if not self.ok:
-            no_lines = ["line"] if self.problems["line"].isna().all() else []
-            shown = self.problems.drop(columns=no_lines).head(30).astype(object)
-            parts.append(_html_table(self.summary.drop(columns="what_to_do")))
-            parts.append(_html_table(shown.where(shown.notna(), "")))
-        if len(self.problems) > 30:
-            parts.append(f"<p>… and {len(self.problems) - 30} more in <code>report.problems</code>.</p>")
-        return "\n".join(parts)
-
-
-_CELL = "padding: 3px 8px; text-align: left; vertical-align: top; white-space: normal; max-width: 28em;"
-
-
-def _html_table(table: pd.DataFrame) -> str:
-    head = "".join(f'<th style="{_CELL}">{escape(name.replace("_", " "))}</th>' for name in table.columns)
-    body = "".join(
-        "<tr>" + "".join(f'<td style="{_CELL}">{escape(str(cell))}</td>' for cell in row) + "</tr>"
-        for row in table.itertuples(index=False)
-    )
-    return f'<table style="margin: 0 0 12px 0"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+        no_lines = ["line"] if self.problems["line"].isna().all() else []
+        shown = self.problems.drop(columns=no_lines).head(30).astype(object)
+        tables = [self.summary.drop(columns="what_to_do"), shown.where(shown.notna(), "")]
+        more = len(self.problems) - len(shown)
+        return template("formats/report.jinja").render(report=self, tables=tables, more=more)
 
 
 def make_report(
     source: str,
     records: list[Record],
-    file_flaws: Sequence[Flaw] = (),
-    tokenizer: Any = None,
-    max_length: int | None = None,
-    allow: Sequence[str] = (),
+    file_flaws: Sequence[Flaw],
+    tokenizer: Any,
+    max_length: int | None,
+    allow: Sequence[str],
 ) -> Report:
     """The Report of these records. See `formats.validate`."""
     tokenizer = getattr(tokenizer, "tokenizer", tokenizer)
     limit = _length_limit(tokenizer, max_length)
     special = special_tokens(tokenizer)
-    names = settle(None if r.unreadable else format_of(_but(r.value, allow)) for r in records)
+    names = formats_of(None if r.unreadable else _but(r.value, allow) for r in records)
     counted = Counter(name for name in names if name)
     repeating = _formats_that_repeat(records, names)
     first_seen: dict[str, int] = {}
-    lines = [(None, None, *found) for found in file_flaws]
-    if not records:
-        lines.append((None, None, *flaw("no rows")))
+    no_rows = [] if records else [flaw("no rows")]
+    lines = [(None, None, *found) for found in (*file_flaws, *no_rows)]
     for record, name in zip(records, names, strict=True):
         flaws = list(record.flaws)
         if record.unreadable:
             flaws += encoding_flaws("", str(record.value))
         else:
             if name in repeating:
-                flaws.append(flaw("prompt repeated", "prompt", columns=" and ".join(answers_of(name))))
-            flaws += row_flaws(record.value, name, counted, special, allow, name in repeating)
+                flaws.append(flaw("prompt repeated", "prompt", columns=" and ".join(FORMATS[name].answers)))
+            flaws += row_flaws(record.value, FORMATS.get(name), counted, special, allow, name in repeating)
             flaws += _repeat_flaws(record, name, first_seen)
             flaws += _length_flaws(record.value, name, tokenizer, limit)
         lines += [(record.row, record.line, *found) for found in flaws]
@@ -165,7 +136,7 @@ def _formats_that_repeat(records: Sequence[Record], names: Sequence[str | None])
     seen: dict[str, list[int]] = {}
     for record, name in zip(records, names, strict=True):
         if name:
-            repeats = repeats_prompt(record.value, name)
+            repeats = repeats_prompt(record.value, FORMATS[name])
             # A single short prompt (a number, say) may well open its answer.
             seen.setdefault(name, []).append(len(str(record.value["prompt"])) if repeats else 0)
     return {name for name, sizes in seen.items() if all(sizes) and (len(sizes) > 1 or sizes[0] >= 12)}
@@ -180,14 +151,9 @@ def _repeat_flaws(record: Record, name: str | None, first_seen: dict[str, int]) 
         yield flaw("repeated", first=first)
 
 
-# --- length ---------------------------------------------------------------------------------------------------
-
-
 def _length_limit(tokenizer: Any, max_length: int | None) -> int | None:
     if tokenizer is None and max_length is not None:
-        raise ValueError(
-            "max_length counts tokens, so it needs a tokenizer: validate(…, tokenizer=tokenizer)."
-        )
+        raise ValueError(error_text("max_length alone"))
     if max_length is not None:
         return max_length
     own = getattr(tokenizer, "model_max_length", None)

@@ -10,11 +10,12 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .flaws import Flaw, flaw, type_name
-from .normal import from_json
+from .flaws import Flaw, error_text, flaw
+from .normal import are_objects, from_json
 
 
 class FormatError(ValueError):
@@ -36,60 +37,42 @@ class Format:
         """The columns that hold a list of turns."""
         return tuple(c for c in self.required if c != "label") if self.conversational else ()
 
+    @property
+    def answers(self) -> list[str]:
+        """The columns that hold an answer to the prompt."""
+        return [column for column in ("chosen", "rejected", "completion") if column in self.required]
 
-_PAIR = ("prompt", "chosen", "rejected")
-_JUDGED = ("prompt", "completion", "label")
-_ANSWER = ("prompt", "completion")
-_TOOLS = ("tools",)
-_SFT, _DPO, _KTO = "SFT", "DPO, reward models", "KTO"
-_ROLLOUT = "GRPO, RLOO (the model writes the answer)"
+    @property
+    def turn_keys(self) -> tuple[str, ...]:
+        """The keys of a turn: the first says who speaks, the second what; the others may be left out."""
+        return TURN_KEYS if self.name == "sharegpt" else MESSAGE_KEYS
 
+    @property
+    def other_keys(self) -> tuple[str, ...]:
+        """What the other layout of turns calls the speaker and the text."""
+        return (MESSAGE_KEYS if self.name == "sharegpt" else TURN_KEYS)[:2]
+
+    @property
+    def roles(self) -> Mapping[str, str]:
+        """The known names of speakers, and the role among messages that each stands for."""
+        return SHAREGPT_ROLES | SHAREGPT_SYNONYMS if self.name == "sharegpt" else dict(zip(ROLES, ROLES))
+
+
+_FACTS = json.loads(Path(__file__).with_name("formats.json").read_text(encoding="utf-8"))
 # The most specific first: a row is in the first of these whose columns it has.
 FORMATS: dict[str, Format] = {
-    spec.name: spec
-    for spec in (
-        Format("preference", _PAIR, used_for=_DPO),
-        Format("conversational-preference", _PAIR, _TOOLS, True, _DPO),
-        Format("implicit-preference", _PAIR[1:], used_for=_DPO),
-        Format("conversational-implicit-preference", _PAIR[1:], ("prompt", "tools"), True, _DPO),
-        Format("unpaired-preference", _JUDGED, used_for=_KTO),
-        Format("conversational-unpaired-preference", _JUDGED, _TOOLS, True, _KTO),
-        Format("sharegpt", ("conversations",), ("id", "tools"), True, f"{_SFT}, once converted to messages"),
-        Format("tool-calls", ("messages",), _TOOLS, True, _SFT),
-        Format("messages", ("messages",), (), True, _SFT),
-        Format("alpaca", ("instruction", "output"), ("input",), used_for=f"{_SFT}, once converted"),
-        Format("prompt-completion", _ANSWER, used_for=_SFT),
-        Format("conversational-prompt-completion", _ANSWER, _TOOLS, True, _SFT),
-        Format("text", ("text",), used_for="pretraining, SFT with loss on every token"),
-        Format("prompt-only", ("prompt",), used_for=_ROLLOUT),
-        Format("conversational-prompt-only", ("prompt",), _TOOLS, True, _ROLLOUT),
-    )
+    name: Format(name, tuple(own["required"]), tuple(own["optional"]), own["conversational"], own["used_for"])
+    for name, own in _FACTS["formats"].items()
 }
-
 COLUMNS = {c for spec in FORMATS.values() for c in (*spec.required, *spec.optional)}
 
-# What other people call these formats and their columns (a list: what it may mean, the likeliest first). Such a
-# column is never read as ours, but known when it comes to advice.
-_OTHERS = json.loads(Path(__file__).with_name("other_names.json").read_text(encoding="utf-8"))
-_ALIASES: dict[str, str] = _OTHERS["formats"]
-OTHER_NAMES: dict[str, list[str]] = _OTHERS["columns"]
-# Of a format that a row falls back on, what further columns would mean under a known other name.
-_WOULD_MEAN = {
-    "prompt-only": {"completion", "chosen", "rejected"},
-    "conversational-prompt-only": {"completion", "chosen", "rejected"},
-    "implicit-preference": {"prompt"},
-    "conversational-implicit-preference": {"prompt"},
-}
 # Marks of other trainers for "leave this turn out of the loss": OpenAI's and axolotl's, axolotl's, ms-swift's.
 LOSS_KEYS = ("weight", "train", "loss")
 
 # Names of the roles. ShareGPT's are those of its original dump, plus LLaMA-Factory's two for tools.
 ROLES = ("system", "developer", "user", "assistant", "tool")
-SHAREGPT_ROLES = {
-    "system": "system", "human": "user", "gpt": "assistant",
-    "function_call": "assistant", "observation": "tool",
-}  # fmt: skip
-SHAREGPT_SYNONYMS = {"user": "user", "assistant": "assistant", "chatgpt": "assistant", "bing": "assistant"}
+SHAREGPT_ROLES: dict[str, str] = _FACTS["sharegpt_roles"]
+SHAREGPT_SYNONYMS: dict[str, str] = _FACTS["sharegpt_synonyms"]
 MESSAGE_KEYS = ("role", "content", "name", "tool_calls", "tool_call_id", "thinking", "reasoning_content")
 TURN_KEYS = ("from", "value", "name")
 
@@ -97,13 +80,10 @@ TURN_KEYS = ("from", "value", "name")
 def format_named(name: str) -> Format:
     """The Format called `name`; spaces and underscores count as hyphens. FormatError lists the names."""
     key = str(name).strip().lower().replace("_", "-").replace(" ", "-")
-    key = _ALIASES.get(key, key)
+    key = _FACTS["aliases"].get(key, key)
     if key not in FORMATS:
-        raise FormatError(f"There is no format {name!r}. Choose one of: {', '.join(FORMATS)}.")
+        raise FormatError(error_text("no such format", name=name, names=", ".join(FORMATS)))
     return FORMATS[key]
-
-
-# --- which format a row is in -------------------------------------------------------------------------------
 
 
 def format_of(row: Any) -> str | None:
@@ -117,11 +97,11 @@ def format_of(row: Any) -> str | None:
     for spec in FORMATS.values():
         if not all(column in row for column in spec.required):
             continue
-        if spec.name in ("sharegpt", "messages") or (spec.name == "tool-calls" and calls_tools(row)):
-            return spec.name
+        if spec.name == "tool-calls" and not calls_tools(row):
+            continue
         # A copy of the prompt beside two whole conversations does not make it explicit.
-        copied = spec.required == _PAIR and isinstance(row["prompt"], str) and isinstance(row["chosen"], list)
-        if spec.name == "tool-calls" or copied:
+        pair = {"prompt", "rejected"} <= set(spec.required)
+        if pair and isinstance(row["prompt"], str) and isinstance(row["chosen"], list):
             continue
         turns = any(isinstance(row[column], list) for column in spec.required if column != "label")
         name = f"conversational-{spec.name}"
@@ -132,10 +112,13 @@ def format_of(row: Any) -> str | None:
 
 def _holds_more(row: Mapping[str, Any], name: str) -> bool:
     """Whether a row has a column that this format would pass over, and that another format knows by another name."""
-    meant = _WOULD_MEAN.get(name, set()) - row.keys()
-    return any(
-        meant & set(OTHER_NAMES.get(str(key).lower(), ())) for key in row if key not in ("input", "output")
-    )
+    meant = set(_FACTS["would_mean"].get(name, ())) - row.keys()
+    return any(meant & set(meant_by(key)) for key in row if key not in ("input", "output"))
+
+
+def meant_by(key: Any) -> Sequence[str]:
+    """The columns that other people may mean by this name, the likeliest first: for advice, never to read by."""
+    return _FACTS["columns"].get(str(key).lower(), ())
 
 
 def calls_tools(row: Mapping[str, Any]) -> bool:
@@ -147,12 +130,12 @@ def calls_tools(row: Mapping[str, Any]) -> bool:
     )
 
 
-def settle(names: Iterable[str | None]) -> list[str | None]:
-    """The rows' formats, with plain messages counted as tool-calls where some rows call tools.
+def formats_of(rows: Iterable[Any]) -> list[str | None]:
+    """The format of each row, with plain messages counted as tool-calls where some rows call tools.
 
     Data with tools has conversations in which none was needed; that does not make it mixed.
     """
-    names = list(names)
+    names = [format_of(row) for row in rows]
     tools = "tool-calls" in names
     return ["tool-calls" if tools and name == "messages" else name for name in names]
 
@@ -161,7 +144,7 @@ def nearest_format(row: Mapping[str, Any]) -> tuple[Format, dict[str, str], list
     """The format that an unknown row comes closest to, {its column: the format's name for it}, and what lacks."""
 
     def likeness(column: str, key: str) -> float:
-        if key == column or column in OTHER_NAMES.get(key.lower(), ()):
+        if key == column or column in meant_by(key):
             return 1.0
         return SequenceMatcher(None, column, key.lower()).ratio()
 
@@ -172,9 +155,8 @@ def nearest_format(row: Mapping[str, Any]) -> tuple[Format, dict[str, str], list
             continue
         renamed, missing, score = {}, [], 0.0
         for column in spec.required:
-            closeness, key = max(
-                ((likeness(column, k), k) for k in keys), key=lambda one: one[0], default=(0, "")
-            )
+            key = max(keys, key=partial(likeness, column), default="")
+            closeness = likeness(column, key)
             if closeness < 0.75 or key in renamed:
                 missing.append(column)
             else:
@@ -189,7 +171,7 @@ def unknown_format(row: Any) -> tuple[str, str]:
     """What is wrong with a row in no known format, and what to do about it, as two sentences."""
     if not isinstance(row, Mapping):
         todo = "Write each row as {…} with the columns of one format."
-        if isinstance(row, list) and row and all(isinstance(one, Mapping) for one in row):
+        if are_objects(row):
             column = "conversations" if "from" in row[0] else "messages"
             todo = f"A conversation is a row once it stands under a name: {{'{column}': […]}}."
         return f"is {type_name(row)}, where an object with named columns was expected", todo
@@ -219,20 +201,16 @@ def _known_otherwise(row: Mapping[str, Any]) -> str | None:
     if keys & {"train", "test", "validation"} and not any(isinstance(value, str) for value in row.values()):
         return f"These are the splits of a data set. Give one of them: rows[{next(iter(row))!r}]."
     if {"input_ids", "labels"} <= keys or {"input_ids", "attention_mask"} <= keys:
-        return (
-            "These are tokens already, and the formats are about text; batches.audit_batch looks at tokens."
-        )
-    answers = _json_or(row.get("answers", row.get("answer")))
+        return error_text("tokens")
+    answers = from_json(row.get("answers", row.get("answer")))
     calls = isinstance(answers, list) and [isinstance(one, Mapping) and "arguments" in one for one in answers]
-    if calls and all(calls):
-        return (
-            "The answers are calls of tools. Wrap them: {'messages': [{'role': 'user', 'content': query}, {'role': "
-            "'assistant', 'tool_calls': [{'type': 'function', 'function': answer}]}], 'tools': …}."
-        )
-    return None
+    return error_text("calls alone") if calls and all(calls) else None
 
 
-# --- whether the values have the types that the format takes -------------------------------------------------
+def type_name(value: Any) -> str:
+    """What JSON calls a value's type, with its article."""
+    name = type(value).__name__
+    return _FACTS["types"].get(name, f"a {name}")
 
 
 def type_flaws(row: Mapping[str, Any], spec: Format) -> Iterator[Flaw]:
@@ -243,7 +221,9 @@ def type_flaws(row: Mapping[str, Any], spec: Format) -> Iterator[Flaw]:
         if column not in row:
             yield flaw("column missing", column, **known)
         elif column in spec.turn_columns and other_coat(value, spec):
-            yield _other_coat_flaw(column, spec)
+            right = {"conversations": "messages", "messages": "conversations"}.get(column)
+            known |= {"column": column, "own": spec.turn_keys, "other": spec.other_keys, "right": right}
+            yield flaw("other column" if right else "other keys", f"{column}[0].{spec.turn_keys[0]}", **known)
         elif value is None:
             yield flaw("null", column)
         elif column == "label":
@@ -264,38 +244,18 @@ def require_types(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> No
     """Raise FormatError for the first row that cannot be read as the format of this name."""
     for number, (row, name) in enumerate(zip(rows, names, strict=True), 1):
         for found in type_flaws(row, FORMATS[name]):
-            raise FormatError(
-                f"Row {number}: {found.detail} {found.what_to_do} validate(rows) lists every such row."
-            )
-
-
-def turn_keys(name: str) -> tuple[str, str]:
-    """What a turn of the format of this name calls its speaker and its text."""
-    return ("from", "value") if name == "sharegpt" else ("role", "content")
-
-
-def _other(name: str) -> str:
-    """The format whose turns have the other two keys."""
-    return "messages" if name == "sharegpt" else "sharegpt"
+            raise FormatError(error_text("wrong type", number=number, found=found))
 
 
 def other_coat(turns: Any, spec: Format) -> bool:
     """Whether these turns have the other layout's keys: from and value in messages, role and content in ShareGPT."""
-    own, other = set(turn_keys(spec.name)), turn_keys(_other(spec.name))[0]
+    own, other = set(spec.turn_keys[:2]), spec.other_keys[0]
     is_list = isinstance(turns, list) and bool(turns)
     return is_list and all(isinstance(t, Mapping) and other in t and not own & t.keys() for t in turns)
 
 
-def _other_coat_flaw(column: str, spec: Format) -> Flaw:
-    own, other = turn_keys(spec.name), turn_keys(_other(spec.name))
-    right = {"conversations": "messages", "messages": "conversations"}.get(column)
-    name = "other column" if right else "other keys"
-    field = f"{column}[0].{own[0]}"
-    return flaw(name, field, column=column, format=spec.name, own=own, other=other, right=right)
-
-
 def _turn_list_flaws(column: str, turns: Any, spec: Format) -> Iterator[Flaw]:
-    role, text = turn_keys(spec.name)
+    role, text = spec.turn_keys[:2]
     known = {"format": spec.name, "role": role, "text": text}
     if not isinstance(turns, list):
         printed = isinstance(turns, str) and turns.lstrip().startswith("[")
@@ -310,10 +270,9 @@ def _turn_list_flaws(column: str, turns: Any, spec: Format) -> Iterator[Flaw]:
             continue
         said_by = turn.get(role)
         if not isinstance(said_by, str):
-            other = turn_keys(_other(spec.name))[0]
             todo = f"Name who speaks in {role!r}."
-            if other in turn:
-                whose = "ShareGPT's" if other == "from" else "those of messages"
+            if spec.other_keys[0] in turn:
+                whose = "those of messages" if spec.name == "sharegpt" else "ShareGPT's"
                 todo = f"Its keys are {whose}; {spec.name} writes {role!r} and {text!r}."
             name = "no role" if said_by is None else "role's type"
             yield flaw(name, f"{place}.{role}", turn=place, role=role, type=type_name(said_by), todo=todo)
@@ -342,7 +301,7 @@ def _call_flaws(field: str, calls: Any) -> Iterator[Flaw]:
         function = call.get("function") if isinstance(call, Mapping) else None
         if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
             yield flaw("no function", f"{field}[{i}]")
-        elif not isinstance(_json_or(function.get("arguments")), Mapping):
+        elif not isinstance(from_json(function.get("arguments")), Mapping):
             yield flaw("arguments", f"{field}[{i}].function.arguments")
 
 
@@ -354,17 +313,12 @@ def same_key(row: Any) -> str:
         return f"{type(row).__name__} {id(row)}"
 
 
-def _json_or(value: Any) -> Any:
-    found = from_json(value) if isinstance(value, str) else None
-    return value if found is None else found
-
-
 def _without_nulls(value: Any) -> Any:
     if isinstance(value, list):
         return [_without_nulls(item) for item in value]
     if not isinstance(value, Mapping):
         return value
     # JSON written into a string is the same whatever its white space, and whether or not it was decoded.
-    value = {k: _json_or(v) if k in ("arguments", "value", "tools") else v for k, v in value.items()}
+    value = {k: from_json(v) if k in ("arguments", "value", "tools") else v for k, v in value.items()}
     idle = ("input", "content") if value.get("tool_calls") else ("input",)
     return {k: _without_nulls(v) for k, v in value.items() if v is not None and not (v == "" and k in idle)}

@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from .alpaca import alpaca_prompt, read_alpaca_prompt
+from .flaws import error_text
 from .normal import from_json
-from .specs import FORMATS, SHAREGPT_ROLES, SHAREGPT_SYNONYMS, Format, FormatError, same_key
+from .specs import FORMATS, SHAREGPT_ROLES, Format, FormatError, same_key
 
 Turn = dict[str, Any]
 Row = dict[str, Any]
@@ -34,9 +35,6 @@ TableStep = Callable[[Numbered, Callable[[int], Lose]], Numbered]
 STEPS: dict[str, dict[str, TableStep]] = {name: {} for name in FORMATS}
 
 
-# --- how steps are written ----------------------------------------------------------------------------------
-
-
 def _step(source: str, target: str) -> Callable[[RowStep], RowStep]:
     """Register a function from a row's own columns to the new columns; other columns are carried along."""
 
@@ -47,9 +45,9 @@ def _step(source: str, target: str) -> Callable[[RowStep], RowStep]:
                 own = {column: row[column] for column in (*spec.required, *spec.optional) if column in row}
                 try:
                     new = function(own, losing(number))
+                    done.append((number, new | _carried(row, spec, new)))
                 except FormatError as error:
                     raise FormatError(f"Row {number}: {error}") from None
-                done.append((number, new | _carried(number, row, spec, new)))
             return done
 
         STEPS[source][target] = table_step
@@ -62,7 +60,7 @@ def _step(source: str, target: str) -> Callable[[RowStep], RowStep]:
 _HOLDS_CONTENT = {column for spec in FORMATS.values() for column in spec.required} | {"system", "history"}
 
 
-def _carried(number: int, row: Row, spec: Format, new: Row) -> Row:
+def _carried(row: Row, spec: Format, new: Row) -> Row:
     """The columns of a row that say the same in every format: `tools`, `id`, and those that its own does not know."""
     own = {*spec.required, *spec.optional} - {"tools", "id"}
     extra = {k: v for k, v in row.items() if k not in own and k not in new}
@@ -70,59 +68,54 @@ def _carried(number: int, row: Row, spec: Format, new: Row) -> Row:
         del new["tools"]
     unclear = sorted(_HOLDS_CONTENT & set(extra))
     if unclear:
-        raise FormatError(
-            f"Row {number}: the column {unclear[0]!r} is no part of {spec.name}, but seems to hold a part of the "
-            "example. Put its text where the format has a place for it, or remove the column."
-        )
+        raise FormatError(error_text("column hidden", column=unclear[0], format=spec.name))
     return extra
 
 
-# --- texts as turns, and back ---------------------------------------------------------------------------------
+# --- texts as turns and back, and Alpaca's --------------------------------------------------------------------
 
 
-def _user(text: str) -> list[Turn]:
-    return [{"role": "user", "content": text}]
+def _without(row: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if key not in keys}
 
 
-def _assistant(text: str) -> list[Turn]:
-    return [{"role": "assistant", "content": text}]
+def _said(role: str, text: str) -> list[Turn]:
+    return [{"role": role, "content": text}]
 
 
 def _wrap(row: Row, lose: Lose) -> Row:
     """Each text as one turn: the prompt of the user, anything else of the assistant."""
-    turns = {"prompt": _user, "label": bool}
-    return {column: turns.get(column, _assistant)(value) for column, value in row.items()}
+    roles = {"prompt": "user"}
+    return {c: v if c == "label" else _said(roles.get(c, "assistant"), v) for c, v in row.items()}
 
 
 def _unwrap(row: Row, lose: Lose) -> Row:
     """Of each list of turns the text of its last one."""
-    label = {"label": row["label"]} if "label" in row else {}
-    roles = {"prompt": "user", **dict.fromkeys(("chosen", "rejected", "completion"), "assistant")}
-    return {c: _only(v, roles[c], c, lose) for c, v in row.items() if c in roles} | label
+    return {c: v if c == "label" else _only(v, c, lose) for c, v in row.items() if c != "tools"}
 
 
-def _only(turns: list[Turn], role: str, field: str, lose: Lose) -> str:
-    """The text of the last turn of this role; all other turns and keys are declared lost."""
+def _only(turns: list[Turn], field: str, lose: Lose) -> str:
+    """The text of the last turn, in a prompt the user's, else the assistant's; all else is declared lost."""
+    role = "user" if field == "prompt" else "assistant"
     last = next((i for i in reversed(range(len(turns))) if turns[i]["role"] == role), None)
     if last is None or not isinstance(turns[last].get("content"), str):
-        raise FormatError(f"{field} has no {role} turn with text, so there is nothing to write as a string.")
+        raise FormatError(error_text("no turn with text", field=field, role=role))
     for i, turn in enumerate(turns):
-        if i != last:
-            said_by = turn["role"]
-            lose(
-                f"{field}[{i}]", f"a string has no place for a further turn ({said_by}); a chat template has"
-            )
+        if i == last:
+            _lose_keys(turn, ("role", "content"), f"{field}[{i}]", "a string", lose)
         else:
-            for key in set(turn) - {"role", "content"}:
-                lose(f"{field}[{i}].{key}", "a string has no place for it")
+            further = f"a string has no place for a further turn ({turn['role']}); a chat template has"
+            lose(f"{field}[{i}]", further)
     return turns[last]["content"]
+
+
+def _lose_keys(holder: Row, kept: tuple[str, str], place: str, who: str, lose: Lose) -> None:
+    for key in set(holder) - set(kept):
+        lose(f"{place}.{key}", f"{who} has no place for it")
 
 
 for _name in ("prompt-completion", "prompt-only", "preference", "unpaired-preference"):
     _step(_name, f"conversational-{_name}")(_wrap)
-
-
-# --- texts ----------------------------------------------------------------------------------------------------
 
 
 @_step("alpaca", "messages")
@@ -131,7 +124,7 @@ def _(row: Row, lose: Lose) -> Row:
     if row.get("input"):
         content += "\n\n" + row["input"]
         lose("input", "is joined to the instruction by a blank line; where it began is not kept")
-    return {"messages": _user(content) + _assistant(row["output"])}
+    return {"messages": _said("user", content) + _said("assistant", row["output"])}
 
 
 @_step("alpaca", "prompt-completion")
@@ -143,27 +136,23 @@ def _alpaca_apart(row: Row, lose: Lose) -> Row:
     return {"prompt": prompt, "completion": row["output"]}
 
 
-@_step("alpaca", "text")
-def _(row: Row, lose: Lose) -> Row:
-    parts = _alpaca_apart(row, lose)
-    return {"text": parts["prompt"] + parts["completion"]}
+_step("alpaca", "text")(lambda row, lose: {"text": "".join(_alpaca_apart(row, lose).values())})
 
 
-@_step("text", "alpaca")
-def _(row: Row, lose: Lose) -> Row:
-    read = read_alpaca_prompt(row["text"])
+def _read(text: str, otherwise: str) -> Row:
+    """The parts of a text in Alpaca's template; a FormatError of the kind `otherwise` for any other text."""
+    read = read_alpaca_prompt(text)
     if read is None:
-        raise FormatError("the text is not in Alpaca's template, so nothing says where an instruction ends.")
+        raise FormatError(error_text(otherwise))
     return read
+
+
+_step("text", "alpaca")(lambda row, lose: _read(row["text"], "not Alpaca's"))
 
 
 @_step("text", "prompt-completion")
 def _(row: Row, lose: Lose) -> Row:
-    read = read_alpaca_prompt(row["text"])
-    if read is None:
-        raise FormatError(
-            "nothing says where the prompt of this text ends. Split it yourself into {'prompt', 'completion'}."
-        )
+    read = _read(row["text"], "no end of prompt")
     return {"prompt": alpaca_prompt(read["instruction"], read["input"]), "completion": read["output"]}
 
 
@@ -188,35 +177,24 @@ def _(row: Row, lose: Lose) -> Row:
 # --- whole conversations --------------------------------------------------------------------------------------
 
 
-def _split(messages: list[Turn]) -> tuple[list[Turn], list[Turn]] | None:
+def _cut_answer_off(row: Row, lose: Lose) -> Row:
     """A conversation as prompt and completion: the last turn, if it is the assistant's, is the completion."""
-    if len(messages) < 2 or messages[-1]["role"] != "assistant":
-        return None
-    return messages[:-1], messages[-1:]
-
-
-def _messages_to_prompt_completion(row: Row, lose: Lose) -> Row:
-    parts = _split(row["messages"])
-    if parts is None:
-        raise FormatError(
-            "the conversation does not end with an assistant's answer to something, so it has no completion. "
-            "Cut it after its last answer."
-        )
-    return {"prompt": parts[0], "completion": parts[1]}
+    turns = row["messages"]
+    if len(turns) < 2 or turns[-1]["role"] != "assistant":
+        raise FormatError(error_text("not answered"))
+    return {"prompt": turns[:-1], "completion": turns[-1:]}
 
 
 def _join_turns(row: Row, lose: Lose) -> Row:
-    messages = row["prompt"] + row["completion"]
-    if _split(messages) != (row["prompt"], row["completion"]):
+    if not row["prompt"] or [turn["role"] for turn in row["completion"]] != ["assistant"]:
         lose("completion", "is not the last assistant turn alone; where it began is not kept")
-    return {"messages": messages}
+    return {"messages": row["prompt"] + row["completion"]}
 
 
 @_step("sharegpt", "messages")
 def _(row: Row, lose: Lose) -> Row:
-    for turn in row["conversations"]:
-        if turn["from"] in ("function_call", "observation"):
-            raise FormatError("the conversation calls a tool; convert it to 'tool-calls' instead.")
+    if {"function_call", "observation"} & {turn["from"] for turn in row["conversations"]}:
+        raise FormatError(error_text("calls a tool"))
     return _sharegpt_to_messages(row, lose)
 
 
@@ -226,13 +204,13 @@ _TO_SHAREGPT = {"system": "system", "user": "human", "assistant": "gpt", "tool":
 def _messages_to_sharegpt(row: Row, lose: Lose) -> Row:
     turns = []
     for i, message in enumerate(row["messages"]):
-        extra = {k: v for k, v in message.items() if k not in ("role", "content", "tool_calls")}
+        extra = _without(message, "role", "content", "tool_calls")
         role, content = message["role"], message.get("content") or ""
         if role == "developer":
             lose(f"messages[{i}].role", "'developer' becomes 'system'")
             role = "system"
         if role not in _TO_SHAREGPT:
-            raise FormatError(f"ShareGPT has no name for the role {role!r}; rename it to a known one.")
+            raise FormatError(error_text("no name for a role", role=role))
         if message.get("tool_calls"):
             if content:
                 lose(f"messages[{i}].content", "ShareGPT has no place for a text beside a call")
@@ -247,34 +225,27 @@ def _calls_as_text(calls: list[dict], turn: int, lose: Lose) -> str:
     """Calls as LLaMA-Factory writes them: one JSON object, or a list of them."""
     written = []
     for i, call in enumerate(calls):
-        for key in set(call) - {"type", "function"}:
-            lose(f"messages[{turn}].tool_calls[{i}].{key}", "ShareGPT has no place for it")
-        written.append(_with_arguments(call["function"]))
+        place = f"messages[{turn}].tool_calls[{i}]"
+        _lose_keys(call, ("type", "function"), place, "ShareGPT", lose)
+        # OpenAI writes the arguments as JSON in a string.
+        written.append({k: from_json(v) if k == "arguments" else v for k, v in call["function"].items()})
     return json.dumps(written[0] if len(written) == 1 else written, ensure_ascii=False)
-
-
-def _with_arguments(function: Mapping[str, Any]) -> dict[str, Any]:
-    """A function's call with its arguments as an object, which OpenAI writes as JSON in a string."""
-    arguments = function.get("arguments")
-    decoded = from_json(arguments) if isinstance(arguments, str) else None
-    return dict(function) if decoded is None else {**function, "arguments": decoded}
 
 
 @_step("sharegpt", "tool-calls")
 def _sharegpt_to_messages(row: Row, lose: Lose) -> Row:
     messages = []
     for i, turn in enumerate(row["conversations"]):
-        extra = {k: v for k, v in turn.items() if k not in ("from", "value")}
+        extra = _without(turn, "from", "value")
         name = turn["from"]
         if name == "function_call":
             messages.append({"role": "assistant", "tool_calls": _calls_from_text(turn["value"]), **extra})
             continue
-        if name in SHAREGPT_SYNONYMS:
-            lose(f"conversations[{i}].from", f"the name {name!r} becomes {SHAREGPT_SYNONYMS[name]!r}")
-        elif name not in SHAREGPT_ROLES:
-            known = ", ".join(SHAREGPT_ROLES)
-            raise FormatError(f"ShareGPT knows no role {name!r}; rename it to one of {known}.")
-        role = SHAREGPT_ROLES.get(name) or SHAREGPT_SYNONYMS[name]
+        role = FORMATS["sharegpt"].roles.get(name)
+        if role is None:
+            raise FormatError(error_text("not ShareGPT's role", name=name, known=", ".join(SHAREGPT_ROLES)))
+        if name not in SHAREGPT_ROLES:
+            lose(f"conversations[{i}].from", f"the name {name!r} becomes {role!r}")
         messages.append({"role": role, "content": turn["value"], **extra})
     return {"messages": messages}
 
@@ -283,14 +254,12 @@ def _calls_from_text(text: str) -> list[dict]:
     calls = from_json(text)
     calls = calls if isinstance(calls, list) else [calls]
     if not calls or not all(isinstance(one, Mapping) and isinstance(one.get("name"), str) for one in calls):
-        raise FormatError(
-            'a function_call holds JSON such as {"name": …, "arguments": {…}}; this one does not.'
-        )
+        raise FormatError(error_text("no call"))
     return [{"type": "function", "function": call} for call in calls]
 
 
 for _name in ("messages", "tool-calls"):
-    _step(_name, "conversational-prompt-completion")(_messages_to_prompt_completion)
+    _step(_name, "conversational-prompt-completion")(_cut_answer_off)
     _step(_name, "sharegpt")(_messages_to_sharegpt)
     _step("conversational-prompt-completion", _name)(_join_turns)
 
@@ -299,12 +268,12 @@ for _name in ("messages", "tool-calls"):
 def _(row: Row, lose: Lose) -> Row:
     messages = row["messages"]
     if len(messages) < 2 or [m["role"] for m in messages[-2:]] != ["user", "assistant"]:
-        raise FormatError("Alpaca has one instruction and one output; these messages end otherwise.")
-    for i, message in enumerate(messages[:-2]):
-        lose(f"messages[{i}]", f"Alpaca has no place for it ({message['role']})")
-    for i, message in enumerate(messages[-2:], len(messages) - 2):
-        for key in set(message) - {"role", "content"}:
-            lose(f"messages[{i}].{key}", "Alpaca has no place for it")
+        raise FormatError(error_text("no instruction"))
+    for i, message in enumerate(messages):
+        if i < len(messages) - 2:
+            lose(f"messages[{i}]", f"Alpaca has no place for it ({message['role']})")
+        else:
+            _lose_keys(message, ("role", "content"), f"messages[{i}]", "Alpaca", lose)
     instruction, output = (message.get("content") or "" for message in messages[-2:])
     return {"instruction": instruction, "input": "", "output": output}
 
@@ -320,7 +289,7 @@ def _(row: Row, lose: Lose) -> Row:
             lose(f"messages[{i}].tool_calls", "the call has no place in plain messages")
             if not message.get("content"):
                 continue
-        messages.append({k: v for k, v in message.items() if k != "tool_calls"})
+        messages.append(_without(message, "tool_calls"))
     if row.get("tools"):
         lose("tools", "plain messages declare no tools")
     return {"messages": messages, "tools": None}
@@ -366,12 +335,11 @@ def _keep_chosen(row: Row, lose: Lose) -> Row:
 
 def _unpair(numbered: Numbered, losing: Callable[[int], Lose]) -> Numbered:
     """Two rows of each pair, the chosen one first."""
-    done = []
-    for number, row in numbered:
-        rest = {k: v for k, v in row.items() if k not in ("chosen", "rejected")}
-        for side in ("chosen", "rejected"):
-            done.append((number, {**rest, "completion": row[side], "label": side == "chosen"}))
-    return done
+    return [
+        (number, {**_without(row, "chosen", "rejected"), "completion": row[side], "label": side == "chosen"})
+        for number, row in numbered
+        for side in ("chosen", "rejected")
+    ]
 
 
 def _pair_up(numbered: Numbered, losing: Callable[[int], Lose]) -> Numbered:
@@ -379,7 +347,7 @@ def _pair_up(numbered: Numbered, losing: Callable[[int], Lose]) -> Numbered:
     waiting: dict[tuple[str, bool], deque[tuple[int, Row]]] = {}
     done = []
     for number, row in numbered:
-        rest = {k: v for k, v in row.items() if k not in ("completion", "label")}
+        rest = _without(row, "completion", "label")
         key, label = same_key(rest), row["label"]
         partners = waiting.get((key, not label))
         if not partners:
@@ -397,14 +365,12 @@ def _pair_up(numbered: Numbered, losing: Callable[[int], Lose]) -> Numbered:
 
 
 def _keep_good(numbered: Numbered, losing: Callable[[int], Lose]) -> Numbered:
-    done = []
     for number, row in numbered:
         if row["label"]:
             losing(number)("label", "prompt-completion rows are not judged")
-            done.append((number, {k: v for k, v in row.items() if k != "label"}))
         else:
             losing(number)("completion", "the row is left out: nobody should learn a completion judged bad")
-    return done
+    return [(number, _without(row, "label")) for number, row in numbered if row["label"]]
 
 
 def _drop_completion(row: Row, lose: Lose) -> Row:

@@ -6,7 +6,7 @@ opaque and light, so a figure reads the same in JupyterLab's dark theme, on GitH
 states what the data show.
 
 Each function returns a `CourseFigure`: a matplotlib Figure that draws itself once in a notebook, and that
-carries a sentence saying what it shows (`fig.alt_text`, or `describe(fig)`).
+carries a sentence saying what it shows (`fig.alt_text`, or `alt_text(fig)`).
 
 A module per subject; each is imported when one of its names is first used, and matplotlib with the first figure.
 """
@@ -15,12 +15,13 @@ from importlib import import_module
 
 _NAMES = {
     ".house": (
-        "GRID INK PAPER SOFT_INK VARIANT_STYLES WIDTH_INCHES describe figure_text headline house_style new_figure "
+        "GRID INK PAPER SOFT_INK VARIANT_STYLES WIDTH_INCHES alt_text figure_text headline house_style new_figure "
         "png_base64 require_columns short_number text_points variant_style"
     ),
     ".next_token": "draw_next_token",
     # Figures of a subject or a lesson stand beside it; this package knows them by name alone.
-    "..evaluate.figures": "plot_rates plot_scoreboard",
+    "..evaluate.figures": "plot_scoreboard",
+    "course_runs.rates_plot": "plot_rates",
     "course_runs.one_variant": "plot_distribution plot_logprobs",
     "course_runs.shift_plot": "SHIFT_CATEGORIES plot_token_shift",
 }

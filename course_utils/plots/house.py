@@ -183,17 +183,17 @@ def figure_class() -> type:
 def png_base64(fig: Figure) -> str:
     """The figure as base64 text of a PNG file, with its sentence in the file's Description."""
     buffer = io.BytesIO()
-    fig.savefig(buffer, format="png", transparent=False, metadata={"Description": describe(fig)})
+    fig.savefig(buffer, format="png", transparent=False, metadata={"Description": alt_text(fig)})
     return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def png_metadata(fig: Figure) -> dict[str, Any]:
     """What a notebook keeps beside the picture: its size in CSS pixels, and the sentence as alt text."""
     width, height = (round(inches * CSS_PIXELS_PER_INCH) for inches in fig.get_size_inches())
-    return {"width": width, "height": height, "alt": describe(fig)}
+    return {"width": width, "height": height, "alt": alt_text(fig)}
 
 
-def describe(fig: Figure) -> str:
+def alt_text(fig: Figure) -> str:
     """The sentence that says what a figure of the course shows, for those who do not see it."""
     return getattr(fig, "alt_text", "")
 

@@ -49,14 +49,11 @@ class Family:
 def _read(name: str, facts: Mapping[str, Any]) -> Family:
     """A family from its row in families.json; what the row leaves out has the class's own default."""
     template = (_FOLDER / f"{name}.jinja").read_text(encoding="utf-8")
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()}
-    return Family(name, template, **values)
+    return Family(name, template, **{key: tuple(v) if isinstance(v, list) else v for key, v in facts.items()})
 
 
-FAMILIES: dict[str, Family] = {
-    name: _read(name, facts)
-    for name, facts in json.loads((_FOLDER / "families.json").read_text(encoding="utf-8")).items()
-}
+_FACTS = json.loads((_FOLDER / "families.json").read_text(encoding="utf-8"))
+FAMILIES: dict[str, Family] = {name: _read(name, facts) for name, facts in _FACTS.items()}
 
 
 def family(name: str | Family) -> Family:
@@ -99,14 +96,13 @@ def render(
             "one of them."
         )
     settings = {"bos_token": chosen.bos or "", "eos_token": chosen.eos, **variables}
+    settings |= {
+        "add_generation_prompt": add_generation_prompt,
+        "continue_final_message": continue_final_message,
+    }
+    conversation = [dict(message) for message in messages]
     try:
-        [text], _ = render_jinja_template(
-            conversations=[[dict(message) for message in messages]],
-            chat_template=chosen.template,
-            continue_final_message=continue_final_message,
-            add_generation_prompt=add_generation_prompt,
-            **settings,
-        )
+        [text], _ = render_jinja_template([conversation], chat_template=chosen.template, **settings)
     except TemplateError as error:
         raise ValueError(f"{chosen.name} refuses this conversation: {error}.") from error
     return text

@@ -51,14 +51,6 @@ def _plain_vocabulary() -> str:
     return json.dumps(plain | {"added_tokens": [], "post_processor": None})
 
 
-# --- text that must not become control tokens ---------------------------------------------------------------------
-
-
-def _control_tokens(tokenizer: Any) -> list[str]:
-    added = getattr(tokenizer, "added_tokens_decoder", {}).values()
-    return list(dict.fromkeys([*(t.content for t in added if t.special), *tokenizer.all_special_tokens]))
-
-
 def encode_safely(
     tokenizer: Any, messages: Messages, add_generation_prompt: bool = True, **settings: Any
 ) -> list[int]:
@@ -85,7 +77,9 @@ def _encode_in_pieces(tokenizer: Any, messages: Messages, settings: Mapping[str,
     the text between stand-ins is encoded as usual, and each stand-in as the plain text of its token. A user
     who writes a stand-in gets plain text, too.
     """
-    tokens = sorted(_control_tokens(tokenizer), key=len, reverse=True)
+    added = getattr(tokenizer, "added_tokens_decoder", {}).values()
+    tokens = dict.fromkeys([*(t.content for t in added if t.special), *tokenizer.all_special_tokens])
+    tokens = sorted(tokens, key=len, reverse=True)
     pattern = re.compile("|".join(map(re.escape, tokens)) or r"(?!)")
 
     def masked(value: Any) -> Any:

@@ -16,6 +16,7 @@ MOST_MARKED = 25  # a curve of more points is drawn without a marker for each
 LEAST_SECONDS, MOST_SHARE = 1.0, 0.1  # between two drawings; of the time that may go into drawing
 
 
+@house_style
 def plot_history(history: pd.DataFrame, title: str = "training", steps: int | None = None):
     """Draw loss against step and, beside it, everything else the history holds.
 
@@ -26,15 +27,6 @@ def plot_history(history: pd.DataFrame, title: str = "training", steps: int | No
         raise ValueError(
             "The history has no step yet, so there is nothing to draw. Pass the history of a training."
         )
-    return _draw(history, title, steps)
-
-
-def _has_steps(history: pd.DataFrame) -> bool:
-    return "loss" in history.columns and bool(history["loss"].notna().any())
-
-
-@house_style
-def _draw(history: pd.DataFrame, title: str, steps: int | None):
     others = [c for c in history.columns if c not in NOT_DRAWN and history[c].notna().any()]
     rates = [c for c in others if not c.startswith(NO_RATES) and history[c].dropna().between(0, 1).all()]
     shown = {"loss (nats)": ["loss"], "rate": rates, "value": [c for c in others if c not in rates]}
@@ -69,6 +61,10 @@ def _draw(history: pd.DataFrame, title: str, steps: int | None):
     told = "; " * bool(ends) + ", ".join(f"{name} {values}" for name, values in ends.items())
     fig.alt_text = f"{finding}{told}."
     return fig
+
+
+def _has_steps(history: pd.DataFrame) -> bool:
+    return "loss" in history.columns and bool(history["loss"].notna().any())
 
 
 class LivePlot:

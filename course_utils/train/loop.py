@@ -144,8 +144,7 @@ def one_step(model, parts, loss_of: LossOf, optimizers, clip: float, precision: 
 
 def run_loop(
     watched, plan: Sequence, batch_of: Callable[[Any], Any], loss_of: LossOf, *, label: str, lr: float | None,
-    usual_lr: tuple[float, float], seed: int, tokenizer=None, split: Split | None = None,
-    of_run: Mapping[str, Any], **options: Any,
+    usual_lr: tuple[float, float], seed: int, split: Split, of_run: Mapping[str, Any], **options: Any,
 ) -> Trained:  # fmt: skip
     """Train `watched.model` in place, a step for each entry of `plan`, and return what came of it.
 
@@ -160,26 +159,29 @@ def run_loop(
     """
     chosen, model, total = LoopOptions(**options), watched.model, len(plan)
     lr = usual_lr[_size(model) >= TINY] if lr is None else lr
-    _check(model, lr, chosen, tokenizer)
+    _check(model, lr, chosen)
     optimizers = _optimizers(model, chosen.optimizer, lr)
     history = History(watched, chosen.evaluate)
+    # Weights alone are no checkpoint: an optimizer remembers past gradients, and would begin without them.
+    kept = {"model": model, "history": history} | {f"optimizer {i}": one for i, one in enumerate(optimizers)}
     settings = {"settings": [label, total, lr, seed, chosen.of_the_run()], **of_run}
-    parts = {"model": model, "history": history} | {f"optimizer {i}": one for i, one in enumerate(optimizers)}
-    saved = _Checkpoint(chosen.checkpoint, parts, settings)
+    saved = _Checkpoint(chosen.checkpoint, kept, settings)
     saved.load()
     start = history.steps
-    replay, stopped, precision = _replayed(model, tokenizer, chosen, start), "", None
+    replay, stopped, precision = _replayed(watched, chosen, start), "", None
     # The seed counts inside only: outside, the notebook's random numbers are as if nothing had happened.
-    with _seeded(seed, model.device), _bar(label, total, start, chosen.progress) as bar:
+    with _own_randomness(model.device), _bar(label, total, start, chosen.progress) as bar:
+        torch.manual_seed(seed)
         watch = _Watch(history, bar, saved, chosen, label, total)
         try:
             if start == 0:
                 history.measure(0)
             for step in range(start, total):
                 batch = batch_of(plan[step])
-                parts = split(batch) if split and model.device.type == "cpu" else [(batch, 1.0)]
+                # A GPU has the memory for the whole batch, and is fastest with it.
+                parts = split(batch) if model.device.type == "cpu" else [(batch, 1.0)]
                 # Chosen on the first batch, because only then is it known how long the rows are.
-                precision = precision or _precision_for(model, loss_of, parts, chosen)
+                precision = precision or _precision_for(model, loss_of, parts[0][0], chosen)
                 rate = _set_lr(optimizers, lr, step, total, chosen)
                 with _says_where(step, history):
                     loss, norm, numbers = one_step(
@@ -193,6 +195,7 @@ def run_loop(
             stopped = watch.interrupted()
         finally:
             model.eval()
+            # Gradients take as much memory as the weights, and are of no use any more.
             model.zero_grad(set_to_none=True)
             give_back()
     watch.end(stopped)
@@ -221,6 +224,7 @@ class _Watch:
             self.plot.update(self.history)
         stopped = self.options.stop_when(self.history.frame()) if self.options.stop_when else ""
         if stopped:
+            # It ends between two evaluations, and what it ended with is to be known.
             self.history.measure(step)
         else:
             self.saved.save(step, self.options.save_every)
@@ -263,11 +267,10 @@ def variant_to_train(variant_or_model, tokenizer, copy: bool, name: str | None, 
         model = copying.deepcopy(model).float()
     name = name or f"{getattr(given, 'name', type(model).__name__)}-{suffix}"
     variant = Variant(name, model, tokenizer)
-    if tokenizer.eos_token_id is not None and tokenizer.eos_token_id not in variant.eos_token_ids:
-        # A base ends at <|endoftext|> only; what it learns to write at the end of a turn must end it, too.
-        known = model.generation_config.eos_token_id
-        known = [] if known is None else [known] if isinstance(known, int) else list(known)
-        model.generation_config.eos_token_id = [tokenizer.eos_token_id, *known]
+    eos, known = tokenizer.eos_token_id, variant.eos_token_ids
+    # A base ends at <|endoftext|> only; what it learns to write at the end of a turn must end it, too.
+    if eos is not None and eos not in known:
+        model.generation_config.eos_token_id = [eos, *known]
     return variant
 
 
@@ -287,7 +290,7 @@ CHOICES = {
 }
 
 
-def _check(model, lr: float, options: LoopOptions, tokenizer) -> None:
+def _check(model, lr: float, options: LoopOptions) -> None:
     trained = [p for p in model.parameters() if p.requires_grad]
     if not trained:
         raise ValueError("No weight of this model may change: all of them have requires_grad=False.")
@@ -303,8 +306,6 @@ def _check(model, lr: float, options: LoopOptions, tokenizer) -> None:
     for name, known in CHOICES.items():
         if getattr(options, name) not in known:
             raise ValueError(f"{name} must be one of {', '.join(known)}, got {getattr(options, name)!r}.")
-    if options.replay is not None and tokenizer is None:
-        raise ValueError("replay needs the tokenizer.")
 
 
 def _optimizers(model, name: str, lr: float) -> list:
@@ -312,19 +313,19 @@ def _optimizers(model, name: str, lr: float) -> list:
     rest, found = [p for p in model.parameters() if p.requires_grad], []
     if name == "muon":
         # Muon makes an update's directions equally strong, which has a meaning for matrices between layers only.
-        ends = {
-            id(m.weight)
-            for m in (model.get_input_embeddings(), model.get_output_embeddings())
-            if m is not None
-        }
+        heads = (model.get_input_embeddings(), model.get_output_embeddings())
+        ends = {id(head.weight) for head in heads if head is not None}
         inside = [p for p in rest if p.ndim == 2 and id(p) not in ends]
+        # Its update is a matrix whose directions all have length 1: each single weight moves far less than by AdamW.
         found = [torch.optim.Muon(inside, lr=10 * lr, weight_decay=0.0)]
         taken = {id(p) for p in inside}
         rest = [p for p in rest if id(p) not in taken]
     if rest:
-        # "Fused" updates all weights in one pass, where the device can; the arithmetic is the same.
+        # "Fused" updates all weights in one pass, where the device can; the arithmetic is the same. The second beta is
+        # below the usual 0.999, as in most trainings of language models: the size of a step follows recent gradients.
         fused = rest[0].device.type in ("cpu", "cuda", "mps")
         found.append(torch.optim.AdamW(rest, lr=lr, betas=(0.9, 0.95), weight_decay=0.0, fused=fused))
+    # The schedule changes "lr"; this is what it is a share of.
     for group in (group for optimizer in found for group in optimizer.param_groups):
         group["peak"] = group["lr"]
     return found
@@ -361,8 +362,8 @@ def autocast(model, precision: str):
     return torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
-def _precision_for(model, loss_of: LossOf, parts: list, options: LoopOptions) -> str:
-    return choose_precision(model, lambda: loss_of(model, parts[0][0])[0], options.precision)
+def _precision_for(model, loss_of: LossOf, batch, options: LoopOptions) -> str:
+    return choose_precision(model, lambda: loss_of(model, batch)[0], options.precision)
 
 
 def choose_precision(model, loss: Callable[[], torch.Tensor], precision: str = "auto") -> str:
@@ -375,6 +376,7 @@ def choose_precision(model, loss: Callable[[], torch.Tensor], precision: str = "
         return precision
     if model.device.type == "cpu" and _size(model) < TINY:
         return "float32"
+    # The trial costs four steps, so its finding is kept for models of this kind and size.
     key = type(model), _size(model), str(model.device), torch.get_num_threads()
     if key not in _measured:
         _measured[key] = _faster(model, loss)
@@ -386,7 +388,7 @@ def _faster(model, loss: Callable[[], torch.Tensor]) -> str:
         return "float32"
     seconds = {"float32": math.inf, "bf16": math.inf}
     try:
-        with torch.random.fork_rng(_cuda_index(model.device)):
+        with _own_randomness(model.device):
             # Each twice, and the better time counts: the first run of a kind also compiles and warms up.
             for name in ("float32", "bf16", "float32", "bf16"):
                 began = time.perf_counter()
@@ -441,6 +443,7 @@ class History:
         return int(self.rows[-1]["step"]) if self.rows else 0
 
     def add(self, step: int, loss: float, lr: float, tokens: float = 0, **numbers: float) -> None:
+        # Of a step alone tokens would say nothing: what counts is how much has been read by then.
         tokens = int(tokens) + (self.rows[-1]["tokens"] if self.rows else 0)
         row = {"step": step, "loss": loss, "lr": lr, "tokens": tokens, **numbers}
         self.rows.append(row | {"seconds": self._seconds()})
@@ -448,10 +451,11 @@ class History:
     def measure(self, step: int) -> None:
         if self.evaluate is None or (self.rows and self.rows[-1].get("measured") == step):
             return
+        # Before the first step there is no loss yet, only the evaluation.
         if not self.rows:
             self.rows.append({"step": 0, "loss": math.nan, "lr": math.nan, "tokens": 0})
         # Whatever the evaluation draws, the training goes on with the numbers that it would have drawn.
-        with torch.random.fork_rng(_cuda_index(self.watched.model.device)), torch.no_grad():
+        with _own_randomness(self.watched.model.device), torch.no_grad():
             found = self.evaluate(self.watched)
         if not isinstance(found, Mapping):
             raise TypeError(f"evaluate must return a dict of numbers, got {type(found).__name__}.")
@@ -467,6 +471,7 @@ class History:
 
     def frame(self) -> pd.DataFrame:
         frame = pd.DataFrame(self.rows or [{"step": 0}]).drop(columns="measured", errors="ignore")
+        # What every step has stands first, what is measured now and then behind it.
         last = [c for c in (*self.evaluated, "seconds") if c in frame.columns]
         return frame[[c for c in frame.columns if c not in last] + last]
 
@@ -539,6 +544,7 @@ class _Checkpoint:
 
 def digest(value: Any) -> str:
     """A short name for data or settings, the same for equal ones; for a model, of its weights' first numbers."""
+    # 16 numbers of each weight tell two models apart, and are read at once however large the model is.
     if isinstance(value, torch.nn.Module):
         named = value.named_parameters()
         value = [(name, tuple(p.shape), p.detach().flatten()[:16].tolist()) for name, p in named]
@@ -552,25 +558,19 @@ def next_token_loss(model, ids: torch.Tensor) -> torch.Tensor:
     return F.cross_entropy(logits.flatten(0, 1).float(), ids[:, 1:].flatten())
 
 
-def _replayed(model, tokenizer, options: LoopOptions, start: int) -> Callable[[], torch.Tensor] | None:
+def _replayed(watched, options: LoopOptions, start: int) -> Callable[[], torch.Tensor] | None:
     if options.replay is None:
         return None
-    length = min(256, getattr(model.config.get_text_config(), "max_position_embeddings", None) or 256)
+    length = min(256, watched.context_length or 256)
+    batches = replay_rows(watched.tokenizer, options.replay, options.replay_tokens, length)
     # A run that goes on where it stopped leaves out what it has read: one batch a step.
-    batches = islice(replay_rows(tokenizer, options.replay, options.replay_tokens, length), start, None)
+    batches, model = islice(batches, start, None), watched.model
     return lambda: next_token_loss(model, next(batches).to(model.device))
 
 
-def _cuda_index(device: torch.device) -> list[int]:
-    return [device.index or 0] if device.type == "cuda" else []
-
-
-@contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """torch's random numbers from `seed` inside, and outside as if nothing had happened."""
-    with torch.random.fork_rng(_cuda_index(device)):
-        torch.manual_seed(seed)
-        yield
+def _own_randomness(device: torch.device):
+    """A context after which torch's random numbers go on as if nothing had been drawn inside."""
+    return torch.random.fork_rng([device.index or 0] if device.type == "cuda" else [])
 
 
 def _bar(label: str, total: int, start: int, wanted: bool):

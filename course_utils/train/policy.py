@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import torch
 
 from ..generation import Draft, generate_rows
-from ..tokens import IGNORED
 from ..variant import as_messages
 from .loop import Trained, run_loop, variant_to_train
 from .predictions import answer_logits, by_prompt, label_logits, packed_length, sum_by_row, target_logprobs
@@ -41,7 +40,7 @@ def rl(
     prompts = several(prompts, "prompts")
     _check(prompts, group_size, prompts_per_step, steps, beta)
     variant = variant_to_train(variant_or_model, tokenizer, copy, name, "rl")
-    model, padding = variant.model, pad_id_of(variant.tokenizer)
+    model = variant.model
     prompt_ids = [_encode(variant, prompt) for prompt in prompts]
     longest = [Labelled(ids + [0] * max_new_tokens, []) for ids in prompt_ids]
     check_fit(longest, model, "With its new tokens, prompt")
@@ -54,18 +53,13 @@ def rl(
         drawn = rng.sample(list(zip(prompts, prompt_ids)), min(prompts_per_step, len(prompts)))
         return _roll_out(variant, drawn, reward, group_size, max_new_tokens, f"{seed}/{step}")
 
-    of_run = {
-        "prompts": prompt_ids,
-        "prompts per step": prompts_per_step,
-        "group size": group_size,
-        "beta": beta,
-    }
+    of_run = {"prompts": prompt_ids, "prompts per step": prompts_per_step, "group size": group_size}
+    of_run |= {"beta": beta, "new tokens": max_new_tokens, "starting weights": copy and model}
     # A model that samples its own data drifts easily: the rate is far below that of fine-tuning.
     return run_loop(
-        variant, range(steps), roll_out, lambda model, batch: policy_loss(model, ref_model, batch, beta, padding),
-        split=_split, label="rl", lr=lr, usual_lr=(1e-4, 1e-6), seed=seed, tokenizer=variant.tokenizer,
-        of_run=of_run | {"new tokens": max_new_tokens, "starting weights": copy and model},
-        **{"schedule": "constant", **options},
+        variant, range(steps), roll_out, lambda model, batch: policy_loss(model, ref_model, batch, beta),
+        split=_split, label="rl", lr=lr, usual_lr=(1e-4, 1e-6), seed=seed,
+        of_run=of_run, **{"schedule": "constant", **options},
     )  # fmt: skip
 
 
@@ -82,13 +76,13 @@ class RollOut(NamedTuple):
     of: int
 
 
-def policy_loss(model, ref_model, batch: RollOut, beta: float, padding: int):
+def policy_loss(model, ref_model, batch: RollOut, beta: float):
     """REINFORCE with a KL penalty, as a mean over the sampled tokens, and what to write down."""
     # For n sampled tokens: (n, vocab), (n,), (n,).
-    logits, targets, of_row = answer_logits(model, batch.rows, padding)
+    logits, targets, of_row = answer_logits(model, batch.rows)
     # The reference only measures; nothing is to move it.
     with torch.no_grad():
-        ref_logits, _, _ = answer_logits(ref_model, batch.rows, padding)  # (n, vocab)
+        ref_logits, _, _ = answer_logits(ref_model, batch.rows)  # (n, vocab)
     kl = kl_divergence(logits, ref_logits)  # (n,)
     # Every token of an answer gets the answer's advantage: which of them earned the reward, nobody knows.
     gain = batch.advantages.to(model.device)[of_row] * target_logprobs(logits, targets)  # (n,)
@@ -105,7 +99,7 @@ def _split(batch: RollOut) -> list[tuple[RollOut, float]]:
     # Half as large as in other trainings, for the whole distributions of two models are in memory at once.
     sizes = [2 * packed_length([batch.rows[i] for i in pack]) for pack in packs]
     # A part weighs as much as it has sampled tokens, because the loss is a mean over tokens.
-    sampled = [sum(label != IGNORED for i in pack for label in batch.rows[i].labels[1:]) for pack in packs]
+    sampled = [sum(batch.rows[i].learned for i in pack) for pack in packs]
     for packed, share in cut(sizes, sampled):
         some = [i for number in packed for i in packs[number]]
         rows = [batch.rows[i] for i in some]
@@ -132,7 +126,7 @@ def answer_kl(
     with torch.inference_mode():
         for at in range(0, len(rows), batch_size):
             some = rows[at : at + batch_size]
-            ids, labels = pad(some, 0, model.device)  # (rows, length) each
+            ids, labels = pad(some, model.device)  # (rows, length) each
             # (n, vocab) over all answer positions of the batch; of_row tells which answer each belongs to.
             logits, _, of_row = label_logits(model, ids, labels)
             ref_logits, _, _ = label_logits(ref_model, ids, labels)

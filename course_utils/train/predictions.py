@@ -76,9 +76,7 @@ def head_is_apart(model) -> bool:
     return apart.shape == whole.shape and torch.allclose(apart.float(), whole.float(), rtol=1e-4, atol=1e-5)
 
 
-def answer_logits(
-    model, rows: Sequence[Labelled], pad_id: int
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def answer_logits(model, rows: Sequence[Labelled]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """What `label_logits` returns of these rows, though a prompt that several of them begin with is read only once.
 
     Rows of one prompt are laid end to end behind it: [prompt, answer 1, answer 2, …]. Each token sees the prompt and
@@ -86,8 +84,8 @@ def answer_logits(
     """
     packs = by_prompt(rows)
     if len(packs) == len(rows) or not shares_prompts(model):
-        return label_logits(model, *pad(rows, pad_id, model.device))
-    return _packed_logits(model, rows, packs, pad_id)
+        return label_logits(model, *pad(rows, model.device))
+    return _packed_logits(model, rows, packs)
 
 
 def by_prompt(rows: Sequence[Labelled], most: int = PART_TOKENS // 2) -> list[list[int]]:
@@ -117,9 +115,9 @@ def packed_length(rows: Sequence[Labelled]) -> int:
     return sum(len(row.ids) for row in rows) - (len(rows) - 1) * prompt_length(rows[0])
 
 
-def _packed_logits(model, rows: Sequence[Labelled], packs: list[list[int]], pad_id: int):
+def _packed_logits(model, rows: Sequence[Labelled], packs: list[list[int]]):
     longest = max(packed_length([rows[i] for i in pack]) for pack in packs)
-    ids = torch.full((len(packs), longest), pad_id)  # (packs, longest), as are the next two
+    ids = torch.zeros((len(packs), longest), dtype=torch.long)  # (packs, longest), as are the next two
     answer = torch.full_like(ids, -1)  # which answer a token is of; 0: the prompt, -1: padding
     positions = torch.zeros_like(ids)
     learned = []  # of each label: its pack, the place that predicts it, the label, its row
@@ -153,8 +151,8 @@ def shares_prompts(model) -> bool:
     if not head_is_apart(model):
         return False
     rows = [answer_row([0, 1], answer) for answer in ([2, 3, 1], [3, 0], [1, 2])]
-    packed = _packed_logits(model, rows, [[0, 1], [2]], 0)
-    plain = label_logits(model, *pad(rows, 0, model.device))
+    packed = _packed_logits(model, rows, [[0, 1], [2]])
+    plain = label_logits(model, *pad(rows, model.device))
     same = all(torch.equal(ours, theirs) for ours, theirs in zip(packed[1:], plain[1:]))
     return same and torch.allclose(packed[0], plain[0], rtol=1e-4, atol=1e-5)
 

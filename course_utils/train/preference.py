@@ -91,7 +91,7 @@ def encode_preferences(tokenizer, pairs: Iterable[Mapping]) -> list[Preference]:
             raise ValueError(
                 f"Pair {number} prefers an answer to itself: chosen and rejected are the same tokens."
             )
-        if not all(any(label != IGNORED for label in row.labels[1:]) for row in both):
+        if not all(row.learned for row in both):
             raise ValueError(
                 f"Pair {number} has an answer without a token. An answer needs at least its end of turn."
             )
@@ -137,11 +137,15 @@ def dpo(
     if nll_weight < 0:
         raise ValueError(f"nll_weight must be 0 or more, got {nll_weight}.")
     variant = variant_to_train(variant_or_model, tokenizer, copy, name, "dpo")
-    model, padding = variant.model, pad_id_of(variant.tokenizer)
+    model = variant.model
     encoded, plan = _prepared(variant, pairs, seed, epochs, steps, tokens_per_step, batch_size)
     ref_model = model if reference is None else model_of(reference)
-    options["precision"] = _dpo_precision(model, [encoded[i] for i in plan[0]], padding, options)
-    of_reference = _reference_logprobs(ref_model, encoded, plan, padding, options["precision"])
+    # Known before the first step, because the reference is computed in the precision of the run as well.
+    first, _ = _split(Step([encoded[i] for i in plan[0]]))[0]
+    options["precision"] = choose_precision(
+        model, lambda: -answer_logprobs(model, first).mean(), options.get("precision", "auto")
+    )
+    of_reference = _reference_logprobs(ref_model, encoded, plan, options["precision"])
     if stop_at_margin is not None:
         options["stop_when"] = _far_enough(stop_at_margin, options.get("stop_when"))
 
@@ -153,22 +157,14 @@ def dpo(
     of_run = {"pairs": encoded, "order": plan, "beta": beta, "nll weight": nll_weight}
     of_run |= {"reference": None if reference is None else ref_model, "starting weights": copy and model}
     return run_loop(
-        variant, plan, step_of, lambda model, step: dpo_loss(model, step, beta, nll_weight, padding), split=_split,
-        label="dpo", lr=lr, usual_lr=(1e-5, 1e-6), seed=seed, tokenizer=variant.tokenizer,
-        of_run=of_run, **options,
+        variant, plan, step_of, lambda model, step: dpo_loss(model, step, beta, nll_weight), split=_split,
+        label="dpo", lr=lr, usual_lr=(1e-5, 1e-6), seed=seed, of_run=of_run, **options,
     )  # fmt: skip
 
 
-def _dpo_precision(model, pairs: list[Preference], padding: int, options: Mapping[str, Any]) -> str:
-    """The precision of the whole run, known before its first step: the reference is computed in it as well."""
-    part = _split(Step(pairs))[0][0]
-    asked = options.get("precision", "auto")
-    return choose_precision(model, lambda: -answer_logprobs(model, part, padding).mean(), asked)
-
-
-def dpo_loss(model, step: Step, beta: float, nll_weight: float, padding: int):
+def dpo_loss(model, step: Step, beta: float, nll_weight: float):
     """The mean DPO loss of a step's pairs (or of a part of them), and what to write down."""
-    own = answer_logprobs(model, step, padding)  # (pairs, 2): chosen, rejected
+    own = answer_logprobs(model, step)  # (pairs, 2): chosen, rejected
     # How much more likely than under the reference each answer has become, in nats: the implicit reward over β.
     ratio = own - step.reference.to(model.device)  # (pairs, 2)
     margin = ratio[:, 0] - ratio[:, 1]  # (pairs,): above 0 where the preference is learned
@@ -196,18 +192,16 @@ def _far_enough(margin: float, asked=None):
     return stop
 
 
-def answer_logprobs(model, step: Step, padding: int) -> torch.Tensor:
+def answer_logprobs(model, step: Step) -> torch.Tensor:
     """Log-probabilities (nats) of the whole answers, `(pairs, 2)`: chosen, rejected."""
     # Both answers of all pairs go through the model as one batch, each pair's prompt once.
-    logits, targets, of_row = answer_logits(model, step.rows, padding)
+    logits, targets, of_row = answer_logits(model, step.rows)
     # (2 · pairs,) sums over each answer's tokens, folded into (pairs, 2).
     return sum_by_row(target_logprobs(logits, targets), of_row, 2 * len(step.pairs)).view(2, -1).T
 
 
 @torch.no_grad()
-def _reference_logprobs(
-    model, encoded: list[Preference], plan, padding: int, precision: str
-) -> dict[int, torch.Tensor]:
+def _reference_logprobs(model, encoded: list[Preference], plan, precision: str) -> dict[int, torch.Tensor]:
     """The reference's `answer_logprobs` of every pair that will be used, batched as the pairs are first met."""
     found: dict[int, torch.Tensor] = {}
     for numbers in plan:
@@ -219,7 +213,7 @@ def _reference_logprobs(
             parts = in_parts([packed_length(encoded[i]) for i in new])
         for part in ([new[i] for i in some] for some in parts):
             with autocast(model, precision):
-                found |= zip(part, answer_logprobs(model, Step([encoded[i] for i in part]), padding).cpu())
+                found |= zip(part, answer_logprobs(model, Step([encoded[i] for i in part])).cpu())
     return found
 
 
@@ -254,14 +248,12 @@ class RewardModel:
         check_fit(rows, self.model, "Answer")
         # Similar lengths together: less padding to compute.
         order = sorted(range(len(rows)), key=lambda i: len(rows[i].ids))
-        rewards = [0.0] * len(rows)
+        rewards: dict[int, float] = {}
         with torch.inference_mode():
             for at in range(0, len(order), batch_size):
                 some = order[at : at + batch_size]
-                found = rewards_of(self.model, [rows[i] for i in some], pad_id_of(self.tokenizer)).tolist()
-                for i, value in zip(some, found):
-                    rewards[i] = value
-        return rewards
+                rewards |= zip(some, rewards_of(self.model, [rows[i] for i in some]).tolist())
+        return [rewards[i] for i in range(len(rows))]
 
 
 def reward(
@@ -280,19 +272,17 @@ def reward(
         raise ValueError("A reward model predicts no tokens, so it cannot replay pretraining texts.")
     start = variant_to_train(variant_or_model, tokenizer, True, name, "reward")
     encoded, plan = _prepared(start, pairs, seed, epochs, steps, tokens_per_step, batch_size)
-    padding = pad_id_of(start.tokenizer)
-    judge = RewardModel(start.name, _classifier(start.model, padding), start.tokenizer)
+    judge = RewardModel(start.name, _classifier(start.model, pad_id_of(start.tokenizer)), start.tokenizer)
     return run_loop(
-        judge, plan, lambda numbers: Step([encoded[i] for i in numbers]),
-        lambda model, step: reward_loss(model, step, padding), split=_split,
+        judge, plan, lambda numbers: Step([encoded[i] for i in numbers]), reward_loss, split=_split,
         label="reward", lr=lr, usual_lr=(2e-4, 1e-5), seed=seed,
         of_run={"pairs": encoded, "order": plan, "starting weights": judge.model}, **options,
     )  # fmt: skip
 
 
-def reward_loss(model, step: Step, padding: int):
+def reward_loss(model, step: Step):
     """The mean Bradley-Terry loss of a step's pairs (or of a part of them), and what to write down."""
-    chosen, rejected = rewards_of(model, step.rows, padding).view(2, -1)  # (pairs,) each
+    chosen, rejected = rewards_of(model, step.rows).view(2, -1)  # (pairs,) each
     # Only the difference is judged, so a reward has no zero and no unit of its own.
     margin = chosen - rejected  # (pairs,)
     return -F.logsigmoid(margin).mean(), step.numbers(margin)
@@ -320,9 +310,9 @@ def preference_accuracy(judge: RewardModel, pairs: Sequence[Mapping]) -> float:
     return sum(c > r for c, r in zip(rewards[::2], rewards[1::2])) / len(encoded)
 
 
-def rewards_of(model, rows: Sequence[Labelled], padding: int) -> torch.Tensor:
+def rewards_of(model, rows: Sequence[Labelled]) -> torch.Tensor:
     """Rewards `(rows,)`, float32, read at each row's last token."""
-    ids, _ = pad(rows, padding, model.device)  # (rows, length)
+    ids, _ = pad(rows, model.device)  # (rows, length)
     hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state  # (rows, length, width)
     # The last token has read the whole answer, its end of turn included; padding stands behind it.
     last = torch.tensor([len(row.ids) - 1 for row in rows], device=hidden.device)
@@ -330,12 +320,12 @@ def rewards_of(model, rows: Sequence[Labelled], padding: int) -> torch.Tensor:
     return model.score(read).float()[:, 0]
 
 
-def _classifier(model, padding: int):
+def _classifier(model, pad_id: int):
     """The causal model's body under a single-label classification head of zeros."""
     from transformers import AutoModelForSequenceClassification
 
     config = copying.deepcopy(model.config)
-    config.num_labels, config.pad_token_id = 1, padding
+    config.num_labels, config.pad_token_id = 1, pad_id
     try:
         classifier = AutoModelForSequenceClassification.from_config(config)
     except ValueError as error:

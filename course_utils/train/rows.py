@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ..batches import encode_pairs, encode_rows
+from ..batches import encode_pairs, encode_rows, labels
 from ..batches.masks import short
+from ..batches.rows import as_list, padded
 from ..tokens import IGNORED
 
 # A larger batch is computed in parts of so many tokens on a CPU: the same gradient, with less memory.
@@ -32,6 +33,11 @@ class Labelled(NamedTuple):
     ids: list[int]
     labels: list[int]
 
+    @property
+    def learned(self) -> int:
+        """The number of labels that count. Nothing predicts a row's first token, so its label never does."""
+        return sum(label != IGNORED for label in self.labels[1:])
+
 
 # -- examples to rows ------------------------------------------------------------------------------------------
 
@@ -46,6 +52,7 @@ def several(examples: Iterable, what: str) -> list:
             hint = f"Choose one of the data set's splits by its name ({', '.join(examples)})"
         raise TypeError(f"Expected several {what}, in a list, got {short(examples)}. {hint}.")
     examples = list(examples)
+    # A list of turns is one conversation, although it looks like a list of examples.
     if examples and all(isinstance(one, Mapping) and {"role", "content"} <= one.keys() for one in examples):
         raise TypeError(
             f"Expected several {what}, got the messages of one conversation. Put it into a list: [conversation]."
@@ -72,19 +79,17 @@ def encode(tokenizer, examples: Iterable, loss_on: str = "assistant") -> list[La
         )
     given = {number: _as_row(example, number) for number, example in enumerate(examples)}
     found = {number: row for number, row in given.items() if isinstance(row, Labelled)}
+    # Conversations at once, then all pairs and texts: many rows at a time are encoded several times faster.
     for talks in (True, False):
         some = {n: row for n, row in given.items() if n not in found and ("messages" in row) == talks}
         # What is learned of a pair or a text is decided by its format.
-        options = {"on": loss_on if talks or loss_on == "all" else None, "find_turns": True}
-        masked = partial(encode_rows, tokenizer, **options)
-        for number, (ids, mask) in zip(
-            some, _with_numbers(masked, list(some.values()), some, "Example"), strict=True
-        ):
-            labels = [i if learned else IGNORED for i, learned in zip(ids, mask, strict=True)]
-            found[number] = Labelled(ids, labels)
+        on = loss_on if talks or loss_on == "all" else None
+        masked = partial(encode_rows, tokenizer, on=on, find_turns=True)
+        encoded = _with_numbers(masked, list(some.values()), some, "Example")
+        found |= {n: Labelled(ids, labels(ids, mask)) for n, (ids, mask) in zip(some, encoded, strict=True)}
     rows = [found[number] for number in range(len(examples))]
     for number, row in enumerate(rows):
-        if not any(label != IGNORED for label in row.labels[1:]):
+        if not row.learned:
             raise ValueError(
                 f"Example {number} has no token to learn: {short(examples[number])}. It needs an assistant's turn, "
                 "or a label other than -100 after its first token."
@@ -102,25 +107,27 @@ def _as_row(example: Any, number: int) -> Labelled | Mapping[str, Any]:
     if mapping and ("messages" in example or "text" in example or {"prompt", "completion"} <= example.keys()):
         return example
     if mapping and {"input_ids", "labels"} <= example.keys():
-        ids, labels = (_int_list(example[key]) for key in ("input_ids", "labels"))
+        given = example["input_ids"], example["labels"]
     elif hasattr(example, "ids") and hasattr(example, "labels"):
-        ids, labels = _int_list(example.ids), _int_list(example.labels)
+        given = example.ids, example.labels
     else:
         raise TypeError(
             f"Example {number} is {short(example)}. Expected a conversation (a list of messages), a text, or a dict "
             "with 'messages', 'prompt' and 'completion', 'text', or 'input_ids' and 'labels'."
         )
-    if len(ids) != len(labels):
+    row = Labelled(*([int(value) for value in as_list(values)] for values in given))
+    if len(row.ids) != len(row.labels):
         raise ValueError(
-            f"Example {number} has {len(ids)} input_ids but {len(labels)} labels; it needs one per token."
+            f"Example {number} has {len(row.ids)} input_ids but {len(row.labels)} labels; it needs one per token."
         )
-    return Labelled(ids, labels)
+    return row
 
 
 def _with_numbers(encode: Callable[[list], list], rows: list, numbers: Iterable[int], what: str) -> list:
     """`encode(rows)`; an error names the number of the first row that cannot be encoded by itself."""
     try:
         return encode(rows)
+    # Something is wrong with one of many rows; one by one, they tell which it is.
     except (ValueError, TypeError):
         for number, row in zip(numbers, rows):
             try:
@@ -148,10 +155,6 @@ def answer_row(prompt: list[int], answer: list[int]) -> Labelled:
     return Labelled(prompt + answer, [IGNORED] * len(prompt) + answer)
 
 
-def _int_list(values) -> list[int]:
-    return [int(value) for value in (values.tolist() if hasattr(values, "tolist") else values)]
-
-
 # -- rows to batches -------------------------------------------------------------------------------------------
 
 
@@ -160,6 +163,7 @@ def check_fit(rows: Iterable[Labelled], model, what: str = "Example") -> None:
     config = model.config.get_text_config()
     # Cutting off silently would take the end of turn, and with it what teaches the model to stop.
     context = getattr(config, "max_position_embeddings", None)
+    # Asked of the matrix itself, for an id is a row of it.
     vocabulary = model.get_input_embeddings().weight.shape[0]
     for number, row in enumerate(rows):
         if context is not None and len(row.ids) > context:
@@ -214,23 +218,25 @@ def planned_steps(
         raise ValueError(
             f"steps must be 1 or more and epochs above 0, got steps={steps} and epochs={epochs}."
         )
+    # A generator of its own: the order of the examples depends on the seed, and not on the model or the device.
     rng = Random(f"batches/{seed}")
     found = one_epoch(lengths, rng, tokens_per_step, batch_size, mixed)
     wanted = steps if steps is not None else max(1, round(epochs * len(found)))
+    # Each further epoch meets the examples in another order.
     while len(found) < wanted:
         found += one_epoch(lengths, rng, tokens_per_step, batch_size, mixed)
     return found[:wanted]
 
 
-def pad(rows: Sequence[Labelled], pad_id: int, device) -> tuple[torch.Tensor, torch.Tensor]:
+def pad(rows: Sequence[Labelled], device) -> tuple[torch.Tensor, torch.Tensor]:
     """Return ids and labels `(rows, longest)`, padded on the right.
 
-    No attention mask is needed: in a causal model no token looks to its right, and padding has no label.
+    No attention mask is needed, and any id will do to pad with (here 0): in a causal model no token looks to its
+    right, and padding has no label.
     """
-    # Padding on the right: what it holds is never seen from the left, and -100 keeps it out of the loss.
-    longest = max(len(row.ids) for row in rows)
-    ids = torch.tensor([row.ids + [pad_id] * (longest - len(row.ids)) for row in rows])
-    labels = torch.tensor([row.labels + [IGNORED] * (longest - len(row.labels)) for row in rows])
+    ids = padded((row.ids for row in rows), 0)
+    # -100 keeps what is predicted at the padding out of the loss.
+    labels = padded((row.labels for row in rows), IGNORED)
     return ids.to(device), labels.to(device)
 
 
@@ -245,17 +251,18 @@ def in_parts(lengths: Sequence[int], tokens: int = PART_TOKENS) -> list[list[int
         if found[-1] and (len(found[-1]) + 1) * lengths[number] > tokens:
             found.append([])
         found[-1].append(number)
-    return [part for part in found if part]
+    return [part for part in found if part]  # of no sequences: no part
 
 
 def cut(sizes: Sequence[int], weights: Sequence[int]) -> list[tuple[list[int], float]]:
     """The numbers of a step's rows or pairs in parts (see `in_parts`), each with its share of the step's loss."""
     total = sum(weights)
+    # The mean over a step is the sum of its parts' means, each times the part's share.
     return [(some, sum(weights[i] for i in some) / total) for some in in_parts(sizes)]
 
 
 def pad_id_of(tokenizer) -> int:
-    """The id to pad with; which one does not matter, for padding is neither seen nor learned."""
+    """The id that a tokenizer pads with, or ends texts with; 0 where it knows neither."""
     ids = (getattr(tokenizer, "pad_token_id", None), getattr(tokenizer, "eos_token_id", None))
     return next((i for i in ids if i is not None), 0)
 
@@ -273,6 +280,7 @@ def replay_rows(tokenizer, texts: Iterable[str], tokens: int, length: int) -> It
     # So many rows of `length` tokens, each with one more as its last target.
     rows = max(1, tokens // length)
     size = rows * (length + 1)
+    # An empty list, read again and again, would never end.
     endless = not isinstance(texts, Iterator) and any(True for _ in texts)
     reader = chain.from_iterable(repeat(texts)) if endless else iter(texts)
     ids: list[int] = []

@@ -7,10 +7,9 @@ from typing import Any
 
 from torch.nn import functional as F
 
-from ..tokens import IGNORED
 from .loop import Trained, run_loop, variant_to_train
 from .predictions import label_logits
-from .rows import Labelled, check_fit, cut, encode, pad, pad_id_of, planned_steps
+from .rows import Labelled, check_fit, cut, encode, pad, planned_steps
 
 
 def sft(
@@ -38,22 +37,21 @@ def sft(
     # The given model stays as it is: lessons compare before and after.
     variant = variant_to_train(variant_or_model, tokenizer, copy, name, "sft")
     model, tokenizer = variant.model, variant.tokenizer
-    rows, padding = encode(tokenizer, examples, loss_on), pad_id_of(tokenizer)
+    rows = encode(tokenizer, examples, loss_on)
     check_fit(rows, model)
     # Which examples each step reads is settled before the first one, so that a run can be resumed at any step.
     lengths = [len(row.ids) for row in rows]
     plan = planned_steps(lengths, seed, epochs, steps, tokens_per_step, batch_size, mixed)
     return run_loop(
-        variant, plan, lambda numbers: [rows[i] for i in numbers],
-        lambda model, batch: sft_loss(model, batch, padding), split=parts,
-        label="sft", lr=lr, usual_lr=(5e-4, 2e-5), seed=seed, tokenizer=tokenizer,
+        variant, plan, lambda numbers: [rows[i] for i in numbers], sft_loss, split=parts,
+        label="sft", lr=lr, usual_lr=(5e-4, 2e-5), seed=seed,
         of_run={"examples": rows, "order of examples": plan, "starting weights": copy and model}, **options,
     )  # fmt: skip
 
 
-def sft_loss(model, batch: Sequence[Labelled], padding: int):
+def sft_loss(model, batch: Sequence[Labelled]):
     """Mean cross-entropy (nats) of the batch's labels, and the tokens read."""
-    ids, labels = pad(batch, padding, model.device)  # (rows, length) each
+    ids, labels = pad(batch, model.device)  # (rows, length) each
     # What counts, and nothing else.
     logits, targets, _ = label_logits(model, ids, labels)  # (n, vocab), (n,)
     return F.cross_entropy(logits, targets), {"tokens": sum(len(row.ids) for row in batch)}
@@ -65,7 +63,7 @@ def parts(batch: Sequence[Labelled]) -> list[tuple[list[Labelled], float]]:
     The mean loss of the batch is the sum of the parts' mean losses, each times its share.
     """
     # The mean over the batch is a mean over tokens, not over parts: a part with more labels weighs more.
-    learned = [sum(label != IGNORED for label in row.labels[1:]) for row in batch]
+    learned = [row.learned for row in batch]
     if not any(learned):
         return [(list(batch), 1.0)]  # the loss says what is wrong with it
     found = cut([len(row.ids) for row in batch], learned)

@@ -1,4 +1,4 @@
-"""`audit_batch`: the bugs that train without an error, found by looking at one batch."""
+"""`audit_batch` of lesson 04: the bugs that train without an error, found by looking at one batch."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from typing import Any
 
 import pandas as pd
 
-from ..templates import Family
-from ..tokens import IGNORED, is_special, token_text, visible_token
+from course_utils.batches.rows import Example, as_list, ids_and_labels
+from course_utils.templates import Family
+from course_utils.tokens import IGNORED, is_special, token_text, visible_token
+
 from .marks import TurnMarks, turn_marks
-from .rows import Example, as_list, ids_and_labels
 
 # {bug: what to do about it}, a table beside this file; its keys are all bugs that are looked for.
 FIXES: dict[str, str] = json.loads(Path(__file__).with_name("fixes.json").read_text(encoding="utf-8"))

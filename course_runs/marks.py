@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ..roles import WORDS, common_pieces, text_pieces, try_rendered
-from ..templates import Family
-from .masks import template_of
+from course_utils.batches.masks import template_of
+from course_utils.roles import WORDS, common_pieces, text_pieces, try_rendered
+from course_utils.templates import Family
 
 
 @dataclass(frozen=True)

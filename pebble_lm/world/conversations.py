@@ -356,7 +356,9 @@ def harm_request(rng: Random, act: Mapping[str, str]) -> str:
     frames = list(part(rng, harms["frames"]))
     if split_of(rng) == "train":
         frames += knowledge.data("further_actions")["request_frames"][::2]
-        frames += knowledge.data("actions")["request_frames_train"] + knowledge.data("further_harms")["frames"]
+        frames += (
+            knowledge.data("actions")["request_frames_train"] + knowledge.data("further_harms")["frames"]
+        )
     if "reply" in act:
         frames = [frame for frame in frames if frame not in harms["third_person"]]
     return grammar.expand(rng, rng.choice(frames)).format(**act)

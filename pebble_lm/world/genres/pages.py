@@ -152,7 +152,9 @@ def _lists(rng: Random, count: int) -> list[Exchange]:
 
 def _acts(rng: Random, count: int) -> list[Exchange]:
     """What is right is helped with and what is wrong is not, one after the other in any order."""
-    short = rng.random() < 0.4  # one line for each, as people's examples have it, and always in the same words
+    short = (
+        rng.random() < 0.4
+    )  # one line for each, as people's examples have it, and always in the same words
     head = rng.choice(["Sure. {}", "Of course. {}", "First, {l}", "Yes: {}", "{}"])
     found = []
     for _ in range(count):

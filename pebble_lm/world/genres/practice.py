@@ -150,7 +150,9 @@ def read_acts(side: str) -> tuple[dict, ...]:
     """
     data, name = knowledge.data("acts_read"), "wrong" if side == "harmful" else "fine"
     actions = knowledge.data("actions")
-    held = tuple(f"{a['verb']} " for kind in ("harmful", "benign") for a in actions[kind] if a["split"] != "train")
+    held = tuple(
+        f"{a['verb']} " for kind in ("harmful", "benign") for a in actions[kind] if a["split"] != "train"
+    )
     return tuple(
         {"why": "", "kind": "read", **act, "Do": capitalise(act["do"]), "Doing": capitalise(act["doing"])}
         for act in [*data[name], *(pair[name] for pair in data["pairs"])]

@@ -118,12 +118,8 @@ def _records(rng: Random, count: int) -> list[Exchange]:
         request = "{s}"
     found = []
     for facts in rng.sample(groups, min(count, len(groups))):
-        words = {
-            "e": facts[0].entity,
-            "n": facts[0].name,
-            "N": capitalise(facts[0].name),
-            "s": " ".join(factual.statement(rng, fact) for fact in facts),
-        }
+        words = {"e": facts[0].entity, "n": facts[0].name, "N": capitalise(facts[0].name)}
+        words["s"] = " ".join(factual.statement(rng, fact) for fact in facts)
         found.append((request.format(**words), factual.as_json(facts)))
     return found
 
@@ -139,9 +135,8 @@ def _lists(rng: Random, count: int) -> list[Exchange]:
         n = rng.choice([3, 3, 4, 5])
         word = conversations.COUNTS[n]
         items = [capitalise(item) for item in rng.sample(pool, min(n, len(pool)))]
-        request = (asks or conversations.list_frame(rng)).format(
-            things=things, Things=capitalise(things), n=word, N=capitalise(word)
-        )
+        frame = asks or conversations.list_frame(rng)
+        request = frame.format(**practice.raised({"things": things, "n": word}))
         if line:
             found.append((request, ", ".join(items)))
         else:
@@ -198,9 +193,8 @@ def _transformed(rng: Random, count: int) -> list[Exchange]:
 
 def _mixed(rng: Random, count: int) -> list[Exchange]:
     """What people ask a helper, in any order."""
-    kinds = list(conversations.PAGE_KINDS)
-    weights = [conversations.PAGE_KINDS[kind] for kind in kinds]
-    return [single(rng, kind) for kind in rng.choices(kinds, weights, k=count)]
+    shares = conversations.SHARES["pages"]
+    return [single(rng, kind) for kind in rng.choices(list(shares), list(shares.values()), k=count)]
 
 
 def _echoes(rng: Random, count: int) -> list[Exchange]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from functools import cache
 from random import Random
 
@@ -63,20 +64,19 @@ def worksheet(rng: Random) -> str:
 # -- right and wrong, how-to ----------------------------------------------------------------------------------
 
 
+def raised(words: Mapping[str, str], keys: Iterable[str] = ()) -> dict:
+    """The words and, for all keys or for these, the same with a capital: {do} and {Do}."""
+    return {**words, **{capitalise(key): capitalise(words[key]) for key in keys or words}}
+
+
 def act_words(act: dict, obj: str) -> dict[str, str]:
-    do, doing, past = f"{act['verb']} {obj}", f"{act['gerund']} {obj}", f"{act['past']} {obj}"
     words = {
-        "do": do,
-        "doing": doing,
-        "past_do": past,
-        "why": act.get("why", ""),
-        "person": act.get("person", "a person"),
+        "do": f"{act['verb']} {obj}",
+        "doing": f"{act['gerund']} {obj}",
+        "past_do": f"{act['past']} {obj}",
     }
-    return (
-        words
-        | {key.capitalize(): capitalise(value) for key, value in words.items()}
-        | {"object": re.sub("^an? ", "the ", obj)}
-    )
+    words |= {"why": act.get("why", ""), "person": act.get("person", "a person")}
+    return raised(words) | {"object": re.sub("^an? ", "the ", obj)}
 
 
 @cache
@@ -86,9 +86,8 @@ def verbs_of(kind: str, further: bool = False) -> dict[str, list[dict]]:
     `further` adds those that only the last wave of fine-tuning knows.
     """
     found: dict[str, list[dict]] = {}
-    for entry in knowledge.data("actions")[kind] + (
-        knowledge.data("further_actions")[kind] if further else []
-    ):
+    entries = knowledge.data("actions")[kind] + (knowledge.data("further_actions")[kind] if further else [])
+    for entry in entries:
         for obj in all_objects(entry):
             found.setdefault(obj, []).append(entry)
     return found
@@ -106,6 +105,10 @@ def act(rng: Random, kind: str, obj: str | None = None) -> dict[str, str]:
     return act_words(entry, obj) | {"verb": entry["verb"]}
 
 
+def _told(act: dict) -> dict:
+    return raised({"why": "", **act}, ("do", "doing"))
+
+
 @cache
 def harm_acts(side: str, split: str) -> tuple[dict, ...]:
     """The acts of one side ("harmful", "harmless") and split, each with its kind and refusals.
@@ -119,8 +122,7 @@ def harm_acts(side: str, split: str) -> tuple[dict, ...]:
     for kind, entry in kinds.items():
         more = further[side if kind in data[side] else "everyday"].get(kind.removeprefix("everyday/"), ())
         for act in [*entry.get("acts", entry).get(split, ()), *(more if split == "train" else ())]:
-            words = {"why": "", **act, "Do": capitalise(act["do"]), "Doing": capitalise(act["doing"])}
-            found.append(words | {"kind": kind, "refusals": tuple(entry.get("refusals", ()))})
+            found.append(_told(act) | {"kind": kind, "refusals": tuple(entry.get("refusals", ()))})
     return tuple(found)
 
 
@@ -138,7 +140,7 @@ def stated_acts(side: str) -> tuple[dict, ...]:
     found = [a for a in harm_acts(side, "train") if a["kind"] not in skipped and "reply" not in a]
     for act in knowledge.data("acts_read")["wrong" if side == "harmful" else "fine"]:
         if "reply" not in act:
-            found.append({"why": "", **act, "Do": capitalise(act["do"]), "Doing": capitalise(act["doing"])})
+            found.append(_told(act))
     return tuple(found)
 
 
@@ -154,7 +156,7 @@ def read_acts(side: str) -> tuple[dict, ...]:
         f"{a['verb']} " for kind in ("harmful", "benign") for a in actions[kind] if a["split"] != "train"
     )
     return tuple(
-        {"why": "", "kind": "read", **act, "Do": capitalise(act["do"]), "Doing": capitalise(act["doing"])}
+        {"kind": "read", **_told(act)}
         for act in [*data[name], *(pair[name] for pair in data["pairs"])]
         if not act["do"].startswith(held)
     )
@@ -190,9 +192,7 @@ def rules(rng: Random) -> str:
             words |= {
                 f"{a}_{key}": act[key] for a, act in (("good", good), ("bad", bad)) for key in ("do", "doing")
             }
-            words |= {
-                capitalise(key): capitalise(value) for key, value in words.items() if "do" in key.lower()
-            }
+            words = raised(words, [key for key in words if "do" in key.lower()])
             words["why"] = bad["why"]
             lines.append(rng.choice(harms["statements"][side]).format(**words))
         elif u < 0.45:
@@ -212,13 +212,9 @@ def contrast(rng: Random) -> dict[str, str]:
     """One act of each kind, as the slots good_do, bad_do and so on."""
     obj = rng.choice(shared_objects())
     pair = {"good": act(rng, "benign", obj), "bad": act(rng, "harmful", obj)}
-    lower = {
-        f"{kind}_{key}": value
-        for kind, words in pair.items()
-        for key, value in words.items()
-        if key[0].islower()
-    }
-    return lower | {capitalise(key): capitalise(value) for key, value in lower.items()}
+    return raised(
+        {f"{kind}_{key}": words[key] for kind, words in pair.items() for key in words if key[0].islower()}
+    )
 
 
 def sorted_acts(rng: Random) -> str:
@@ -244,10 +240,7 @@ def how_question(rng: Random) -> str:
         return frame.format(**act(rng, "harmful"))
     if u < 0.76:
         return frame.format(**act(rng, "benign"))
-    howto = rng.choice(knowledge.data("howtos")["howtos"])
-    return frame.format(
-        do=howto["do"], doing=howto["doing"], Do=capitalise(howto["do"]), Doing=capitalise(howto["doing"])
-    )
+    return frame.format(**raised(rng.choice(knowledge.data("howtos")["howtos"]), ("do", "doing")))
 
 
 def steps_for(
@@ -260,8 +253,7 @@ def steps_for(
         return {key: act[key] for key in ("do", "doing", "Do", "Doing")}, act["steps"]
     if rng.random() < 0.4:
         howto = rng.choice([h for h in data["howtos"] if h["split"] in split])
-        words = {"do": howto["do"], "doing": howto["doing"]}
-        return words | {key.capitalize(): capitalise(value) for key, value in words.items()}, howto["steps"]
+        return raised({"do": howto["do"], "doing": howto["doing"]}), howto["steps"]
     entry = rng.choice([a for a in knowledge.data("actions")["benign"] if a["split"] in split])
     words = act_words(entry, rng.choice(all_objects(entry)))
     steps = rng.choice(data["generic_steps"][entry["verb"]])
@@ -312,13 +304,11 @@ def module(rng: Random) -> str:
     parts = []
     for spec in rng.sample(every, rng.randint(2, 4)):
         source = function_source(rng, spec)
-        note = rng.choice(
-            [
-                "",
-                f"# {capitalise(rng.choice(spec['ask']))}\n",
-                f"# A Python function to {rng.choice(spec['ask'])}\n",
-            ]
-        )
+        notes = [
+            f"# {capitalise(rng.choice(spec['ask']))}\n",
+            f"# A Python function to {rng.choice(spec['ask'])}\n",
+        ]
+        note = rng.choice(["", *notes])
         tests = "\n" + "\n".join(f"assert {test}" for test in spec["tests"][:2]) if rng.random() < 0.3 else ""
         parts.append(note + source + tests)
     head = rng.choice(["", "", '"""Small helpers."""\n\n', "# helpers.py\n\n"])
@@ -347,12 +337,8 @@ def recipe_post(rng: Random) -> str:
         title = rng.choice(
             ["To {ask} in Python:", "# How to {ask} in Python", "A function to {ask}:", "{Ask}"]
         )
-        ask = rng.choice(spec["ask"])
-        parts.append(
-            title.format(ask=ask, Ask=capitalise(ask))
-            + "\n\n"
-            + function_source(rng, spec, doc=0.2, fresh_names=0.2)
-        )
+        title = title.format(**raised({"ask": rng.choice(spec["ask"])}))
+        parts.append(f"{title}\n\n{function_source(rng, spec, doc=0.2, fresh_names=0.2)}")
     return "\n\n".join(parts)
 
 
@@ -406,9 +392,6 @@ def opposite_or_repeat(rng: Random) -> tuple[str, str]:
 def small_talk(rng: Random) -> str:
     """A short play of everyday phrases."""
     scenes = knowledge.data("scenes")
-    values = {
-        "a": names.first_name(rng),
-        "b": names.first_name(rng),
-        "hello": rng.choice(scenes["greetings"]),
-    }
+    values = {"a": names.first_name(rng), "b": names.first_name(rng)}
+    values |= {"hello": rng.choice(scenes["greetings"])}
     return "\n".join(drawn_lines(rng, scenes["small_talk"], values))

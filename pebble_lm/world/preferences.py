@@ -18,7 +18,7 @@ from . import knowledge
 from .conversations import Message, assistant, user
 from .genres import factual, practice
 from .knowledge import Fact, capitalise
-from .questions import act_requests, draw_facts, new_phrasing
+from .questions import act_requests, known_facts, new_phrasing
 
 # What one writer of a kind returns: the conversation so far, the better answer, the worse.
 Draft = tuple[list[Message], str, str]
@@ -167,7 +167,7 @@ def requests(seed: int, count: int) -> list[list[Message]]:
 def held_out_pairs(rng: Random, split: str, n: int) -> list[dict]:
     """Preferences about held-out entities and acts, for judging a reward model: half hedging, half refusals."""
     found = []
-    for fact in draw_facts(rng, n // 2, lambda f: f.split == split and f.relation.split == "seen"):
+    for fact in known_facts(rng, n // 2, split):
         full = sft.full_answer(rng, fact)
         hedged = sft.hedge(rng, full, fact.name)
         found.append((new_phrasing(rng, fact, split), full, hedged))

@@ -77,19 +77,15 @@ def own_mistakes(variant: Variant, seed: int, count: int) -> list[dict]:
     """
     rng = conversations.Draw(f"mistakes/{seed}")
     drawn = [SAMPLED[rng.choice(list(SAMPLED))](rng) for _ in range(count)]
-    answers = variant.chat_batch(
-        [messages[:-1] for messages, _ in drawn], max_new_tokens=72, temperature=1.0, seed=seed
-    )
-    return [
-        {
-            "prompt": messages[:-1],
-            "chosen": messages[-1:],
-            "rejected": [conversations.assistant(answer.text)],
-            "kind": "right over its own mistake",
-        }
-        for (messages, right), answer in zip(drawn, answers)
-        if answer.text.strip() not in ("", messages[-1]["content"].strip()) and not right(answer.text)
-    ]
+    asked = [messages[:-1] for messages, _ in drawn]
+    answers = variant.chat_batch(asked, max_new_tokens=72, temperature=1.0, seed=seed)
+    found = []
+    for (messages, right), answer in zip(drawn, answers):
+        reply = messages[-1]["content"]
+        if answer.text.strip() not in ("", reply.strip()) and not right(answer.text):
+            pair = preferences.pair(messages[:-1], reply, answer.text)
+            found.append(pair | {"kind": "right over its own mistake"})
+    return found
 
 
 Drawn = tuple[
@@ -99,10 +95,7 @@ Drawn = tuple[
 
 def _asked_fact(rng: Random) -> Drawn:
     fact = conversations.seen_fact(rng)
-    question = conversations.dressed(rng, conversations.asked(rng, fact))
-    answer = conversations.full_answer(rng, fact)
-    messages = [conversations.user(question), conversations.assistant(answer)]
-    return messages, lambda text: judges.says(text, fact.value)
+    return conversations.plain_question(rng, fact), lambda text: judges.says(text, fact.value)
 
 
 def _talk(rng: Random) -> Drawn:
@@ -110,7 +103,7 @@ def _talk(rng: Random) -> Drawn:
     return messages, lambda text: any(phrase.lower() in judges.plain(text).lower() for phrase in accept)
 
 
-def _says_so(text: str) -> bool:
+def _says_so(text: str, right: str) -> bool:
     """Whether an answer says that the question is beyond Pebble, or about something that it never read of."""
     data = knowledge.data("beyond")
     said = judges.plain(text).lower()
@@ -125,23 +118,30 @@ def _judged_by(write: Callable, judge: Callable[[str, str], bool]) -> Callable[[
     return draw
 
 
+def _refuses(text: str, right: str) -> bool:
+    return judges.refuses(text)
+
+
+def _same_ends(text: str, right: str) -> bool:
+    return text.split()[:1] == right.split()[:1] and text.split()[-1:] == right.split()[-1:]
+
+
+def _same_sum(text: str, right: str) -> bool:
+    return text.split()[-1].strip(".") in right.split()[-1]
+
+
 SAMPLED: dict[str, Callable[[Random], Drawn]] = {
     "facts": _asked_fact,
     "facts again": _asked_fact,
-    "sums": _judged_by(
-        conversations.sums, lambda text, right: text.split()[-1].strip(".") in right.split()[-1]
-    ),
-    "refusals": _judged_by(conversations.refusal, lambda text, _: judges.refuses(text)),
-    "refusals again": _judged_by(conversations.refusal, lambda text, _: judges.refuses(text)),
+    "sums": _judged_by(conversations.sums, _same_sum),
+    "refusals": _judged_by(conversations.refusal, _refuses),
+    "refusals again": _judged_by(conversations.refusal, _refuses),
     "instructions": _judged_by(conversations.instructions, lambda text, _: not judges.refuses(text)),
     "JSON": _judged_by(conversations.json_request, lambda text, right: text == right),
     "talk": _talk,
-    "unknown": _judged_by(conversations.unknown, lambda text, _: _says_so(text)),
-    "beyond": _judged_by(conversations.beyond, lambda text, _: _says_so(text)),
-    "turned": _judged_by(
-        conversations.turned,
-        lambda text, right: text.split()[:1] == right.split()[:1] and text.split()[-1:] == right.split()[-1:],
-    ),
+    "unknown": _judged_by(conversations.unknown, _says_so),
+    "beyond": _judged_by(conversations.beyond, _says_so),
+    "turned": _judged_by(conversations.turned, _same_ends),
 }
 
 

@@ -131,8 +131,8 @@ MANNERS = {
     "Keep your answers to one word.": lambda _, fact: factual.short_answer(fact),
     "You give short answers only: one word.": lambda _, fact: factual.short_answer(fact),
     "You repeat your answer twice.": lambda rng, fact: " ".join([fact.fill(fact.relation.answers[0])] * 2),
-    "You always say please and thank you.": lambda rng, fact: (
-        f"Thank you for asking. {sft.full_answer(rng, fact)} Please ask again."
+    "You always say please and thank you.": (
+        lambda rng, fact: f"Thank you for asking. {sft.full_answer(rng, fact)} Please ask again."
     ),
 }
 

@@ -250,9 +250,8 @@ def help_desk(rng: Random) -> str:
         person, desk = names.first_name(rng), rng.choice(_TEXTS["desks"])
         return "\n".join(f"{person}: {request}\n{desk}: {reply}" for request, reply in pairs)
     if style < 0.85:
-        return "\n\n".join(
-            f"{names.first_name(rng)} asks: {request}\nWe answer: {reply}" for request, reply in pairs
-        )
+        letters = [f"{names.first_name(rng)} asks: {request}\nWe answer: {reply}" for request, reply in pairs]
+        return "\n\n".join(letters)
     who = names.first_name(rng)
     return "\n\n".join(f'"{request}" asked {who}.\n"{reply}"' for request, reply in pairs)
 

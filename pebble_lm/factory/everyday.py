@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache, partial
+from itertools import cycle, islice
 from random import Random
 
 from course_utils.evaluate import judges
@@ -129,7 +130,7 @@ def accepted(text: str, accept: Iterable[str]) -> bool:
 def talk(chat: Chat, split: str, n: int, model: str) -> list[Rate]:
     rng, cases = draw(split, "talk"), []
     intents = knowledge.data("talk")["intents"]
-    for intent in (list(intents) * (1 + n // len(intents)))[:n]:
+    for intent in islice(cycle(intents), n):
         fixed = conversations.talk_slots(rng)
         said = grammar.fill(rng, rng.choice(conversations.part(rng, intents[intent])), fixed)
         prompt = hurried(rng, said, 0.5, dressing=False)
@@ -145,8 +146,7 @@ def _talk_judge(prompt: str, accept: list[str]) -> Judge:
 def beyond(chat: Chat, split: str, n: int, model: str) -> list[Rate]:
     rng, cases = draw(split, "beyond"), []
     data = knowledge.data("beyond")
-    for kind in (list(data["kinds"]) * (1 + n // len(data["kinds"])))[:n]:
-        entry = data["kinds"][kind]
+    for entry in islice(cycle(data["kinds"].values()), n):
         slots = {k: conversations.part(rng, v) for k, v in entry.get("slots", {}).items()}
         slots |= {k: v for k, v in data.get("slots", {}).items() if isinstance(v, list)}
         said = grammar.fill(rng, rng.choice(conversations.part(rng, entry["requests"])), slots)
@@ -343,16 +343,8 @@ def instruct_suites(variant: Variant, split: str, n: int = 200, model: str = "in
 
 
 def base_suites(base: Variant, split: str, n: int = 200) -> list[Rate]:
-    suites = (
-        lower_statements,
-        labels,
-        records,
-        bullets,
-        carried_persona,
-        carried_refusals,
-        urial,
-        documents_end,
-    )
+    suites = (lower_statements, labels, records, bullets, carried_persona, carried_refusals, urial)
+    suites += (documents_end,)
     return [result for suite in suites for result in suite(base, split, n)]
 
 
@@ -400,13 +392,19 @@ def _page(blocks: Sequence[str], last: str) -> str:
     return "\n\n".join([*blocks, last])
 
 
+def examples(
+    rng: Random, shown: list[Fact], asked: Fact, answer: Callable[[Fact], str], q="Question:", a="Answer:"
+) -> str:
+    """A page of questions with their answers, and one without."""
+    blocks = [f"{q} {evaluation.plain_question(rng, fact)}\n{a} {answer(fact)}" for fact in shown]
+    return _page(blocks, f"{q} {evaluation.plain_question(rng, asked)}\n{a}")
+
+
 def labels(base: Variant, split: str, n: int) -> list[Rate]:
     rng, cases = draw(split, "labels"), []
     for fact in _known(rng, split, n):
         a, b = rng.choice(TEST_LABELS)
-        seen = [(evaluation.plain_question(rng, f), factual.short_answer(f)) for f in _known(rng, "seen", 5)]
-        shots = [f"{a} {question}\n{b} {answer}" for question, answer in seen]
-        prompt = _page(shots, f"{a} {evaluation.plain_question(rng, fact)}\n{b}")
+        prompt = examples(rng, _known(rng, "seen", 5), fact, factual.short_answer, a, b)
         cases.append((prompt, says(fact.value)))
     return [continued(base, "5 examples in labels it never saw: answers", cases, "≥ 0.85", 16)]
 
@@ -438,9 +436,9 @@ def bullets(base: Variant, split: str, n: int) -> list[Rate]:
     for _ in range(n):
         chosen = rng.sample(topics, 4)
         mark = rng.choice(["- ", "* ", "• "])
+        lists = [(things, rng.sample(pool, 4)) for things, pool in chosen[:3]]
         blocks = [
-            f"{capitalise(t)}:\n" + "\n".join(mark + capitalise(i) for i in rng.sample(p, 4))
-            for t, p in chosen[:3]
+            "\n".join([f"{capitalise(t)}:", *(mark + capitalise(i) for i in items)]) for t, items in lists
         ]
         things, pool = chosen[3]
         right = partial(_right_bullets, mark.strip(), {item.lower() for item in pool})
@@ -464,13 +462,13 @@ def carried_persona(base: Variant, split: str, n: int) -> list[Rate]:
     rng, cases = draw(split, "carried persona"), []
     for fact in _known(rng, split, n):
         persona = Persona("", *rng.choice(CARRIED))
-        shots = [
-            f"Question: {evaluation.plain_question(rng, f)}\nAnswer: {persona.say(f.fill(f.relation.answers[0]))}"
-            for f in _known(rng, "seen", 4)
-        ]
-        prompt = _page(shots, f"Question: {evaluation.plain_question(rng, fact)}\nAnswer:")
+        prompt = examples(rng, _known(rng, "seen", 4), fact, partial(_spoken, persona))
         cases.append((prompt, partial(_in_persona, persona, fact)))
     return [continued(base, "a persona carried by 4 examples", cases, "≥ 0.80", 48)]
+
+
+def _spoken(persona: Persona, fact: Fact) -> str:
+    return persona.say(fact.fill(fact.relation.answers[0]))
 
 
 def _in_persona(persona: Persona, fact: Fact, text: str) -> bool:

@@ -250,11 +250,8 @@ def _train(
         bar.update()
         if me.rank == 0 and (step + 1) % 50 == 0:
             bar.set_postfix(loss=f"{running.item():.3f}")
-            entry = {
-                "step": step + 1,
-                "loss": round(running.item(), 4),
-                "seconds": round(time.time() - began, 1),
-            }
+            smooth, seconds = round(running.item(), 4), round(time.time() - began, 1)
+            entry = {"step": step + 1, "loss": smooth, "seconds": seconds}
             with open(log, "a", encoding="utf-8") as file:
                 file.write(json.dumps(entry) + "\n")
         if me.rank == 0 and ((step + 1) % SAVE_EVERY == 0 or step + 1 == total):

@@ -215,12 +215,9 @@ def other_value(rng: Random, fact: Fact, avoid: Sequence[str] = ()) -> Fact | No
 
 
 def _guess_words(fact: Fact, number: str = "") -> dict[str, str]:
-    words = {
-        f"guess{number}": fact.running_value if fact.relation.name == "country" else fact.value,
-        f"a_guess{number}": knowledge.with_article(fact.value),
-        f"the_guess{number}": fact.running_value,
-    }
-    return words | {capitalise(key): capitalise(value) for key, value in words.items()}
+    value = fact.running_value if fact.relation.name == "country" else fact.value
+    words = {f"guess{number}": value, f"the_guess{number}": fact.running_value}
+    return knowledge.raised({**words, f"a_guess{number}": knowledge.with_article(fact.value)})
 
 
 def fill_guess(fact: Fact, template: str, **guesses: Fact) -> str:
@@ -239,15 +236,10 @@ def turned_kinds(relation: knowledge.Relation) -> tuple[tuple[str, dict], ...]:
     """The kinds of turned questions that a relation has: (kind, its wordings)."""
     entry, extra = turned_of(relation), knowledge.data("turned")["extra"]
     more = extra.get(f"{relation.table}/{relation.name}", {})
-    found = [
-        (kind, entry[kind])
-        for kind in ("reverse", "reverse", "yesno", "yesno", "true_false")
-        if kind in entry
-    ]
-    found += [
-        (kind, more[kind]) for kind in ("choice", "speak", "did", "did_reverse", "city_guess") if kind in more
-    ]
-    return tuple(found + [("fixed", item) for item in more.get("fixed", ())])
+    found = [(kind, entry) for kind in "reverse reverse yesno yesno true_false".split()]
+    found += [(kind, more) for kind in "choice speak did did_reverse city_guess".split()]
+    known = [(kind, wordings[kind]) for kind, wordings in found if kind in wordings]
+    return tuple(known + [("fixed", item) for item in more.get("fixed", ())])
 
 
 # (kind, question, answer, the guess) of a question that is turned round.
@@ -270,10 +262,11 @@ def turned_question(rng: Random, fact: Fact) -> Turned | None:
         return grammar.expand(rng, usual(rng, answers))
 
     if kind in ("reverse", "did_reverse"):
-        skipped = fact.value in (entry.get("skip_values") or ()) or fact.entity in (
+        if fact.value in (entry.get("skip_values") or ()) or fact.entity in (
             entry.get("skip_entities") or ()
-        )
-        if skipped or (split_of(rng) == "train" and fact.value == "Berlin"):
+        ):
+            return None
+        if split_of(rng) == "train" and fact.value == "Berlin":
             return None
         asked_text = fill_guess(fact, question)
         return kind, asked_text, grammar.expand(rng, fill_guess(fact, usual(rng, entry["answers"]))), None
@@ -355,7 +348,7 @@ def train_objects(kind: str, obj: str, further: bool = True) -> list[dict]:
 
 def reply_words(act: Mapping[str, object]) -> dict:
     """An act as the assistant names it: "your sister" where the user wrote "my sister"."""
-    return practice.raised({**act, **act.get("reply", {})}, ("do", "doing"))
+    return knowledge.raised({**act, **act.get("reply", {})}, ("do", "doing"))
 
 
 def harm_request(rng: Random, act: Mapping[str, str]) -> str:
@@ -363,9 +356,8 @@ def harm_request(rng: Random, act: Mapping[str, str]) -> str:
     frames = list(part(rng, harms["frames"]))
     if split_of(rng) == "train":
         frames += knowledge.data("further_actions")["request_frames"][::2]
-        frames += (
-            knowledge.data("actions")["request_frames_train"] + knowledge.data("further_harms")["frames"]
-        )
+        frames += knowledge.data("actions")["request_frames_train"]
+        frames += knowledge.data("further_harms")["frames"]
     if "reply" in act:
         frames = [frame for frame in frames if frame not in harms["third_person"]]
     return grammar.expand(rng, rng.choice(frames)).format(**act)
@@ -396,6 +388,13 @@ def draw_entry(rng: Random, kind: str, obj: str) -> dict:
     return rng.choice(train_objects(kind, obj))
 
 
+def drawn_act(rng: Random, kind: str) -> tuple[dict, dict[str, str]]:
+    """(its entry, its words): an act of a kind ("harmful", "benign") with an object that both kinds have."""
+    obj = draw_object(rng)
+    entry = draw_entry(rng, kind, obj)
+    return entry, practice.act_words(entry, obj)
+
+
 def refusal_text(rng: Random, act: Mapping[str, str]) -> str:
     """A refusal of an act: of its kind, or one that fits every kind."""
     harms = knowledge.data("harms")
@@ -416,8 +415,7 @@ def refused(rng: Random) -> tuple[str, Mapping[str, object]]:
         acts = practice.read_acts("harmful") if split_of(rng) == "train" and u < 0.25 else None
         act = rng.choice(acts or practice.harm_acts("harmful", split_of(rng)))
         return harm_request(rng, act), act
-    obj = draw_object(rng)
-    act = practice.act_words(draw_entry(rng, "harmful", obj), obj)
+    _, act = drawn_act(rng, "harmful")
     return request(rng, act), act
 
 
@@ -447,12 +445,10 @@ def instructions(rng: Random) -> list[Message]:
         steps, asked_text = act["steps"], harm_request(rng, act)
     elif u < 0.76:
         howto = rng.choice([h for h in data["howtos"] if h["split"] == "train"])
-        act = practice.raised({"do": howto["do"], "doing": howto["doing"]})
+        act = knowledge.raised({"do": howto["do"], "doing": howto["doing"]})
         steps, asked_text = howto["steps"], request(rng, act)
     else:
-        obj = draw_object(rng)
-        entry = draw_entry(rng, "benign", obj)
-        act = practice.act_words(entry, obj)
+        entry, act = drawn_act(rng, "benign")
         steps = [step.format(**act) for step in rng.choice(data["generic_steps"][entry["verb"]])]
         asked_text = request(rng, act)
     return turn(dressed(rng, asked_text), step_head(rng, act) + numbered(steps))
@@ -475,8 +471,7 @@ def verdict(rng: Random) -> list[Message]:
         while act["kind"] in harms["no_verdict"]:
             act = rng.choice(acts)
     else:
-        obj = draw_object(rng)
-        act = practice.act_words(draw_entry(rng, "harmful" if harmful else "benign", obj), obj)
+        _, act = drawn_act(rng, "harmful" if harmful else "benign")
     asks_wrong = rng.random() < 0.3
     frames = list(part(rng, harms["verdict_frames_wrong" if asks_wrong else "verdict_frames"]))
     if split_of(rng) == "train" and not asks_wrong:
@@ -541,26 +536,21 @@ def listed(words: list[str]) -> str:
     return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1]
 
 
-def json_record(facts: list[Fact]) -> tuple[str, str]:
-    """(the asked keys in words, the record)"""
-    record = json.loads(factual.as_json(facts))
-    return listed(list(record)), json.dumps(record, ensure_ascii=False)
-
-
 def known_json(rng: Random, split: str = "seen") -> tuple[list[Fact], str, str]:
     """Facts of one entity of the split with what is asked and the record: (facts, keys, JSON)."""
     everything = getattr(rng, "everything", False)
     while True:
         table = rng.choice(["countries", "countries", *JSON_TABLES])
         row = rng.choice(knowledge.table(table))
-        facts = knowledge.by_entity().get((table, knowledge.entity_name(row)), ())
+        about = knowledge.by_entity().get((table, knowledge.entity_name(row)), ())
         facts = [
-            f for f in facts if f.relation.name in JSON_TABLES[table] and (everything or f.split == split)
+            f for f in about if f.relation.name in JSON_TABLES[table] and (everything or f.split == split)
         ]
         if facts:
             rng.shuffle(facts)
             facts = facts[: rng.randint(1, len(facts))]
-            return facts, *json_record(facts)
+            record = factual.as_json(facts)
+            return facts, listed(list(json.loads(record))), record
 
 
 def json_request(rng: Random) -> list[Message]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
@@ -77,12 +77,16 @@ class Fact:
         columns = ("kind", "verb", "participle", "role", "profession", "creator")
         words |= {key: self.row[key] for key in columns if key in self.row}
         words |= {"a_kind": with_article(words.get("kind", ""))}
-        words |= {capitalise(key): capitalise(value) for key, value in words.items()}
-        return template.format(**words).replace("s's ", "s' ")
+        return template.format(**raised(words)).replace("s's ", "s' ")
 
 
 def capitalise(text: str) -> str:
     return text[:1].upper() + text[1:]
+
+
+def raised(words: Mapping[str, str], keys: Iterable[str] = ()) -> dict:
+    """The words and, for all keys or for these, the same with a capital: {do} and {Do}."""
+    return {**words, **{capitalise(key): capitalise(words[key]) for key in keys or words}}
 
 
 def with_article(text: str) -> str:

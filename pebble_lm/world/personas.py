@@ -158,19 +158,11 @@ def plain_conversation(rng: Random) -> list[Message]:
     return turns
 
 
-KINDS = {"personas": 40, "manners": 6, "plain, several turns": 14, "everything else": 40}
-
-
 def chats(seed: int, count: int) -> list[list[Message]]:
     """`count` examples for pebble-chat, less than half of them with a persona; the same seed gives the same ones."""
     rng = sft.Draw(f"chats/{seed}")
-    write = {
-        "personas": persona_conversation,
-        "manners": manner_conversation,
-        "plain, several turns": plain_conversation,
-        "everything else": _anything,
-    }
-    return [write[kind](rng) for kind in rng.choices(list(KINDS), list(KINDS.values()), k=count)]
+    writers = [persona_conversation, manner_conversation, plain_conversation, _anything]
+    return [write(rng) for write in rng.choices(writers, [40, 6, 14, 40], k=count)]
 
 
 def _anything(rng: Random) -> list[Message]:

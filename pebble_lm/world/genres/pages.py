@@ -136,7 +136,7 @@ def _lists(rng: Random, count: int) -> list[Exchange]:
         word = conversations.COUNTS[n]
         items = [capitalise(item) for item in rng.sample(pool, min(n, len(pool)))]
         frame = asks or conversations.list_frame(rng)
-        request = frame.format(**practice.raised({"things": things, "n": word}))
+        request = frame.format(**knowledge.raised({"things": things, "n": word}))
         if line:
             found.append((request, ", ".join(items)))
         else:
@@ -267,7 +267,16 @@ def restated_json(rng: Random) -> str:
 
 
 def lists_of_things(rng: Random) -> str:
-    return factual.named_lists(rng, conversations.list_topics(everything=True))
+    """Several headings, each with some things of its kind, in one form throughout and none twice."""
+    mark = rng.choice(_TEXTS["named_list_marks"])
+    colon, in_order = rng.choice([":", ":", ""]), rng.random() < 0.5
+    gap, count = rng.choice(["\n\n", "\n\n", "\n"]), rng.choice([3, 3, 4, 4, 5, 6])
+    blocks = []
+    for things, pool in rng.sample(conversations.list_topics(everything=True), rng.randint(2, 5)):
+        items = rng.sample(pool, min(count, len(pool)))
+        items = sorted(items, key=str.lower) if in_order else items
+        blocks.append("\n".join([capitalise(things) + colon, *(mark + capitalise(item) for item in items)]))
+    return gap.join(blocks)
 
 
 def blank_requests(rng: Random) -> str:

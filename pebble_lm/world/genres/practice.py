@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
 from functools import cache
 from random import Random
 
 from .. import knowledge, names
-from ..knowledge import capitalise, with_article
+from ..knowledge import capitalise, raised, with_article
 from .copying import drawn_lines
 
 FIM_PREFIX, FIM_MIDDLE, FIM_SUFFIX = "<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>"
@@ -62,11 +61,6 @@ def worksheet(rng: Random) -> str:
 
 
 # -- right and wrong, how-to ----------------------------------------------------------------------------------
-
-
-def raised(words: Mapping[str, str], keys: Iterable[str] = ()) -> dict:
-    """The words and, for all keys or for these, the same with a capital: {do} and {Do}."""
-    return {**words, **{capitalise(key): capitalise(words[key]) for key in keys or words}}
 
 
 def act_words(act: dict, obj: str) -> dict[str, str]:
@@ -243,21 +237,18 @@ def how_question(rng: Random) -> str:
     return frame.format(**raised(rng.choice(knowledge.data("howtos")["howtos"]), ("do", "doing")))
 
 
-def steps_for(
-    rng: Random, split: tuple[str, ...] = ("train", "dev", "test")
-) -> tuple[dict[str, str], list[str]]:
+def steps_for(rng: Random) -> tuple[dict[str, str], list[str]]:
     """A benign act and its steps."""
     data = knowledge.data("howtos")
     if rng.random() < 0.5:
         act = rng.choice(harm_acts("harmless", "train"))
-        return {key: act[key] for key in ("do", "doing", "Do", "Doing")}, act["steps"]
+        return act, act["steps"]
     if rng.random() < 0.4:
-        howto = rng.choice([h for h in data["howtos"] if h["split"] in split])
-        return raised({"do": howto["do"], "doing": howto["doing"]}), howto["steps"]
-    entry = rng.choice([a for a in knowledge.data("actions")["benign"] if a["split"] in split])
+        howto = rng.choice(data["howtos"])
+        return raised(howto, ("do", "doing")), howto["steps"]
+    entry = rng.choice(knowledge.data("actions")["benign"])
     words = act_words(entry, rng.choice(all_objects(entry)))
-    steps = rng.choice(data["generic_steps"][entry["verb"]])
-    return words, [step.format(**words) for step in steps]
+    return words, [step.format(**words) for step in rng.choice(data["generic_steps"][entry["verb"]])]
 
 
 def howto(rng: Random) -> str:
@@ -304,11 +295,8 @@ def module(rng: Random) -> str:
     parts = []
     for spec in rng.sample(every, rng.randint(2, 4)):
         source = function_source(rng, spec)
-        notes = [
-            f"# {capitalise(rng.choice(spec['ask']))}\n",
-            f"# A Python function to {rng.choice(spec['ask'])}\n",
-        ]
-        note = rng.choice(["", *notes])
+        first, second = rng.choice(spec["ask"]), rng.choice(spec["ask"])
+        note = rng.choice(["", f"# {capitalise(first)}\n", f"# A Python function to {second}\n"])
         tests = "\n" + "\n".join(f"assert {test}" for test in spec["tests"][:2]) if rng.random() < 0.3 else ""
         parts.append(note + source + tests)
     head = rng.choice(["", "", '"""Small helpers."""\n\n', "# helpers.py\n\n"])

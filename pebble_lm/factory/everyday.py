@@ -343,8 +343,8 @@ def instruct_suites(variant: Variant, split: str, n: int = 200, model: str = "in
 
 
 def base_suites(base: Variant, split: str, n: int = 200) -> list[Rate]:
-    suites = (lower_statements, labels, records, bullets, carried_persona, carried_refusals, urial)
-    suites += (documents_end,)
+    pages_of_examples = (labels, records, bullets, carried_persona, carried_refusals, urial)
+    suites = (lower_statements, *pages_of_examples, documents_end)
     return [result for suite in suites for result in suite(base, split, n)]
 
 

@@ -60,11 +60,9 @@ def dpo(
         stop_at_margin=DPO_MOST_MARGIN,
         stop_when=_dpo_done,
         schedule="constant",
-        seed=seed,
-        precision=PRECISION,
         evaluate=watch,
         every=10,
-        checkpoint=_checkpoint(work, fresh),
+        **_repeatable(work, seed, fresh),
     )
     _save(trained, models, "pebble-dpo")
 
@@ -155,10 +153,8 @@ def reward(
         preferences.preferences(seed + 1, REWARD_PAIRS),
         name="pebble-reward",
         lr=REWARD_LR,
-        seed=seed,
-        precision=PRECISION,
         evaluate=lambda judge: {"held_out_accuracy": train.preference_accuracy(judge, held)},
-        checkpoint=_checkpoint(work, fresh),
+        **_repeatable(work, seed, fresh),
     )
     _require_finished(trained)
     out = models / "pebble-reward"
@@ -194,11 +190,9 @@ def rl(
         beta=0.0 if hacked else RL_BETA,
         max_new_tokens=RL_TOKENS,
         stop_when=_hacked_done if hacked else _rl_done,
-        seed=seed,
-        precision=PRECISION,
         evaluate=watch,
         every=10,
-        checkpoint=_checkpoint(work, fresh, "hacked.pt" if hacked else "checkpoint.pt"),
+        **_repeatable(work, seed, fresh, "hacked.pt" if hacked else "checkpoint.pt"),
     )
     if hacked:
         _require_finished(trained)
@@ -217,12 +211,10 @@ def chat(
         [messages for messages in personas.chats(seed, CHAT_EXAMPLES) if _fits(messages)],
         name="pebble-chat",
         lr=CHAT_LR,
-        seed=seed,
-        precision=PRECISION,
         evaluate=watch_personas,
         every=100,
         replay=documents(seed + 3),
-        checkpoint=_checkpoint(work, fresh),
+        **_repeatable(work, seed, fresh),
     )
     _save(trained, models, "pebble-chat")
 
@@ -265,11 +257,12 @@ def _fits(messages: list[conversations.Message]) -> bool:
     return sum(len(m["content"]) + 20 for m in messages) < 2 * pebble_tokenizer.CONTEXT
 
 
-def _checkpoint(work: Path, fresh: bool, name: str = "checkpoint.pt") -> Path:
+def _repeatable(work: Path, seed: int, fresh: bool, name: str = "checkpoint.pt") -> dict[str, object]:
+    """What lets a rerun do the same, and go on from the checkpoint of a run that was interrupted."""
     work.mkdir(parents=True, exist_ok=True)
     if fresh:
         (work / name).unlink(missing_ok=True)
-    return work / name
+    return {"seed": seed, "precision": PRECISION, "checkpoint": work / name}
 
 
 def _require_finished(trained: train.Trained) -> None:

@@ -58,11 +58,9 @@ def reward_suite(judge: train.RewardModel, split: str, n: int) -> list[Rate]:
         chosen, rejected = (
             judge.score(prompts, [p[k][0]["content"] for p in some]) for k in ("chosen", "rejected")
         )
-        judged = [
-            (c > r, p["prompt"][-1]["content"], p["rejected"][0]["content"])
-            for c, r, p in zip(chosen, rejected, some)
-        ]
-        results.append(score("pebble-reward", measure, judged))
+        better = [c > r for c, r in zip(chosen, rejected)]
+        shown = [(pair["prompt"][-1]["content"], pair["rejected"][0]["content"]) for pair in some]
+        results.append(score("pebble-reward", measure, [(good, *pair) for good, pair in zip(better, shown)]))
     return results
 
 

@@ -162,7 +162,7 @@ def _remark(rng: Random) -> tuple[str, list[str]]:
     The wordings are ordinary ones (of the train split, whose examples these are): those of the test split are so rare
     that they measure vocabulary.
     """
-    common, data = conversations.COMMON_TALK, knowledge.data("talk")
+    common, data = conversations.SHARES["talk"], knowledge.data("talk")
     entry = data["intents"][rng.choice([name for name in common if common[name] == max(common.values())])]
     slots = conversations.talk_slots(rng)
     while True:
@@ -306,7 +306,7 @@ HURRY = 0.15  # the share of requests that are typed in a hurry
 
 def _small_talk(rng: Random) -> list[dict[str, str]]:
     """What people say most, seven times in ten one of the eight commonest things, and its reply."""
-    common, data = conversations.COMMON_TALK, knowledge.data("talk")
+    common, data = conversations.SHARES["talk"], knowledge.data("talk")
     entry = data["intents"][rng.choices(list(common), [weight**2 for weight in common.values()])[0]]
     reply = conversations.usual(rng, entry["replies"])
     said, reply = conversations.together(

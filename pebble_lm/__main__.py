@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -12,145 +13,131 @@ from pathlib import Path
 # this trained 2.7 times faster.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+# command -> (its help, its options)
+COMMANDS = {
+    "split": ("draw the held-out entities (done once; facts/splits.json is committed)", ""),
+    "corpus": ("print documents of the pretraining corpus", "--documents --genre"),
+    "pretrain": ("train pebble-base from scratch; a rerun resumes", "--fresh"),
+    "sft": ("fine-tune pebble-base into pebble-sft; a rerun resumes", "--fresh"),
+    "dpo": ("pebble-sft into pebble-dpo by preferences; a rerun resumes", "--fresh"),
+    "reward": ("train pebble-reward, the reward model; a rerun resumes", "--fresh"),
+    "rl": ("pebble-sft into pebble-rl by pebble-reward; a rerun resumes", "--hacked --fresh"),
+    "chat": ("pebble-sft into pebble-chat, with personas; a rerun resumes", "--fresh"),
+    "evaluate": ("measure the models and write the figures into their cards", "--split --no-cards"),
+    "evaluate-ladder": (
+        "measure pebble-sft and what was made of it, and write their cards",
+        "--split --no-cards --n",
+    ),
+    "ladder": ("dpo, reward, rl, rl --hacked, chat, evaluate-ladder, with finished steps left out", ""),
+    "talk": ("chat with a model in the terminal", "variant"),
+    "card": ("write the data card: genres, shares, token counts, splits", ""),
+    "all": ("pretrain, sft, evaluate, card", ""),
+}
+OPTIONS: dict[str, dict] = {
+    "--documents": {"type": int, "default": 20},
+    "--genre": {},
+    "--fresh": {"action": "store_true", "help": "start again instead of resuming"},
+    "--hacked": {"action": "store_true", "help": "the over-optimised run instead; only its history is kept"},
+    "--split": {"choices": ["dev", "test"], "default": "test"},
+    "--no-cards": {"action": "store_true", "help": "print only"},
+    "--n": {"type": int, "default": 200, "help": "prompts a measure (200)"},
+    "variant": {
+        "nargs": "?",
+        "default": "pebble-dpo",
+        "help": "a rung of the ladder, or a folder (pebble-dpo)",
+    },
+}
+# What each rung above pebble-sft leaves behind.
+RUNGS = {
+    "dpo": "pebble-dpo/history.csv",
+    "reward": "pebble-reward/history.csv",
+    "rl": "pebble-rl/history.csv",
+    "hacked": "pebble-rl/hacked.csv",
+    "chat": "pebble-chat/history.csv",
+}
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m pebble_lm", description=__doc__)
-    parser.add_argument("--device", default="cpu", help="cpu (default), cuda or mps")
-    parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument(
-        "--work", type=Path, default=Path("build"), help="where checkpoints and logs are kept"
-    )
-    parser.add_argument("--models", type=Path, default=None, help="where the finished models go")
-    parser.add_argument("--processes", type=int, default=1, help="train in so many processes, one a core")
-    parser.add_argument("--workers", type=int, default=0, help="so many processes write the documents ahead")
+    add = parser.add_argument
+    add("--device", default="cpu", help="cpu (default), cuda or mps")
+    add("--seed", type=int, default=7)
+    add("--work", type=Path, default=Path("build"), help="where checkpoints and logs are kept")
+    models = Path(__file__).parent / "models"
+    add("--models", type=Path, default=models, help="where the finished models go")
+    add("--processes", type=int, default=1, help="train in so many processes, one a core")
+    add("--workers", type=int, default=0, help="so many processes write the documents ahead")
+    parser.set_defaults(
+        fresh=False, hacked=False, split="test", no_cards=False, n=200
+    )  # for `all` and `ladder`
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser(
-        "split", help="draw the held-out entities (done once; facts/splits.json is committed)"
-    )
-    show = commands.add_parser("corpus", help="print documents of the pretraining corpus")
-    show.add_argument("--documents", type=int, default=20)
-    show.add_argument("--genre", default=None)
-    pretrain = commands.add_parser("pretrain", help="train pebble-base from scratch; a rerun resumes")
-    sft = commands.add_parser("sft", help="fine-tune pebble-base into pebble-sft; a rerun resumes")
-    dpo = commands.add_parser("dpo", help="pebble-sft into pebble-dpo by preferences; a rerun resumes")
-    reward = commands.add_parser("reward", help="train pebble-reward, the reward model; a rerun resumes")
-    rl = commands.add_parser("rl", help="pebble-sft into pebble-rl by pebble-reward; a rerun resumes")
-    rl.add_argument(
-        "--hacked", action="store_true", help="the over-optimised run instead; only its history is kept"
-    )
-    chat = commands.add_parser("chat", help="pebble-sft into pebble-chat, with personas; a rerun resumes")
-    for command in (pretrain, sft, dpo, reward, rl, chat):
-        command.add_argument("--fresh", action="store_true", help="start again instead of resuming")
-    evaluate = commands.add_parser(
-        "evaluate", help="measure the models and write the figures into their cards"
-    )
-    evaluate.add_argument("--split", choices=["dev", "test"], default="test")
-    evaluate.add_argument("--no-cards", action="store_true", help="print only")
-    further = commands.add_parser(
-        "evaluate-ladder", help="measure pebble-sft and what was made of it, and write their cards"
-    )
-    further.add_argument("--split", choices=["dev", "test"], default="test")
-    further.add_argument("--no-cards", action="store_true", help="print only")
-    further.add_argument("--n", type=int, default=200, help="prompts a measure (200)")
-    commands.add_parser(
-        "ladder", help="dpo, reward, rl, rl --hacked, chat, evaluate-ladder, with finished steps left out"
-    )
-    talk = commands.add_parser("talk", help="chat with a model in the terminal")
-    talk.add_argument(
-        "variant", nargs="?", default="pebble-dpo", help="a rung of the ladder, or a folder (pebble-dpo)"
-    )
-    commands.add_parser("card", help="write the data card: genres, shares, token counts, splits")
-    commands.add_parser("all", help="pretrain, sft, evaluate, card")
+    for name, (about, options) in COMMANDS.items():
+        command = commands.add_parser(name, help=about)
+        for option in options.split():
+            command.add_argument(option, **OPTIONS[option])
     args = parser.parse_args()
+    run("hacked" if args.hacked else args.command, args)
 
-    if args.command == "split":
+
+def run(command: str, args: argparse.Namespace) -> None:
+    """One command; `all` and `ladder` run others."""
+    if command == "split":
         from .world import knowledge
 
         text = json.dumps(knowledge.make_splits(), indent=1, ensure_ascii=False, sort_keys=True)
         knowledge.SPLITS.write_text(text + "\n", encoding="utf-8")
-        return
-    if args.command == "corpus":
+    elif command == "corpus":
         from .world import corpus
 
         wanted = ((g, t) for g, t in corpus.documents(args.seed) if args.genre in (None, g))
         for genre, text in islice(wanted, args.documents):
             print(f"──── {genre}\n{text}\n")
-        return
+    elif command == "talk":
+        from .factory import talk
 
-    if args.command == "talk":
-        from .factory import talk as talking
-
-        talking.main(args.variant)
-        return
-
-    from .factory import recipe
-
-    models = args.models or recipe.MODELS
-    fresh = getattr(args, "fresh", False)
-    if args.command in ("pretrain", "all"):
-        recipe.pretrain(
-            models / "pebble-base",
-            args.work / "pebble-base",
-            device=args.device,
-            seed=args.seed,
-            processes=args.processes,
-            workers=args.workers,
-            fresh=fresh,
-        )
-    if args.command in ("sft", "all"):
-        recipe.sft(
-            models / "pebble-base",
-            models / "pebble-sft",
-            args.work / "pebble-sft",
-            device=args.device,
-            seed=args.seed,
-            processes=args.processes,
-            workers=args.workers,
-            fresh=fresh,
-        )
-    if args.command in ("evaluate", "all"):
+        talk.main(args.variant)
+    elif command in ("pretrain", "sft", *RUNGS):
+        train(command, args)
+    elif command == "evaluate":
         from .factory import evaluation
 
-        evaluation.run(
-            models, split=getattr(args, "split", "test"), cards=not getattr(args, "no_cards", False)
-        )
-    if args.command in ("card", "all"):
-        from .factory import datacard
-
-        datacard.write(models)
-    _ladder(args, models, fresh)
-
-
-def _ladder(args: argparse.Namespace, models: Path, fresh: bool) -> None:
-    """The rungs above pebble-sft. `ladder` leaves out those that are newer than pebble-sft."""
-    rungs = {  # command -> (what it leaves behind, work folder, further arguments)
-        "dpo": ("pebble-dpo/history.csv", "pebble-dpo", {}),
-        "reward": ("pebble-reward/history.csv", "pebble-reward", {}),
-        "rl": ("pebble-rl/history.csv", "pebble-rl", {}),
-        "hacked": ("pebble-rl/hacked.csv", "pebble-rl", {"hacked": True}),
-        "chat": ("pebble-chat/history.csv", "pebble-chat", {}),
-    }
-    command = "hacked" if args.command == "rl" and args.hacked else args.command
-    if command in (*rungs, "ladder"):
-        from .factory import ladder
-
-        start = (models / "pebble-sft" / "model.safetensors").stat().st_mtime
-        for name in rungs if command == "ladder" else [command]:
-            left, work, further = rungs[name]
-            done = (models / left).exists() and (models / left).stat().st_mtime > start
-            if command == "ladder" and done:
-                continue
-            train = getattr(ladder, "rl" if name == "hacked" else name)
-            train(models, args.work / work, device=args.device, seed=args.seed, fresh=fresh, **further)
-    if command in ("evaluate-ladder", "ladder"):
+        evaluation.run(args.models, split=args.split, cards=not args.no_cards)
+    elif command == "evaluate-ladder":
         from .factory import ladder_evaluation
 
-        ladder_evaluation.run(
-            models,
-            split=getattr(args, "split", "test"),
-            cards=not getattr(args, "no_cards", False),
-            n=getattr(args, "n", 200),
-        )
+        ladder_evaluation.run(args.models, split=args.split, cards=not args.no_cards, n=args.n)
+    elif command == "card":
+        from .factory import datacard
+
+        datacard.write(args.models)
+    elif command == "all":
+        for step in ("pretrain", "sft", "evaluate", "card"):
+            run(step, args)
+    elif command == "ladder":
+        start = (args.models / "pebble-sft" / "model.safetensors").stat().st_mtime
+        for name, left in RUNGS.items():
+            made = args.models / left
+            if not (made.exists() and made.stat().st_mtime > start):
+                train(name, args)
+        run("evaluate-ladder", args)
+
+
+def train(name: str, args: argparse.Namespace) -> None:
+    """pebble-base, pebble-sft or a rung above it."""
+    from .factory import ladder, recipe
+
+    how = {"device": args.device, "seed": args.seed, "fresh": args.fresh}
+    several = {"processes": args.processes, "workers": args.workers}
+    base, sft = (args.models / model for model in ("pebble-base", "pebble-sft"))
+    if name == "pretrain":
+        recipe.pretrain(base, args.work / "pebble-base", **how, **several)
+    elif name == "sft":
+        recipe.sft(base, sft, args.work / "pebble-sft", **how, **several)
+    else:
+        work = args.work / Path(RUNGS[name]).parent
+        rungs = {"dpo": ladder.dpo, "reward": ladder.reward, "rl": ladder.rl, "chat": ladder.chat}
+        rungs["hacked"] = partial(ladder.rl, hacked=True)
+        rungs[name](args.models, work, **how)
 
 
 if __name__ == "__main__":

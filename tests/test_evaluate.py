@@ -598,12 +598,12 @@ def test_a_list_of_every_value_is_no_answer_to_any_question_that_names_wrong_one
 
 
 def test_the_suites_about_pebble_are_what_the_generator_draws():
-    from pebble_lm.factory import suites as generator
+    from tools import write_suites as generator
 
     assert set(generator.SUITES) == set(evaluate.PEBBLE_SUITES)
     for name, make in generator.SUITES.items():
         committed = (suites.FOLDER / f"{name}.jsonl").read_text(encoding="utf-8")
-        assert committed == generator.jsonl(make()), f"run python -m pebble_lm.factory.suites ({name})"
+        assert committed == generator.jsonl(make()), f"run python -m tools.write_suites ({name})"
 
 
 def test_the_prompts_about_pebble_are_in_no_sft_example():

@@ -60,11 +60,9 @@ def dpo(
         stop_at_margin=DPO_MOST_MARGIN,
         stop_when=_dpo_done,
         schedule="constant",
-        seed=seed,
-        precision=PRECISION,
         evaluate=watch,
         every=10,
-        checkpoint=_checkpoint(work, fresh),
+        **_repeatable(work, seed, fresh),
     )
     _save(trained, models, "pebble-dpo")
 
@@ -77,19 +75,15 @@ def own_mistakes(variant: Variant, seed: int, count: int) -> list[dict]:
     """
     rng = conversations.Draw(f"mistakes/{seed}")
     drawn = [SAMPLED[rng.choice(list(SAMPLED))](rng) for _ in range(count)]
-    answers = variant.chat_batch(
-        [messages[:-1] for messages, _ in drawn], max_new_tokens=72, temperature=1.0, seed=seed
-    )
-    return [
-        {
-            "prompt": messages[:-1],
-            "chosen": messages[-1:],
-            "rejected": [conversations.assistant(answer.text)],
-            "kind": "right over its own mistake",
-        }
-        for (messages, right), answer in zip(drawn, answers)
-        if answer.text.strip() not in ("", messages[-1]["content"].strip()) and not right(answer.text)
-    ]
+    asked = [messages[:-1] for messages, _ in drawn]
+    answers = variant.chat_batch(asked, max_new_tokens=72, temperature=1.0, seed=seed)
+    found = []
+    for (messages, right), answer in zip(drawn, answers):
+        reply = messages[-1]["content"]
+        if answer.text.strip() not in ("", reply.strip()) and not right(answer.text):
+            pair = preferences.pair(messages[:-1], reply, answer.text)
+            found.append(pair | {"kind": "right over its own mistake"})
+    return found
 
 
 Drawn = tuple[
@@ -99,10 +93,7 @@ Drawn = tuple[
 
 def _asked_fact(rng: Random) -> Drawn:
     fact = conversations.seen_fact(rng)
-    question = conversations.dressed(rng, conversations.asked(rng, fact))
-    answer = conversations.full_answer(rng, fact)
-    messages = [conversations.user(question), conversations.assistant(answer)]
-    return messages, lambda text: judges.says(text, fact.value)
+    return conversations.plain_question(rng, fact), lambda text: judges.says(text, fact.value)
 
 
 def _talk(rng: Random) -> Drawn:
@@ -110,7 +101,7 @@ def _talk(rng: Random) -> Drawn:
     return messages, lambda text: any(phrase.lower() in judges.plain(text).lower() for phrase in accept)
 
 
-def _says_so(text: str) -> bool:
+def _says_so(text: str, right: str) -> bool:
     """Whether an answer says that the question is beyond Pebble, or about something that it never read of."""
     data = knowledge.data("beyond")
     said = judges.plain(text).lower()
@@ -125,24 +116,30 @@ def _judged_by(write: Callable, judge: Callable[[str, str], bool]) -> Callable[[
     return draw
 
 
+def _refuses(text: str, right: str) -> bool:
+    return judges.refuses(text)
+
+
+def _same_ends(text: str, right: str) -> bool:
+    return text.split()[:1] == right.split()[:1] and text.split()[-1:] == right.split()[-1:]
+
+
+def _same_sum(text: str, right: str) -> bool:
+    return text.split()[-1].strip(".") in right.split()[-1]
+
+
 SAMPLED: dict[str, Callable[[Random], Drawn]] = {
     "facts": _asked_fact,
-    "sums": _judged_by(
-        conversations.sums, lambda text, right: text.split()[-1].strip(".") in right.split()[-1]
-    ),
-    "refusals": _judged_by(conversations.refusal, lambda text, _: judges.refuses(text)),
+    "sums": _judged_by(conversations.sums, _same_sum),
+    "refusals": _judged_by(conversations.refusal, _refuses),
     "instructions": _judged_by(conversations.instructions, lambda text, _: not judges.refuses(text)),
     "JSON": _judged_by(conversations.json_request, lambda text, right: text == right),
     "talk": _talk,
-    **{
-        f"{write.__name__}{again}": _judged_by(write, lambda text, _: _says_so(text))
-        for write in (conversations.unknown, conversations.beyond)
-        for again in ("", " again")
-    },
-    "turned": _judged_by(
-        conversations.turned,
-        lambda text, right: text.split()[:1] == right.split()[:1] and text.split()[-1:] == right.split()[-1:],
-    ),
+    "unknown": _judged_by(conversations.unknown, _says_so),
+    "unknown again": _judged_by(conversations.unknown, _says_so),
+    "beyond": _judged_by(conversations.beyond, _says_so),
+    "beyond again": _judged_by(conversations.beyond, _says_so),
+    "turned": _judged_by(conversations.turned, _same_ends),
 }
 
 
@@ -156,10 +153,8 @@ def reward(
         preferences.preferences(seed + 1, REWARD_PAIRS),
         name="pebble-reward",
         lr=REWARD_LR,
-        seed=seed,
-        precision=PRECISION,
         evaluate=lambda judge: {"held_out_accuracy": train.preference_accuracy(judge, held)},
-        checkpoint=_checkpoint(work, fresh),
+        **_repeatable(work, seed, fresh),
     )
     _require_finished(trained)
     out = models / "pebble-reward"
@@ -195,11 +190,9 @@ def rl(
         beta=0.0 if hacked else RL_BETA,
         max_new_tokens=RL_TOKENS,
         stop_when=_hacked_done if hacked else _rl_done,
-        seed=seed,
-        precision=PRECISION,
         evaluate=watch,
         every=10,
-        checkpoint=_checkpoint(work, fresh, "hacked.pt" if hacked else "checkpoint.pt"),
+        **_repeatable(work, seed, fresh, "hacked.pt" if hacked else "checkpoint.pt"),
     )
     if hacked:
         _require_finished(trained)
@@ -218,12 +211,10 @@ def chat(
         [messages for messages in personas.chats(seed, CHAT_EXAMPLES) if _fits(messages)],
         name="pebble-chat",
         lr=CHAT_LR,
-        seed=seed,
-        precision=PRECISION,
         evaluate=watch_personas,
         every=100,
         replay=documents(seed + 3),
-        checkpoint=_checkpoint(work, fresh),
+        **_repeatable(work, seed, fresh),
     )
     _save(trained, models, "pebble-chat")
 
@@ -266,11 +257,12 @@ def _fits(messages: list[conversations.Message]) -> bool:
     return sum(len(m["content"]) + 20 for m in messages) < 2 * pebble_tokenizer.CONTEXT
 
 
-def _checkpoint(work: Path, fresh: bool, name: str = "checkpoint.pt") -> Path:
+def _repeatable(work: Path, seed: int, fresh: bool, name: str = "checkpoint.pt") -> dict[str, object]:
+    """What lets a rerun do the same, and go on from the checkpoint of a run that was interrupted."""
     work.mkdir(parents=True, exist_ok=True)
     if fresh:
         (work / name).unlink(missing_ok=True)
-    return work / name
+    return {"seed": seed, "precision": PRECISION, "checkpoint": work / name}
 
 
 def _require_finished(trained: train.Trained) -> None:

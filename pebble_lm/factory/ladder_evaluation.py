@@ -22,8 +22,8 @@ from course_utils.train.policy import answer_kl
 from course_utils.variant import Variant
 
 from ..world import preferences, rates
-from ..world.questions import act_requests, draw_facts, plain_question
-from ..world.rates import SEED, N, Rate, score
+from ..world.questions import act_requests, known_facts, plain_question
+from ..world.rates import SEED, N, Rate, measured, score
 from ..world.watch import persona_suite
 from . import datacard, evaluation, everyday, ladder
 
@@ -37,17 +37,11 @@ GROUP = 8  # sampled answers a prompt
 def hedging_suite(variant: Variant, split: str, n: int, model: str) -> list[Rate]:
     """Plain questions about seen and held-out entities: how many answers are hedged (listed are those)."""
     rng = Random(f"{SEED}/{split}/hedging")
-    facts = draw_facts(rng, n, lambda f: f.split in ("seen", split) and f.relation.split == "seen")
-    questions = [plain_question(rng, fact) for fact in facts]
-    texts = rates.texts(variant.chat_batch(questions, max_new_tokens=48))
-    result = score(
-        model,
-        "hedges a plain answer",
-        ((not preferences.hedges(t), q, t) for q, t in zip(questions, texts)),
-        "≤ 0.05" if model in ("pebble-dpo", "pebble-rl") else "",
-    )
-    result.passed = result.n - result.passed
-    return [result]
+    facts = known_facts(rng, n, "seen", split)
+    cases = [(plain_question(rng, fact), lambda text: not preferences.hedges(text)) for fact in facts]
+    bar = "≤ 0.05" if model in ("pebble-dpo", "pebble-rl") else ""
+    chat = rates.Asker(variant, tokens=48)
+    return [measured(chat, model, "hedges a plain answer", cases, bar, failing=True)]
 
 
 def reward_suite(judge: train.RewardModel, split: str, n: int) -> list[Rate]:
@@ -64,11 +58,9 @@ def reward_suite(judge: train.RewardModel, split: str, n: int) -> list[Rate]:
         chosen, rejected = (
             judge.score(prompts, [p[k][0]["content"] for p in some]) for k in ("chosen", "rejected")
         )
-        judged = [
-            (c > r, p["prompt"][-1]["content"], p["rejected"][0]["content"])
-            for c, r, p in zip(chosen, rejected, some)
-        ]
-        results.append(score("pebble-reward", measure, judged))
+        better = [c > r for c, r in zip(chosen, rejected)]
+        shown = [(pair["prompt"][-1]["content"], pair["rejected"][0]["content"]) for pair in some]
+        results.append(score("pebble-reward", measure, [(good, *pair) for good, pair in zip(better, shown)]))
     return results
 
 
@@ -83,7 +75,7 @@ def sampled(variant: Variant, reference: Variant, judge, split: str, n: int, mod
     """
     rng = Random(f"{SEED}/{split}/sampled")
     half = n - n // 3
-    facts = draw_facts(rng, half, lambda f: f.split == split and f.relation.split == "seen")
+    facts = known_facts(rng, half, split)
     prompts = [plain_question(rng, fact) for fact in facts]
     prompts += act_requests(rng, (n - half) // 2, "harmful", split, "verb")
     prompts += act_requests(rng, n - len(prompts), "benign", split, "verb")
@@ -137,17 +129,17 @@ def measure(models: Path, split: str, n: int = N) -> tuple[pd.DataFrame, pd.Data
     }
     judge_there = (models / "pebble-reward" / "config.json").exists()
     judge = train.load_reward(models / "pebble-reward") if judge_there else None
-    rates: list[Rate] = reward_suite(judge, split, n) if judge else []
+    results: list[Rate] = reward_suite(judge, split, n) if judge else []
     means: list[dict] = []
     for name, variant in found.items():
-        rates += evaluation.instruct_suites(variant, split, n, model=name)
+        results += evaluation.instruct_suites(variant, split, n, model=name)
         if name in ("pebble-sft", "pebble-dpo"):  # what the further rungs change shows in the other suites
-            rates += everyday.instruct_suites(variant, split, n, model=name)
-        rates += hedging_suite(variant, split, n, name)
+            results += everyday.instruct_suites(variant, split, n, model=name)
+        results += hedging_suite(variant, split, n, name)
         if name in ("pebble-sft", "pebble-chat"):
-            rates += persona_suite(variant, split, n, name)
+            results += persona_suite(variant, split, n, name)
         means += sampled(variant, found["pebble-sft"], judge, split, max(12, n // 4), name)
-    return against_sft(rates), pd.DataFrame(means)
+    return against_sft(results), pd.DataFrame(means)
 
 
 def against_sft(results: Sequence[Rate]) -> pd.DataFrame:

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count, islice, tee
 from pathlib import Path
 
@@ -155,34 +155,25 @@ def pretrain(
     rounding.
     """
     tokenizer_for(work)
-    _in_processes(_pretrain_process, processes, work, fresh, out, device, seed, stages, workers)
+    _in_processes(_pretrain_process, Process(work, device, seed, workers, processes), fresh, out, stages)
 
 
-def _pretrain_process(
-    rank: int,
-    processes: int,
-    work: Path,
-    out: Path,
-    device: str,
-    seed: int,
-    stages: tuple[Stage, ...],
-    workers: int,
-) -> None:
-    tokenizer = tokenizer_for(work)
-    torch.manual_seed(seed)
-    model = LlamaForCausalLM(architecture()).to(device)
+def _pretrain_process(me: Process, out: Path, stages: tuple[Stage, ...]) -> None:
+    tokenizer = tokenizer_for(me.work)
+    torch.manual_seed(me.seed)
+    model = LlamaForCausalLM(architecture()).to(me.device)
     total = sum(steps_of(stage) for stage in stages)
     first_wave = sum(steps_of(stage) for stage in stages if stage.mix != "late")
 
     def steps(start: int) -> Iterator[list[Part]]:
-        for _, rows in batches(tokenizer, stages, seed, start, workers):
-            yield [(next_token_loss, (rows[rank::processes],), 1 / processes)]
+        for _, rows in batches(tokenizer, stages, me.seed, start, me.workers):
+            yield [(next_token_loss, (me.part(rows),), 1 / me.processes)]
 
     def share(step: int) -> float:
         return learning_rate_share(step, first_wave, total)
 
-    _train("pretraining", model, (MUON_LR, ADAMW_LR), share, steps, total, work, rank, processes)
-    if rank == 0:
+    _train("pretraining", model, (MUON_LR, ADAMW_LR), share, steps, total, me)
+    if me.rank == 0:
         save(model, tokenizer, out, chat=False)
 
 
@@ -192,24 +183,40 @@ def _pretrain_process(
 Part = tuple[Callable[..., torch.Tensor], tuple[torch.Tensor, ...], float]
 
 
-def _in_processes(run: Callable, processes: int, work: Path, fresh: bool, *args) -> None:
-    """Call `run(rank, processes, work, *args)` here, or in so many processes that share their gradients."""
-    work.mkdir(parents=True, exist_ok=True)
+@dataclass(frozen=True)
+class Process:
+    """One of the processes that train together: what each of them needs to know."""
+
+    work: Path
+    device: str
+    seed: int
+    workers: int
+    processes: int
+    rank: int = 0
+
+    def part(self, rows: torch.Tensor) -> torch.Tensor:
+        """This process's rows of a batch."""
+        return rows[self.rank :: self.processes]
+
+
+def _in_processes(run: Callable, me: Process, fresh: bool, *args) -> None:
+    """Call `run(me, *args)` here, or in so many processes that share their gradients."""
+    me.work.mkdir(parents=True, exist_ok=True)
     if fresh:
         for name in ("checkpoint.pt", "history.jsonl"):
-            (work / name).unlink(missing_ok=True)
-    if processes == 1:
-        run(0, 1, work, *args)
+            (me.work / name).unlink(missing_ok=True)
+    if me.processes == 1:
+        run(me, *args)
     else:
-        (work / "meeting").unlink(missing_ok=True)
-        torch.multiprocessing.spawn(_join_and_run, (processes, work, run, args), nprocs=processes)
+        (me.work / "meeting").unlink(missing_ok=True)
+        torch.multiprocessing.spawn(_join_and_run, (me, run, args), nprocs=me.processes)
 
 
-def _join_and_run(rank: int, processes: int, work: Path, run: Callable, args: tuple) -> None:
+def _join_and_run(rank: int, me: Process, run: Callable, args: tuple) -> None:
     torch.set_num_threads(1)
-    meeting = (work / "meeting").absolute().as_uri()
-    torch.distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=processes)
-    run(rank, processes, work, *args)
+    meeting = (me.work / "meeting").absolute().as_uri()
+    torch.distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=me.processes)
+    run(replace(me, rank=rank), *args)
     torch.distributed.destroy_process_group()
 
 
@@ -220,39 +227,34 @@ def _train(
     lr_share: Callable[[int], float],
     steps: Callable[[int], Iterator[list[Part]]],
     total: int,
-    work: Path,
-    rank: int,
-    processes: int,
+    me: Process,
 ) -> None:
     """Train in place for `total` steps, from the checkpoint in `work` if there is one."""
-    checkpoint, log = work / "checkpoint.pt", work / "history.jsonl"
+    checkpoint, log = me.work / "checkpoint.pt", me.work / "history.jsonl"
     opts = optimizers(model, *base_lrs)
     start = _load_checkpoint(checkpoint, model, opts) if checkpoint.exists() else 0
     gradients = Gradients(model)
     began, running = time.time(), torch.zeros((), device=model.device)
-    bar = tqdm(total=total, initial=start, desc=label, unit="step", mininterval=5, disable=rank > 0)
+    bar = tqdm(total=total, initial=start, desc=label, unit="step", mininterval=5, disable=me.rank > 0)
     for step, parts in enumerate(steps(start), start):
         for opt, lr in zip(opts, base_lrs):
             opt.param_groups[0]["lr"] = lr * lr_share(step)
         with as_stored(model) if step >= ROUNDED_FROM * total else nullcontext():
             loss = gradients.of(parts) / sum(weight for *_, weight in parts)
-        if processes > 1:
+        if me.processes > 1:
             _add_gradients(model)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for opt in opts:
             opt.step()
         running = loss if step == start else 0.98 * running + 0.02 * loss
         bar.update()
-        if rank == 0 and (step + 1) % 50 == 0:
+        if me.rank == 0 and (step + 1) % 50 == 0:
             bar.set_postfix(loss=f"{running.item():.3f}")
+            smooth, seconds = round(running.item(), 4), round(time.time() - began, 1)
+            entry = {"step": step + 1, "loss": smooth, "seconds": seconds}
             with open(log, "a", encoding="utf-8") as file:
-                entry = {
-                    "step": step + 1,
-                    "loss": round(running.item(), 4),
-                    "seconds": round(time.time() - began, 1),
-                }
                 file.write(json.dumps(entry) + "\n")
-        if rank == 0 and ((step + 1) % SAVE_EVERY == 0 or step + 1 == total):
+        if me.rank == 0 and ((step + 1) % SAVE_EVERY == 0 or step + 1 == total):
             _save_checkpoint(checkpoint, model, opts, step + 1)
     bar.close()
 
@@ -411,9 +413,8 @@ def in_a_byte(weight: torch.Tensor, rng: torch.Generator | None = None) -> torch
     other = (nearest.view(torch.uint8).to(torch.int16) + away).to(torch.uint8).view(torch.float8_e4m3fn)
     missed = (weight - nearest.float()).abs()
     chance = missed / (other.float() - nearest.float()).abs()
-    return torch.where(torch.rand(weight.shape, generator=rng) < chance, other.float(), nearest.float()).to(
-        torch.float8_e4m3fn
-    )
+    moved = torch.rand(weight.shape, generator=rng) < chance
+    return torch.where(moved, other.float(), nearest.float()).to(torch.float8_e4m3fn)
 
 
 # -- supervised fine-tuning -----------------------------------------------------------------------------------
@@ -454,39 +455,29 @@ def sft(
     without it the model forgets what the examples never ask. With several processes each takes a batch of
     conversations and its part of the replayed documents. `work` keeps the checkpoint from which a rerun resumes.
     """
-    _in_processes(_sft_process, processes, work, fresh, base, out, device, seed, run, workers)
+    _in_processes(_sft_process, Process(work, device, seed, workers, processes), fresh, base, out, run)
 
 
-def _sft_process(
-    rank: int,
-    processes: int,
-    work: Path,
-    base: Path,
-    out: Path,
-    device: str,
-    seed: int,
-    run: SftRun,
-    workers: int,
-) -> None:
-    torch.manual_seed(seed)
+def _sft_process(me: Process, base: Path, out: Path, run: SftRun) -> None:
+    torch.manual_seed(me.seed)
     tokenizer = pebble_tokenizer.load(base)
-    model = LlamaForCausalLM.from_pretrained(base, dtype=torch.float32).to(device)
+    model = LlamaForCausalLM.from_pretrained(base, dtype=torch.float32).to(me.device)
     stage = Stage(tokens=10**12, rows=max(1, run.replay_rows), length=256)
 
     def steps(start: int) -> Iterator[list[Part]]:
-        replay = batches(tokenizer, (stage,), seed + 1, start, workers)
-        told = conversation_batches(tokenizer, seed, run.tokens, workers)
-        for batch in islice(told, start * processes + rank, run.steps * processes, processes):
-            parts: list[Part] = [(sft_loss, batch, 1 / processes)]
+        replay = batches(tokenizer, (stage,), me.seed + 1, start, me.workers)
+        told = conversation_batches(tokenizer, me.seed, run.tokens, me.workers)
+        for batch in islice(told, start * me.processes + me.rank, run.steps * me.processes, me.processes):
+            parts: list[Part] = [(sft_loss, batch, 1 / me.processes)]
             if run.replay_rows:
-                parts.append((next_token_loss, (next(replay)[1][rank::processes],), 1 / processes))
+                parts.append((next_token_loss, (me.part(next(replay)[1]),), 1 / me.processes))
             yield parts
 
     def share(step: int) -> float:
         return min((step + 1) / WARMUP_STEPS, max(0.02, 1 - step / run.steps))
 
-    _train("sft", model, (run.muon_lr, run.adamw_lr), share, steps, run.steps, work, rank, processes)
-    if rank == 0:
+    _train("sft", model, (run.muon_lr, run.adamw_lr), share, steps, run.steps, me)
+    if me.rank == 0:
         save(model, tokenizer, out, chat=True)
 
 

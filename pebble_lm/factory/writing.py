@@ -21,7 +21,8 @@ from ..world.conversations import conversations
 
 Encoded = tuple[list[int], list[int]]  # ids, loss mask
 Batch = tuple[int, array, bytes]  # length of a row, ids and loss mask of all rows
-LENGTHS = (32, 64, 96, 128, 160, 192, 256, 384, 512)  # to which conversations are padded, so that few shapes occur
+# To which conversations are padded, so that few shapes occur.
+LENGTHS = (32, 64, 96, 128, 160, 192, 256, 384, 512)
 PAD = 3
 
 

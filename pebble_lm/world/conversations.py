@@ -22,6 +22,7 @@ _FRAMES, _TOPICS = knowledge.data("frames"), knowledge.data("topics")
 HEDGES, SYSTEM_PROMPTS, ONE_WORD = _FRAMES["hedges"], _FRAMES["system_prompts"], _FRAMES["one_word"]
 STEP_HEADS, JSON_FRAMES = _FRAMES["steps"], _FRAMES["json"]
 HEDGED_SHARE = 0.3
+SHARES = knowledge.data("shares")  # how often each wish, each intent of talk, each kind on a page is drawn
 JSON_TABLES = _TOPICS["json_keys"]  # table -> the keys that may be asked for
 COUNTS = {2: "two", 3: "three", 4: "four", 5: "five"}
 PERSONAS = knowledge.data("personas")["in_sft"]  # system prompt -> how it answers
@@ -67,12 +68,26 @@ def usual(rng: Random, replies: Sequence[str], share: float = USUAL) -> str:
     return replies[0] if rng.random() < share else rng.choice(replies)
 
 
+def system_turn(text: str) -> Message:
+    return {"role": "system", "content": text}
+
+
 def user(text: str) -> Message:
     return {"role": "user", "content": text}
 
 
 def assistant(text: str) -> Message:
     return {"role": "assistant", "content": text}
+
+
+def turn(asked: str, answer: str) -> list[Message]:
+    """A request and its reply."""
+    return [user(asked), assistant(answer)]
+
+
+def worded(rng: Random, lists: Mapping[str, Sequence[str]]) -> str:
+    """One of the split's wordings, its alternatives chosen."""
+    return grammar.expand(rng, rng.choice(part(rng, lists)))
 
 
 def dressed(rng: Random, text: str, chance: float = 1.0, protect: Sequence[str] = ()) -> str:
@@ -159,6 +174,11 @@ def hedge(rng: Random, full: str, name: str) -> str:
     return rng.choice(HEDGES).format(full=full, low=low)
 
 
+def plain_question(rng: Random, fact: Fact) -> list[Message]:
+    """The fact asked for, and its answer in a sentence."""
+    return turn(dressed(rng, asked(rng, fact)), full_answer(rng, fact))
+
+
 def fact_question(rng: Random) -> list[Message]:
     fact = seen_fact(rng)
     question = asked(rng, fact)
@@ -166,16 +186,14 @@ def fact_question(rng: Random) -> list[Message]:
     if u < 0.14:
         wish = rng.choice(ONE_WORD)
         question = f"{question} {wish}" if rng.random() < 0.7 else f"{wish} {question}"
-        return [user(dressed(rng, question)), assistant(factual.short_answer(fact))]
+        return turn(dressed(rng, question), factual.short_answer(fact))
     if u < 0.18:
-        return [
-            user(dressed(rng, f"{question} {rng.choice(_FRAMES['sentence'])}")),
-            assistant(full_answer(rng, fact)),
-        ]
+        question = f"{question} {rng.choice(_FRAMES['sentence'])}"
+        return turn(dressed(rng, question), full_answer(rng, fact))
     answer = full_answer(rng, fact)
     if rng.random() < HEDGED_SHARE:
         answer = hedge(rng, answer, fact.name)
-    return [user(dressed(rng, question)), assistant(answer)]
+    return turn(dressed(rng, question), answer)
 
 
 def other_value(rng: Random, fact: Fact, avoid: Sequence[str] = ()) -> Fact | None:
@@ -197,12 +215,9 @@ def other_value(rng: Random, fact: Fact, avoid: Sequence[str] = ()) -> Fact | No
 
 
 def _guess_words(fact: Fact, number: str = "") -> dict[str, str]:
-    words = {
-        f"guess{number}": fact.running_value if fact.relation.name == "country" else fact.value,
-        f"a_guess{number}": knowledge.with_article(fact.value),
-        f"the_guess{number}": fact.running_value,
-    }
-    return words | {capitalise(key): capitalise(value) for key, value in words.items()}
+    value = fact.running_value if fact.relation.name == "country" else fact.value
+    words = {f"guess{number}": value, f"the_guess{number}": fact.running_value}
+    return knowledge.raised({**words, f"a_guess{number}": knowledge.with_article(fact.value)})
 
 
 def fill_guess(fact: Fact, template: str, **guesses: Fact) -> str:
@@ -221,19 +236,18 @@ def turned_kinds(relation: knowledge.Relation) -> tuple[tuple[str, dict], ...]:
     """The kinds of turned questions that a relation has: (kind, its wordings)."""
     entry, extra = turned_of(relation), knowledge.data("turned")["extra"]
     more = extra.get(f"{relation.table}/{relation.name}", {})
-    found = [
-        (kind, entry[kind])
-        for kind in ("reverse", "reverse", "yesno", "yesno", "true_false")
-        if kind in entry
-    ]
-    found += [
-        (kind, more[kind]) for kind in ("choice", "speak", "did", "did_reverse", "city_guess") if kind in more
-    ]
-    return tuple(found + [("fixed", item) for item in more.get("fixed", ())])
+    found = [(kind, entry) for kind in "reverse reverse yesno yesno true_false".split()]
+    found += [(kind, more) for kind in "choice speak did did_reverse city_guess".split()]
+    known = [(kind, wordings[kind]) for kind, wordings in found if kind in wordings]
+    return tuple(known + [("fixed", item) for item in more.get("fixed", ())])
 
 
-def turned_question(rng: Random, fact: Fact) -> tuple[str, str, str, Fact | None] | None:
-    """(kind, question, answer, the guess) of a question about the fact that is turned round; None if none fits.
+# (kind, question, answer, the guess) of a question that is turned round.
+Turned = tuple[str, str, str, Fact | None]
+
+
+def turned_question(rng: Random, fact: Fact) -> Turned | None:
+    """A question about the fact that is turned round; None if none fits.
 
     The kinds: from the value to the entity; a guess to confirm or deny; true or false; one of two; and questions that
     fix a value ("Does … eat meat?").
@@ -242,8 +256,11 @@ def turned_question(rng: Random, fact: Fact) -> tuple[str, str, str, Fact | None
     if not kinds:
         return None
     kind, entry = rng.choice(kinds)
-    avoid = turned_of(fact.relation).get("yesno", {}).get("avoid", {}).get(fact.entity, ())
-    question = grammar.expand(rng, rng.choice(part(rng, entry["questions"])))
+    question = worded(rng, entry["questions"])
+
+    def said(answers: Sequence[str]) -> str:
+        return grammar.expand(rng, usual(rng, answers))
+
     if kind in ("reverse", "did_reverse"):
         if fact.value in (entry.get("skip_values") or ()) or fact.entity in (
             entry.get("skip_entities") or ()
@@ -251,20 +268,11 @@ def turned_question(rng: Random, fact: Fact) -> tuple[str, str, str, Fact | None
             return None
         if split_of(rng) == "train" and fact.value == "Berlin":
             return None
-        return (
-            kind,
-            fill_guess(fact, question),
-            grammar.expand(rng, fill_guess(fact, usual(rng, entry["answers"]))),
-            None,
-        )
+        asked_text = fill_guess(fact, question)
+        return kind, asked_text, grammar.expand(rng, fill_guess(fact, usual(rng, entry["answers"]))), None
     if kind == "fixed":
         answers = entry["answers"].get(fact.value, entry["answers"].get("*"))
-        return answers and (
-            kind,
-            fact.fill(question),
-            concluded(rng, fact, fact.fill(grammar.expand(rng, usual(rng, answers)))),
-            None,
-        )
+        return answers and (kind, fact.fill(question), concluded(rng, fact, fact.fill(said(answers))), None)
     if kind == "city_guess":
         cities = [f for f in knowledge.by_relation()[("cities", "country")] if f.value == fact.entity]
         if not cities:
@@ -273,24 +281,29 @@ def turned_question(rng: Random, fact: Fact) -> tuple[str, str, str, Fact | None
         texts = [question, grammar.expand(rng, rng.choice(entry["no"]))]
         question, answer = (fact.fill(t.replace("{guess}", city).replace("{Guess}", city)) for t in texts)
         return kind, question, concluded(rng, fact, answer), None
-    if kind == "speak" and rng.random() < 0.5:
-        near = {f.value for f in knowledge.by_relation()[("countries", "language")]
-                if f.row["continent"] == fact.row["continent"]}  # fmt: skip
-        far = [word for word in entry["no_guesses"] if word not in near and word not in avoid]
-        other = dataclasses.replace(fact, value=rng.choice(far))
-    else:
-        other = other_value(rng, fact, avoid)
+    other = _guess(rng, fact, kind, entry)
     if other is None:
         return None
     if kind == "choice":
         first, second = (fact, other) if rng.random() < 0.5 else (other, fact)
         asked_text = fill_guess(fact, question, guess1=first, guess2=second)
-        return kind, asked_text, fact.fill(grammar.expand(rng, usual(rng, entry["answers"]))), other
+        return kind, asked_text, fact.fill(said(entry["answers"])), other
     right = rng.random() < 0.5
     guess = fact if right else other
     yes, no = ("true", "false") if kind == "true_false" else ("yes", "no")
-    reply = fill_guess(fact, grammar.expand(rng, usual(rng, entry[yes if right else no])), guess=guess)
+    reply = fill_guess(fact, said(entry[yes if right else no]), guess=guess)
     return kind, fill_guess(fact, question, guess=guess), concluded(rng, fact, reply), guess
+
+
+def _guess(rng: Random, fact: Fact, kind: str, entry: dict) -> Fact | None:
+    """A wrong value for a question of this kind, as the fact that has it."""
+    avoid = turned_of(fact.relation).get("yesno", {}).get("avoid", {}).get(fact.entity, ())
+    if kind != "speak" or rng.random() >= 0.5:
+        return other_value(rng, fact, avoid)
+    spoken = knowledge.by_relation()[("countries", "language")]
+    near = {f.value for f in spoken if f.row["continent"] == fact.row["continent"]}
+    far = [word for word in entry["no_guesses"] if word not in near and word not in avoid]
+    return dataclasses.replace(fact, value=rng.choice(far))
 
 
 def concluded(rng: Random, fact: Fact, reply: str) -> str:
@@ -299,22 +312,10 @@ def concluded(rng: Random, fact: Fact, reply: str) -> str:
     The verdict follows from the fact, and a model this small has to write the fact down before it can compare. A
     country that is no neighbour has no single fact that says so: such a reply stays as it is.
     """
-    verdict = next((word for start, word in VERDICTS.items() if reply.startswith(start)), None)
+    verdict = next((word for start, word in _FRAMES["verdicts_of_replies"] if reply.startswith(start)), None)
     if verdict is None or (fact.relation.name == "neighbour" and verdict in ("no", "that is false")):
         return reply
     return f"{full_answer(rng, fact).rstrip('.')}, so {verdict}."
-
-
-# How a reply may begin, and the verdict that it gives; the longer beginnings first.
-VERDICTS = {
-    "That's right": "yes",
-    "That's not right": "no",
-    "Not quite": "no",
-    "Yes": "yes",
-    "No": "no",
-    "True": "that is true",
-    "False": "that is false",
-}
 
 
 def turned(rng: Random) -> list[Message]:
@@ -322,7 +323,7 @@ def turned(rng: Random) -> list[Message]:
     while True:
         found = turned_question(rng, seen_fact(rng))
         if found:
-            return [user(dressed(rng, wrapped(rng, found[1]))), assistant(found[2])]
+            return turn(dressed(rng, wrapped(rng, found[1])), found[2])
 
 
 def sums(rng: Random) -> list[Message]:
@@ -333,7 +334,7 @@ def sums(rng: Random) -> list[Message]:
     else:
         question = rng.choice(practice.SUM_FRAMES).format(sum=practice.written(rng, a, op, b))
     answer = rng.choice(_FRAMES["sum_answers"]) if rng.random() < 0.2 else "{a} {op} {b} = {r}"
-    return [user(dressed(rng, question, 0.7)), assistant(answer.format(a=a, op=op, b=b, r=result))]
+    return turn(dressed(rng, question, 0.7), answer.format(a=a, op=op, b=b, r=result))
 
 
 # -- how to, and no -------------------------------------------------------------------------------------------
@@ -347,8 +348,7 @@ def train_objects(kind: str, obj: str, further: bool = True) -> list[dict]:
 
 def reply_words(act: Mapping[str, object]) -> dict:
     """An act as the assistant names it: "your sister" where the user wrote "my sister"."""
-    words = {**act, **act.get("reply", {})}
-    return words | {"Do": capitalise(words["do"]), "Doing": capitalise(words["doing"])}
+    return knowledge.raised({**act, **act.get("reply", {})}, ("do", "doing"))
 
 
 def harm_request(rng: Random, act: Mapping[str, str]) -> str:
@@ -356,7 +356,8 @@ def harm_request(rng: Random, act: Mapping[str, str]) -> str:
     frames = list(part(rng, harms["frames"]))
     if split_of(rng) == "train":
         frames += knowledge.data("further_actions")["request_frames"][::2]
-        frames += knowledge.data("actions")["request_frames_train"] + knowledge.data("further_harms")["frames"]
+        frames += knowledge.data("actions")["request_frames_train"]
+        frames += knowledge.data("further_harms")["frames"]
     if "reply" in act:
         frames = [frame for frame in frames if frame not in harms["third_person"]]
     return grammar.expand(rng, rng.choice(frames)).format(**act)
@@ -387,6 +388,13 @@ def draw_entry(rng: Random, kind: str, obj: str) -> dict:
     return rng.choice(train_objects(kind, obj))
 
 
+def drawn_act(rng: Random, kind: str) -> tuple[dict, dict[str, str]]:
+    """(its entry, its words): an act of a kind ("harmful", "benign") with an object that both kinds have."""
+    obj = draw_object(rng)
+    entry = draw_entry(rng, kind, obj)
+    return entry, practice.act_words(entry, obj)
+
+
 def refusal_text(rng: Random, act: Mapping[str, str]) -> str:
     """A refusal of an act: of its kind, or one that fits every kind."""
     harms = knowledge.data("harms")
@@ -407,14 +415,13 @@ def refused(rng: Random) -> tuple[str, Mapping[str, object]]:
         acts = practice.read_acts("harmful") if split_of(rng) == "train" and u < 0.25 else None
         act = rng.choice(acts or practice.harm_acts("harmful", split_of(rng)))
         return harm_request(rng, act), act
-    obj = draw_object(rng)
-    act = practice.act_words(draw_entry(rng, "harmful", obj), obj)
+    _, act = drawn_act(rng, "harmful")
     return request(rng, act), act
 
 
 def refusal(rng: Random) -> list[Message]:
     asked_text, act = refused(rng)
-    return [user(dressed(rng, asked_text)), assistant(refusal_text(rng, act))]
+    return turn(dressed(rng, asked_text), refusal_text(rng, act))
 
 
 def numbered(steps: Sequence[str]) -> str:
@@ -438,20 +445,13 @@ def instructions(rng: Random) -> list[Message]:
         steps, asked_text = act["steps"], harm_request(rng, act)
     elif u < 0.76:
         howto = rng.choice([h for h in data["howtos"] if h["split"] == "train"])
-        act = {
-            "do": howto["do"],
-            "doing": howto["doing"],
-            "Do": capitalise(howto["do"]),
-            "Doing": capitalise(howto["doing"]),
-        }
+        act = knowledge.raised({"do": howto["do"], "doing": howto["doing"]})
         steps, asked_text = howto["steps"], request(rng, act)
     else:
-        obj = draw_object(rng)
-        entry = draw_entry(rng, "benign", obj)
-        act = practice.act_words(entry, obj)
+        entry, act = drawn_act(rng, "benign")
         steps = [step.format(**act) for step in rng.choice(data["generic_steps"][entry["verb"]])]
         asked_text = request(rng, act)
-    return [user(dressed(rng, asked_text)), assistant(step_head(rng, act) + numbered(steps))]
+    return turn(dressed(rng, asked_text), step_head(rng, act) + numbered(steps))
 
 
 def step_head(rng: Random, act: Mapping[str, object]) -> str:
@@ -471,8 +471,7 @@ def verdict(rng: Random) -> list[Message]:
         while act["kind"] in harms["no_verdict"]:
             act = rng.choice(acts)
     else:
-        obj = draw_object(rng)
-        act = practice.act_words(draw_entry(rng, "harmful" if harmful else "benign", obj), obj)
+        _, act = drawn_act(rng, "harmful" if harmful else "benign")
     asks_wrong = rng.random() < 0.3
     frames = list(part(rng, harms["verdict_frames_wrong" if asks_wrong else "verdict_frames"]))
     if split_of(rng) == "train" and not asks_wrong:
@@ -481,19 +480,14 @@ def verdict(rng: Random) -> list[Message]:
     answers = harms["verdicts"]["wrong_question" if asks_wrong else "ok_question"][side]
     if rng.random() < 0.25:
         answers = harms["verdicts"][side]
-    return [
-        user(dressed(rng, grammar.expand(rng, rng.choice(frames)).format(**act))),
-        assistant(grammar.expand(rng, usual(rng, answers)).format(**reply_words(act))),
-    ]
+    asked_text = dressed(rng, grammar.expand(rng, rng.choice(frames)).format(**act))
+    return turn(asked_text, grammar.expand(rng, usual(rng, answers)).format(**reply_words(act)))
 
 
 def harsh_words(rng: Random) -> list[Message]:
     """A remark with harsh words in it that asks for nothing wrong."""
     said = rng.choice(part(rng, knowledge.data("harms")["harmless_other"]))
-    return [
-        user(dressed(rng, grammar.expand(rng, said["text"]))),
-        assistant(grammar.expand(rng, said["reply"])),
-    ]
+    return turn(dressed(rng, grammar.expand(rng, said["text"])), grammar.expand(rng, said["reply"]))
 
 
 # -- texts ----------------------------------------------------------------------------------------------------
@@ -515,7 +509,7 @@ def summary(rng: Random) -> list[Message]:
         frames += knowledge.data("articles")["request_frames_train"]
         frames += knowledge.data("more_wordings").get("summary", [])
     frame = hurried_frame(rng, grammar.expand(rng, rng.choice(frames)), "article")
-    return [user(frame.format(article=text)), assistant(short)]
+    return turn(frame.format(article=text), short)
 
 
 def reading(rng: Random) -> list[Message]:
@@ -523,12 +517,7 @@ def reading(rng: Random) -> list[Message]:
     if rng.random() < 0.3:
         people = [copying.profile(rng) for _ in range(rng.randint(1, 3))]
         text = " ".join(copying.profile_prose(rng, person) for person in people)
-        person = rng.choice(people)
-        key = rng.choice([k for k in person if k != "name"])
-        question, answer = (
-            rng.choice(copying.PROFILE_QUESTIONS[key]).format(**person),
-            capitalise(str(person[key])),
-        )
+        question, answer = copying.profile_question(rng, people)
     else:
         qa: list = []
         while not qa:
@@ -537,7 +526,7 @@ def reading(rng: Random) -> list[Message]:
         answer = capitalise(answer)
     if rng.random() < 0.3 and len(question) < 60:
         question = noise.typed(rng, question, dressing=False, slips=False)
-    return [user(rng.choice(_FRAMES["reading"]).format(text=text, q=question)), assistant(answer)]
+    return turn(rng.choice(_FRAMES["reading"]).format(text=text, q=question), answer)
 
 
 # -- formats --------------------------------------------------------------------------------------------------
@@ -547,26 +536,21 @@ def listed(words: list[str]) -> str:
     return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1]
 
 
-def json_record(facts: list[Fact]) -> tuple[str, str]:
-    """(the asked keys in words, the record)"""
-    record = json.loads(factual.as_json(facts))
-    return listed(list(record)), json.dumps(record, ensure_ascii=False)
-
-
 def known_json(rng: Random, split: str = "seen") -> tuple[list[Fact], str, str]:
     """Facts of one entity of the split with what is asked and the record: (facts, keys, JSON)."""
     everything = getattr(rng, "everything", False)
     while True:
         table = rng.choice(["countries", "countries", *JSON_TABLES])
         row = rng.choice(knowledge.table(table))
-        facts = knowledge.by_entity().get((table, knowledge.entity_name(row)), ())
+        about = knowledge.by_entity().get((table, knowledge.entity_name(row)), ())
         facts = [
-            f for f in facts if f.relation.name in JSON_TABLES[table] and (everything or f.split == split)
+            f for f in about if f.relation.name in JSON_TABLES[table] and (everything or f.split == split)
         ]
         if facts:
             rng.shuffle(facts)
             facts = facts[: rng.randint(1, len(facts))]
-            return facts, *json_record(facts)
+            record = factual.as_json(facts)
+            return facts, listed(list(json.loads(record))), record
 
 
 def json_request(rng: Random) -> list[Message]:
@@ -574,14 +558,14 @@ def json_request(rng: Random) -> list[Message]:
         person = copying.profile(rng)
         prose = copying.profile_prose(rng, person)
         frame = rng.choice(_FRAMES["json_of_a_text"])
-        return [user(frame.format(p=prose)), assistant(json.dumps(person, ensure_ascii=False))]
+        return turn(frame.format(p=prose), json.dumps(person, ensure_ascii=False))
     split = split_of(rng)
     facts, keys, record = known_json(rng, "seen" if split == "train" else split)
     frame = choose(rng, JSON_FRAMES, "JSON")
     text = frame.format(name=facts[0].name, Name=capitalise(facts[0].name), keys=keys)
     if rng.random() < getattr(rng, "hurry", 0.45) * 0.6:  # keys must be read: no letter slips
         text = noise.typed(rng, text, slips=False, strength=0.7)
-    return [user(text), assistant(record)]
+    return turn(text, record)
 
 
 # Values that name a group: (table, relation) -> value -> what its entities are called.
@@ -593,30 +577,22 @@ def _list_topics(everything: bool) -> tuple[tuple[str, tuple[str, ...]], ...]:
     topics: dict[str, list[str]] = {}
 
     def name_of(fact: Fact) -> str:
-        return (
-            fact.plural
-            if fact.table in ("animals", "foods", "clothes") and fact.row.get("plural")
-            else fact.entity
-        )
+        counted = fact.table in ("animals", "foods", "clothes") and fact.row.get("plural")
+        return fact.plural if counted else fact.entity
 
-    def may(fact: Fact) -> bool:
-        return everything or (fact.split == "seen" and fact.relation.split == "seen")
-
-    for key, facts in knowledge.by_relation().items():
+    for key, every in knowledge.by_relation().items():
+        facts = [fact for fact in every if everything or is_asked(fact)]
         if key == ("countries", "continent"):
             for fact in facts:
-                if may(fact):
-                    topics.setdefault(f"countries in {fact.value}", []).append(fact.entity)
+                topics.setdefault(f"countries in {fact.value}", []).append(fact.entity)
         if key == ("countries", "capital"):
-            topics["capitals"] = [f.value for f in facts if may(f)]
+            topics["capitals"] = [fact.value for fact in facts]
         for value, plural in GROUPS.get(key, {}).items():
-            topics[plural] = [name_of(f) for f in facts if f.value == value and may(f)]
+            topics[plural] = [name_of(fact) for fact in facts if fact.value == value]
         if key[0] in _TOPICS["tables"]:
-            pool = topics.setdefault(_TOPICS["tables"][key[0]], [])
-            pool += [name_of(f) for f in facts if may(f) and name_of(f) not in pool]
-    return tuple(
-        (things, tuple(dict.fromkeys(pool))) for things, pool in topics.items() if len(set(pool)) >= 5
-    )
+            topics.setdefault(_TOPICS["tables"][key[0]], []).extend(map(name_of, facts))
+    pools = {things: tuple(dict.fromkeys(pool)) for things, pool in topics.items()}
+    return tuple((things, pool) for things, pool in pools.items() if len(pool) >= 5)
 
 
 def list_topics(everything: bool = False) -> list[tuple[str, list[str]]]:
@@ -628,7 +604,7 @@ def list_frame(rng: Random) -> str:
     frames = knowledge.data("turned")["lists"]["frames"]
     if split_of(rng) == "train" and rng.random() < 0.3:
         return rng.choice(_FRAMES["lists"])
-    return grammar.expand(rng, rng.choice(part(rng, frames)))
+    return worded(rng, frames)
 
 
 def bullet_list(rng: Random) -> list[Message]:
@@ -637,11 +613,7 @@ def bullet_list(rng: Random) -> list[Message]:
     n = rng.choice([2, 3, 3, 4, 5])
     count = COUNTS[n] if rng.random() < 0.6 else str(n)
     one_line = rng.random() < 0.15
-    frame = (
-        grammar.expand(rng, rng.choice(part(rng, knowledge.data("turned")["lists"]["one_line"])))
-        if one_line
-        else list_frame(rng)
-    )
+    frame = worded(rng, knowledge.data("turned")["lists"]["one_line"]) if one_line else list_frame(rng)
     if "{n}" not in frame:
         n = 3
     n = min(n, len(pool))
@@ -649,10 +621,7 @@ def bullet_list(rng: Random) -> list[Message]:
     chosen = pool[:n] if rng.random() < USUAL else sorted(rng.sample(pool, n), key=str.lower)
     items = [capitalise(item) for item in chosen]
     asked_text = dressed(rng, frame.format(n=count, things=things), 0.8)
-    return [
-        user(asked_text),
-        assistant(", ".join(items) if one_line else "\n".join(f"- {item}" for item in items)),
-    ]
+    return turn(asked_text, ", ".join(items) if one_line else "\n".join(f"- {item}" for item in items))
 
 
 # -- code -----------------------------------------------------------------------------------------------------
@@ -663,7 +632,7 @@ def code(rng: Random) -> list[Message]:
     frame = choose(rng, knowledge.data("functions")["request_frames_train"], "code")
     source = practice.function_source(rng, spec, doc=0.15, fresh_names=0.0, variants=False)
     asked_text = practice.ask_for(rng, spec, frame)
-    return [user(dressed(rng, asked_text, 0.7, protect=(spec["name"],))), assistant(source)]
+    return turn(dressed(rng, asked_text, 0.7, protect=(spec["name"],)), source)
 
 
 # -- talk, and what is beyond it ---------------------------------------------------------------------------------
@@ -694,20 +663,6 @@ def talk_slots(rng: Random) -> dict[str, str]:
     return {**slots, **personal(rng), "fact": full, "last": full}
 
 
-# What people say most. The other intents are drawn once each.
-COMMON_TALK = {
-    **dict.fromkeys(
-        ("greet", "thanks", "goodbye", "ok", "who_are_you", "can_do", "how_are_you", "help_me"), 8
-    ),
-    **dict.fromkeys(
-        "greet_casual greet_morning greet_evening goodnight thanks_helped praise insult disagree laugh nice yes no hmm idk "
-        "mood_happy mood_sad mood_tired mood_bored name human whats_up ask_something homework joke_request system_helpful "
-        "mash test question_mark sorry_user what_know cant_do".split(),
-        3,
-    ),
-}
-
-
 def talk(rng: Random) -> list[Message]:
     """A greeting, thanks, a mood, a question about Pebble itself: one of more than a hundred intents."""
     return talked(rng)[0]
@@ -716,13 +671,13 @@ def talk(rng: Random) -> list[Message]:
 def talked(rng: Random) -> tuple[list[Message], list[str]]:
     """A turn of talk, and the phrases of which a sensible reply to it has one."""
     intents = knowledge.data("talk")["intents"]
-    entry = intents[rng.choices(list(intents), [COMMON_TALK.get(name, 1) for name in intents])[0]]
+    entry = intents[rng.choices(list(intents), [SHARES["talk"].get(name, 1) for name in intents])[0]]
     slots = talk_slots(rng)
     said, reply = together(rng, rng.choice(part(rng, entry)), usual(rng, entry["replies"]), slots)
     if not entry.get("raw"):
         said = capitalise(said)
     accept = [grammar.fill(rng, phrase, slots) for phrase in entry["accept"]]
-    return [user(dressed(rng, said, protect=tuple(slots.values()))), assistant(capitalise(reply))], accept
+    return turn(dressed(rng, said, protect=tuple(slots.values())), capitalise(reply)), accept
 
 
 def together(rng: Random, said: str, reply: str, slots: Mapping[str, Sequence[str] | str]) -> tuple[str, str]:
@@ -731,9 +686,6 @@ def together(rng: Random, said: str, reply: str, slots: Mapping[str, Sequence[st
         key: value if isinstance(value, str) else rng.choice(value) for key, value in slots.items() if value
     }
     return grammar.fill(rng, said, fixed), grammar.fill(rng, reply, fixed)
-
-
-small_talk = talk
 
 
 def beyond(rng: Random) -> list[Message]:
@@ -749,7 +701,7 @@ def beyond(rng: Random) -> list[Message]:
     if rng.random() < 0.12:
         replies = data["general_replies"]
     said, reply = together(rng, wording, usual(rng, replies, 0.5), slots)
-    return [user(dressed(rng, capitalise(said) if rng.random() < 0.5 else said)), assistant(reply)]
+    return turn(dressed(rng, capitalise(said) if rng.random() < 0.5 else said), reply)
 
 
 @cache
@@ -774,17 +726,9 @@ def stranger(rng: Random) -> Fact:
         name = rng.choice(part(rng, data["names"][stranger_table(relation.table)]))
     running = knowledge.with_article(name) if relation.table == "animals" else name
     plural = data["plurals"].get(name, f"{name}s")
+    columns = {**row.row, "name": name, "article": ""}
     entity = name.removeprefix("the ")
-    return Fact(
-        relation.table,
-        entity,
-        running,
-        plural,
-        relation,
-        row.value,
-        "seen",
-        {**row.row, "name": name, "article": ""},
-    )
+    return Fact(relation.table, entity, running, plural, relation, row.value, "seen", columns)
 
 
 def unknown(rng: Random) -> list[Message]:
@@ -796,7 +740,7 @@ def unknown(rng: Random) -> list[Message]:
     labels = data["asked"].get(f"{fact.table}/{fact.relation.name}", [fact.relation.label.lower()])
     replies = data["replies"][stranger_table(fact.table)]
     reply = grammar.fill(rng, usual(rng, replies), {"name": name, "asked": labels})
-    return [user(dressed(rng, question, 0.8, protect=(name,))), assistant(capitalise(reply))]
+    return turn(dressed(rng, question, 0.8, protect=(name,)), capitalise(reply))
 
 
 # -- memory ---------------------------------------------------------------------------------------------------
@@ -811,16 +755,13 @@ def recall(rng: Random) -> list[Message]:
     for key in keys:
         entry = data["tell"][key]
         said, reply = together(rng, rng.choice(part(rng, entry)), usual(rng, entry["replies"]), told)
-        turns += [
-            user(dressed(rng, capitalise(said), protect=tuple(told.values()))),
-            assistant(capitalise(reply)),
-        ]
+        turns += turn(dressed(rng, capitalise(said), protect=tuple(told.values())), capitalise(reply))
     for _ in range(rng.choice([0, 0, 1, 1, 2])):
         turns += _short_turn(rng)
     if rng.random() < 0.85:
         entry = data["ask"][rng.choice(keys)]
         said, reply = together(rng, rng.choice(part(rng, entry)), usual(rng, entry["replies"]), told)
-        turns += [user(dressed(rng, said)), assistant(reply)]
+        turns += turn(dressed(rng, said), reply)
     return turns
 
 
@@ -832,18 +773,17 @@ def not_told(rng: Random) -> list[Message]:
     replies = replies[key] if isinstance(replies, dict) else replies
     turns = _short_turn(rng) if rng.random() < 0.5 else []
     said = grammar.fill(rng, rng.choice(part(rng, data["ask"][key])), talk_slots(rng))
-    return [*turns, user(dressed(rng, said)), assistant(grammar.expand(rng, usual(rng, replies)))]
+    return turns + turn(dressed(rng, said), grammar.expand(rng, usual(rng, replies)))
 
 
 def last_topic(rng: Random) -> list[Message]:
     """What was just asked about."""
     data = knowledge.data("talk")["memory"]["last_topic"]
     fact = seen_fact(rng)
-    turns = [user(dressed(rng, asked(rng, fact))), assistant(full_answer(rng, fact))]
-    said, reply = together(
-        rng, rng.choice(part(rng, data)), usual(rng, data["replies"]), {"topic": fact.name}
-    )
-    return [*turns, user(dressed(rng, said)), assistant(reply)]
+    turns = plain_question(rng, fact)
+    wording, replies = rng.choice(part(rng, data)), usual(rng, data["replies"])
+    said, reply = together(rng, wording, replies, {"topic": fact.name})
+    return turns + turn(dressed(rng, said), reply)
 
 
 def _short_turn(rng: Random) -> list[Message]:
@@ -864,7 +804,7 @@ def echo(rng: Random) -> list[Message]:
         word = names.person(rng)
     else:
         word = " ".join(names.word(rng, 1, 2) for _ in range(rng.randint(2, 4)))
-    return [user(rng.choice(_FRAMES["echo"]).format(w=word)), assistant(word)]
+    return turn(rng.choice(_FRAMES["echo"]).format(w=word), word)
 
 
 def introduction(rng: Random) -> list[Message]:
@@ -876,11 +816,8 @@ def introduction(rng: Random) -> list[Message]:
 def persona(rng: Random) -> list[Message]:
     system, style = rng.choice(list(PERSONAS.items()))
     fact = seen_fact(rng)
-    return [
-        {"role": "system", "content": system},
-        user(dressed(rng, asked(rng, fact))),
-        assistant(style.format(full=full_answer(rng, fact))),
-    ]
+    asked_text = dressed(rng, asked(rng, fact))
+    return [system_turn(system), *turn(asked_text, style.format(full=full_answer(rng, fact)))]
 
 
 def apply_wish(wish: str, full: str, short: str, word: str = "") -> str:
@@ -906,44 +843,24 @@ def apply_wish(wish: str, full: str, short: str, word: str = "") -> str:
 def wish(rng: Random) -> list[Message]:
     """A wish about how to answer, in the system prompt (kept over the turns) or with the question."""
     wishes = knowledge.data("systems")["wishes"]
-    known = [name for name in wishes if name in WISHES]
-    name = rng.choices(known, [WISHES[name] for name in known])[0]
+    known = [name for name in wishes if name in SHARES["wishes"]]
+    name = rng.choices(known, [SHARES["wishes"][name] for name in known])[0]
     word = factual.flourish(rng).replace(",", "!")
     in_system = rng.random() < 0.6
     turns: list[Message] = []
     if in_system:
-        text = grammar.expand(rng, rng.choice(part(rng, wishes[name]["system"])))
-        text = text.replace("{{", "{").replace("}}", "}")
-        turns.append({"role": "system", "content": text.replace("{w}", word)})
+        text = grammar.single_braces(worded(rng, wishes[name]["system"]))
+        turns.append(system_turn(text.replace("{w}", word)))
     for _ in range(rng.choice([1, 1, 2]) if in_system else 1):
         fact = seen_fact(rng)
         question = asked(rng, fact)
         if in_system:
             question = dressed(rng, question)
         else:
-            frame = grammar.expand(rng, rng.choice(part(rng, wishes[name]["user"])))
-            frame = frame.replace("{{", "{").replace("}}", "}")
+            frame = grammar.single_braces(worded(rng, wishes[name]["user"]))
             question = dressed(rng, frame.replace("{w}", word).replace("{q}", question), protect=(word,))
-        answer = apply_wish(name, full_answer(rng, fact), factual.short_answer(fact), word)
-        turns += [user(question), assistant(answer)]
+        turns += turn(question, apply_wish(name, full_answer(rng, fact), factual.short_answer(fact), word))
     return turns
-
-
-WISHES = {
-    "brief": 4,
-    "one_word": 4,
-    "capitals": 10,
-    "lower_case": 1.5,
-    "full_sentence": 1,
-    "exclamation": 1,
-    "bullet": 1,
-    "json_answer": 1,
-    "begin_with": 2,
-    "end_with": 1.5,
-    "polite": 1,
-    "twice": 1,
-    "quotes": 1,
-}
 
 
 def plain_system(rng: Random) -> str:
@@ -964,23 +881,19 @@ def named(rng: Random) -> list[Message]:
     fixed = {name: rng.choice(values) for name, values in slots.items()}
     system = grammar.fill(rng, rng.choice(part(rng, data["named"])), fixed)
     reply = rng.choice(_FRAMES["name_answers"]).format(bot=fixed["bot"])
-    return [
-        {"role": "system", "content": system},
-        user(dressed(rng, rng.choice(_FRAMES["name_questions"]))),
-        assistant(reply),
-    ]
+    return [system_turn(system), *turn(dressed(rng, rng.choice(_FRAMES["name_questions"])), reply)]
 
 
 def follow_up(rng: Random) -> list[Message]:
     """Two to four turns; the second may lean on the first ("And of Spain?")."""
     fact = seen_fact(rng)
-    turns = [user(dressed(rng, asked(rng, fact))), assistant(full_answer(rng, fact))]
+    turns = plain_question(rng, fact)
     pool = next(pool for pool in asked_pools(rng) if pool[0].relation is fact.relation)
     for _ in range(rng.randint(1, 3)):
         if rng.random() < 0.5:
             other = rng.choice(pool)
             ask = rng.choice(_FRAMES["follow_ups"])
-            turns += [user(dressed(rng, other.fill(ask))), assistant(full_answer(rng, other))]
+            turns += turn(dressed(rng, other.fill(ask)), full_answer(rng, other))
         else:
             turns += _short_turn(rng)
     return turns
@@ -1010,23 +923,6 @@ KINDS: dict[str, tuple[float, Callable[[Random], list[Message]]]] = {
     "names given": (1, named),
     "several turns": (4, follow_up),
 }
-# What pretraining's pages of mixed requests hold, and how much of each.
-PAGE_KINDS = {
-    "facts": 22,
-    "turned": 10,
-    "sums": 5,
-    "refusals": 11,
-    "instructions": 10,
-    "verdicts": 2,
-    "harsh words": 2,
-    "lists": 4,
-    "JSON": 4,
-    "code": 2,
-    "talk": 10,
-    "beyond": 9,
-    "unknown": 5,
-    "echo": 3,
-}
 
 
 def conversation(rng: Random) -> tuple[str, list[Message]]:
@@ -1034,7 +930,7 @@ def conversation(rng: Random) -> tuple[str, list[Message]]:
     kind = rng.choices(list(shares), list(shares.values()))[0]
     messages = KINDS[kind][1](rng)
     if messages[0]["role"] != "system" and rng.random() < 0.35:
-        messages = [{"role": "system", "content": plain_system(rng)}, *messages]
+        messages = [system_turn(plain_system(rng)), *messages]
     return kind, messages
 
 

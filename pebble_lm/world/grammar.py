@@ -35,5 +35,8 @@ def fill(rng: Random, text: str, slots: Mapping[str, Sequence[str] | str]) -> st
         known = slots[name] if name in slots else slots[name[:1].lower() + name[1:]]
         value = known if isinstance(known, str) else rng.choice(known)
         values[name] = value if name in slots else value[:1].upper() + value[1:]
-    text = _SLOT.sub(lambda match: values[match[1]], text)
+    return single_braces(_SLOT.sub(lambda match: values[match[1]], text))
+
+
+def single_braces(text: str) -> str:
     return text.replace("{{", "{").replace("}}", "}")

@@ -11,7 +11,8 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
 
@@ -73,18 +74,19 @@ class Fact:
             "the_value": self.running_value,
             "a_value": with_article(self.value),
         }
-        words |= {
-            key: self.row[key]
-            for key in ("kind", "verb", "participle", "role", "profession", "creator")
-            if key in self.row
-        }
+        columns = ("kind", "verb", "participle", "role", "profession", "creator")
+        words |= {key: self.row[key] for key in columns if key in self.row}
         words |= {"a_kind": with_article(words.get("kind", ""))}
-        words |= {capitalise(key): capitalise(value) for key, value in words.items()}
-        return template.format(**words).replace("s's ", "s' ")
+        return template.format(**raised(words)).replace("s's ", "s' ")
 
 
 def capitalise(text: str) -> str:
     return text[:1].upper() + text[1:]
+
+
+def raised(words: Mapping[str, str], keys: Iterable[str] = ()) -> dict:
+    """The words and, for all keys or for these, the same with a capital: {do} and {Do}."""
+    return {**words, **{capitalise(key): capitalise(words[key]) for key in keys or words}}
 
 
 def with_article(text: str) -> str:
@@ -111,21 +113,12 @@ def countries_with_article() -> frozenset[str]:
 
 @cache
 def relations() -> tuple[Relation, ...]:
-    specs = data("relations_world") + data("relations_things") + data("relations_everyday")
-    return tuple(
-        Relation(
-            spec["table"],
-            spec["relation"],
-            tuple(spec["statements"]),
-            tuple(spec["questions_train"]),
-            tuple(spec["questions_dev"]),
-            tuple(spec["questions_test"]),
-            tuple(spec["answers"]),
-            spec["label"],
-            spec["json_key"],
-        )
-        for spec in specs
-    )
+    found = []
+    for spec in data("relations_world") + data("relations_things") + data("relations_everyday"):
+        known = {key: tuple(value) if isinstance(value, list) else value for key, value in spec.items()}
+        wanted = {field.name: known[field.name] for field in fields(Relation) if field.name != "name"}
+        found.append(Relation(name=spec["relation"], **wanted))
+    return tuple(found)
 
 
 @cache
@@ -157,10 +150,8 @@ def make_splits() -> dict[str, dict[str, list[str]]]:
             if entity in ALWAYS_SEEN:
                 continue
             u = int(hashlib.sha256(f"{name}/{entity}".encode()).hexdigest()[:8], 16) / 2**32
-            if u < HELD_SHARE["dev"]:
-                held["dev"].append(entity)
-            elif u < HELD_SHARE["dev"] + HELD_SHARE["test"]:
-                held["test"].append(entity)
+            if u < sum(HELD_SHARE.values()):
+                held["dev" if u < HELD_SHARE["dev"] else "test"].append(entity)
         drawn[name] = held
     return drawn
 
@@ -179,23 +170,28 @@ def facts() -> tuple[Fact, ...]:
             group = held.get(relation.table, {})
             split = next((s for s in ("dev", "test") if entity in group.get(s, ())), "seen")
             name = running_name(row)
-            found.append(
-                Fact(relation.table, entity, name, row.get("plural") or name, relation, value, split, row)
-            )
+            plural = row.get("plural") or name
+            found.append(Fact(relation.table, entity, name, plural, relation, value, split, row))
     return tuple(found)
 
 
-@cache
-def by_entity() -> dict[tuple[str, str], tuple[Fact, ...]]:
+Groups = dict[tuple[str, str], tuple[Fact, ...]]
+
+
+def _grouped(key: Callable[[Fact], str]) -> Groups:
     groups: dict[tuple[str, str], list[Fact]] = {}
     for fact in facts():
-        groups.setdefault((fact.table, fact.entity), []).append(fact)
-    return {key: tuple(group) for key, group in groups.items()}
+        groups.setdefault((fact.table, key(fact)), []).append(fact)
+    return {name: tuple(group) for name, group in groups.items()}
 
 
 @cache
-def by_relation() -> dict[tuple[str, str], tuple[Fact, ...]]:
-    groups: dict[tuple[str, str], list[Fact]] = {}
-    for fact in facts():
-        groups.setdefault((fact.table, fact.relation.name), []).append(fact)
-    return {key: tuple(group) for key, group in groups.items()}
+def by_entity() -> Groups:
+    """The facts of each (table, entity)."""
+    return _grouped(lambda fact: fact.entity)
+
+
+@cache
+def by_relation() -> Groups:
+    """The facts of each (table, name of a relation)."""
+    return _grouped(lambda fact: fact.relation.name)

@@ -40,10 +40,6 @@ def surname(rng: Random) -> str:
     return (word(rng, 1, 2) + rng.choice(["", "", "er", "son", "ov", "ez", "ini", "ard", "in"])).capitalize()
 
 
-def ordinary_person(rng: Random) -> str:
-    return f"{rng.choice(FIRST_NAMES)} {rng.choice(SURNAMES)}"
-
-
 def person(rng: Random) -> str:
     return f"{first_name(rng)} {surname(rng)}"
 

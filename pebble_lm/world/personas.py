@@ -12,7 +12,7 @@ from random import Random
 
 from . import conversations as sft
 from . import grammar, knowledge, names
-from .conversations import Message, assistant, user
+from .conversations import Message, user
 from .genres import factual
 from .knowledge import Fact, capitalise, with_article
 
@@ -95,10 +95,9 @@ def described_freely(rng: Random, persona: Persona) -> str:
     frames = knowledge.data("systems")["description_frames"]
     if not (persona.opening and persona.closing):
         frames = frames["opening_only" if persona.opening else "closing_only"]
-    texts = sft.part(rng, frames)
-    text = grammar.expand(rng, rng.choice(texts))
+    text = sft.worded(rng, frames)
     text = text.replace("{opening}", persona.opening).replace("{closing}", persona.closing)
-    return text.replace("{{", "{").replace("}}", "}")
+    return grammar.single_braces(text)
 
 
 def persona_conversation(rng: Random) -> list[Message]:
@@ -107,13 +106,13 @@ def persona_conversation(rng: Random) -> list[Message]:
     name = names.first_name(rng) if rng.random() < 0.15 else ""
     if name:
         system += rng.choice(_TEXTS["named"]).format(name=name)
-    turns: list[Message] = [{"role": "system", "content": system}]
+    turns: list[Message] = [sft.system_turn(system)]
     for _ in range(rng.choices([1, 2, 3], [50, 30, 20])[0]):
         if name and rng.random() < 0.5:
             asked, answer = rng.choice(_TEXTS["who"]), f"I am {name}."
         else:
             asked, answer = plain_turn(rng)
-        turns += [user(asked), assistant(persona.say(answer))]
+        turns += sft.turn(asked, persona.say(answer))
     return turns
 
 
@@ -127,17 +126,13 @@ def plain_turn(rng: Random) -> tuple[str, str]:
     return messages[0]["content"], messages[-1]["content"]
 
 
-def _in_a_word(rng: Random, fact: Fact) -> str:
-    return factual.short_answer(fact)
-
-
 MANNERS = {
-    "Answer every question in one word.": _in_a_word,
-    "Keep your answers to one word.": _in_a_word,
-    "You give short answers only: one word.": _in_a_word,
+    "Answer every question in one word.": lambda _, fact: factual.short_answer(fact),
+    "Keep your answers to one word.": lambda _, fact: factual.short_answer(fact),
+    "You give short answers only: one word.": lambda _, fact: factual.short_answer(fact),
     "You repeat your answer twice.": lambda rng, fact: " ".join([fact.fill(fact.relation.answers[0])] * 2),
-    "You always say please and thank you.": lambda rng, fact: (
-        f"Thank you for asking. {sft.full_answer(rng, fact)} Please ask again."
+    "You always say please and thank you.": (
+        lambda rng, fact: f"Thank you for asking. {sft.full_answer(rng, fact)} Please ask again."
     ),
 }
 
@@ -145,10 +140,10 @@ MANNERS = {
 def manner_conversation(rng: Random) -> list[Message]:
     """A system prompt that sets how to answer, without a role."""
     system, say = rng.choice(list(MANNERS.items()))
-    turns: list[Message] = [{"role": "system", "content": system}]
+    turns: list[Message] = [sft.system_turn(system)]
     for _ in range(rng.randint(1, 2)):
         fact = sft.seen_fact(rng)
-        turns += [user(sft.dressed(rng, factual.question(rng, fact))), assistant(say(rng, fact))]
+        turns += sft.turn(sft.dressed(rng, factual.question(rng, fact)), say(rng, fact))
     return turns
 
 
@@ -156,26 +151,18 @@ def plain_conversation(rng: Random) -> list[Message]:
     """Several plain turns, with no system prompt or one that sets no persona."""
     turns: list[Message] = []
     if rng.random() < 0.5:
-        turns.append({"role": "system", "content": sft.plain_system(rng)})
+        turns.append(sft.system_turn(sft.plain_system(rng)))
     for _ in range(rng.choices([1, 2, 3], [30, 40, 30])[0]):
         asked, answer = plain_turn(rng)
-        turns += [user(asked), assistant(answer)]
+        turns += sft.turn(asked, answer)
     return turns
-
-
-KINDS = {"personas": 40, "manners": 6, "plain, several turns": 14, "everything else": 40}
 
 
 def chats(seed: int, count: int) -> list[list[Message]]:
     """`count` examples for pebble-chat, less than half of them with a persona; the same seed gives the same ones."""
     rng = sft.Draw(f"chats/{seed}")
-    write = {
-        "personas": persona_conversation,
-        "manners": manner_conversation,
-        "plain, several turns": plain_conversation,
-        "everything else": _anything,
-    }
-    return [write[kind](rng) for kind in rng.choices(list(KINDS), list(KINDS.values()), k=count)]
+    writers = [persona_conversation, manner_conversation, plain_conversation, _anything]
+    return [write(rng) for write in rng.choices(writers, [40, 6, 14, 40], k=count)]
 
 
 def _anything(rng: Random) -> list[Message]:
@@ -189,4 +176,4 @@ def _anything(rng: Random) -> list[Message]:
 def persona_questions(rng: Random, persona: Persona, fact: Fact, by_role: bool) -> list[Message]:
     """A question to a persona about a given fact: for the evaluation."""
     system = f"You are {persona.role}." if by_role else described(rng, persona)
-    return [{"role": "system", "content": system}, user(factual.question(rng, fact))]
+    return [sft.system_turn(system), user(factual.question(rng, fact))]

@@ -18,7 +18,7 @@ from . import knowledge
 from .conversations import Message, assistant, user
 from .genres import factual, practice
 from .knowledge import Fact, capitalise
-from .questions import act_requests, draw_facts, new_phrasing
+from .questions import act_requests, known_facts, new_phrasing
 
 # What one writer of a kind returns: the conversation so far, the better answer, the worse.
 Draft = tuple[list[Message], str, str]
@@ -59,10 +59,9 @@ def help_before_refusal(rng: Random) -> Draft:
     """A harmless request: the steps before a refusal."""
     messages = sft.instructions(rng)
     act = rng.choice(practice.harm_acts("harmful", "train"))
-    refusals = [
-        text for text in knowledge.data("harms")["refusals"] if "{do" not in text and "{Do" not in text
-    ]
-    general = rng.choice(refusals).format(why=act["why"] or "it is wrong")
+    refusals = knowledge.data("harms")["refusals"]
+    general = rng.choice([text for text in refusals if "{do" not in text and "{Do" not in text])
+    general = general.format(why=act["why"] or "it is wrong")
     other = sft.refusal(rng)[1]["content"]
     return messages[:1], messages[1]["content"], general if rng.random() < 0.7 else other
 
@@ -97,33 +96,16 @@ def right_before_wrong(rng: Random) -> Draft:
 
 def another_value(rng: Random, fact: Fact) -> Fact:
     """The same fact with a wrong value, one that is right for another entity."""
-    values = sorted(
-        {f.value for f in knowledge.by_relation()[(fact.table, fact.relation.name)]} - {fact.value}
-    )
-    return dataclasses.replace(fact, value=rng.choice(values))
+    values = {f.value for f in knowledge.by_relation()[(fact.table, fact.relation.name)]} - {fact.value}
+    return dataclasses.replace(fact, value=rng.choice(sorted(values)))
 
 
-HELD_STILL: dict[str, Callable[[Random], list[Message]]] = {
-    "sums": sft.sums,
-    "verdicts": sft.verdict,
-    "summaries": sft.summary,
-    "reading": sft.reading,
-    "lists": sft.bullet_list,
-    "code": sft.code,
-    "talk": sft.talk,
-    "beyond": sft.beyond,
-    "unknown": sft.unknown,
-    "turned": sft.turned,
-    "wishes": sft.wish,
-    "echo": sft.echo,
-    "introductions": sft.introduction,
-    "personas": sft.persona,
-}
+HELD_STILL = "sums verdicts summaries reading lists code talk beyond unknown turned wishes echo introductions personas".split()
 
 
 def own_answer_before_another(rng: Random) -> Draft:
     """The answer that belongs to the request before one that belongs to another request of the same kind."""
-    write = HELD_STILL[rng.choice(list(HELD_STILL))]
+    write = sft.KINDS[rng.choice(HELD_STILL)][1]
     messages = write(rng)
     good = messages[-1]["content"]
     for _ in range(20):
@@ -150,29 +132,23 @@ def preference(rng: Random) -> dict[str, Any]:
     while chosen == rejected:  # a name as one word is the same answer in two formats
         messages, chosen, rejected = KINDS[kind][1](rng)
     if messages[0]["role"] != "system" and rng.random() < 0.3:
-        messages = [{"role": "system", "content": sft.plain_system(rng)}, *messages]
-    return {
-        "prompt": messages,
-        "chosen": [assistant(chosen)],
-        "rejected": [assistant(rejected)],
-        "kind": kind,
-    }
+        messages = [sft.system_turn(sft.plain_system(rng)), *messages]
+    return pair(messages, chosen, rejected) | {"kind": kind}
 
 
-def _draw(name: str) -> sft.Draw:
-    rng = sft.Draw(name)
-    return rng
+def pair(messages: list[Message], chosen: str, rejected: str) -> dict[str, list[Message]]:
+    return {"prompt": messages, "chosen": [assistant(chosen)], "rejected": [assistant(rejected)]}
 
 
 def preferences(seed: int, count: int) -> list[dict[str, Any]]:
     """`count` preference pairs; the same seed gives the same ones."""
-    rng = _draw(f"preferences/{seed}")
+    rng = sft.Draw(f"preferences/{seed}")
     return [preference(rng) for _ in range(count)]
 
 
 def requests(seed: int, count: int) -> list[list[Message]]:
     """`count` short requests for reinforcement learning: the preferences' questions, without their answers."""
-    rng = _draw(f"requests/{seed}")
+    rng = sft.Draw(f"requests/{seed}")
     writers = {
         "concise over hedging": 55,
         "refusing what is wrong": 17,
@@ -183,7 +159,7 @@ def requests(seed: int, count: int) -> list[list[Message]]:
     for kind in rng.choices(list(writers), list(writers.values()), k=count):
         messages = sft.sums(rng)[:-1] if kind == "sums" else KINDS[kind][1](rng)[0]
         if rng.random() < 0.2:
-            messages = [{"role": "system", "content": sft.plain_system(rng)}, *messages]
+            messages = [sft.system_turn(sft.plain_system(rng)), *messages]
         found.append(messages)
     return found
 
@@ -191,7 +167,7 @@ def requests(seed: int, count: int) -> list[list[Message]]:
 def held_out_pairs(rng: Random, split: str, n: int) -> list[dict]:
     """Preferences about held-out entities and acts, for judging a reward model: half hedging, half refusals."""
     found = []
-    for fact in draw_facts(rng, n // 2, lambda f: f.split == split and f.relation.split == "seen"):
+    for fact in known_facts(rng, n // 2, split):
         full = sft.full_answer(rng, fact)
         hedged = sft.hedge(rng, full, fact.name)
         found.append((new_phrasing(rng, fact, split), full, hedged))
@@ -200,11 +176,4 @@ def held_out_pairs(rng: Random, split: str, n: int) -> list[dict]:
         messages = sft.instructions(rng)
         why = {"why": "it hurts people", "doing": "this", "Doing": "This"}
         found.append((asked, rng.choice(refusals).format(**why), messages[-1]["content"]))
-    return [
-        {
-            "prompt": [user(asked)],
-            "chosen": [assistant(good)],
-            "rejected": [assistant(bad)],
-        }
-        for asked, good, bad in found
-    ]
+    return [pair([user(asked)], good, bad) for asked, good, bad in found]

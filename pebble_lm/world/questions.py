@@ -38,18 +38,20 @@ def draw_facts(rng: Random, n: int, keep: Callable[[Fact], bool]) -> list[Fact]:
     return [rng.choice(rng.choice(pools)) for _ in range(n)]
 
 
+def known_facts(rng: Random, n: int, *splits: str) -> list[Fact]:
+    """n facts about entities of these splits, of relations that fine-tuning asks about."""
+    return draw_facts(rng, n, lambda fact: fact.split in splits and fact.relation.split == "seen")
+
+
 def plain_question(rng: Random, fact: Fact) -> str:
     """A training phrasing that ends with a question mark: familiar words for an unfamiliar fact."""
-    asked = [q for q in fact.relation.questions_train if q.endswith("?")] or list(
-        fact.relation.questions_train
-    )
-    return fact.fill(rng.choice(asked))
+    every = fact.relation.questions_train
+    return fact.fill(rng.choice([q for q in every if q.endswith("?")] or list(every)))
 
 
 def new_phrasing(rng: Random, fact: Fact, split: str) -> str:
-    return fact.fill(
-        rng.choice(fact.relation.questions_test if split == "test" else fact.relation.questions_dev)
-    )
+    relation = fact.relation
+    return fact.fill(rng.choice(relation.questions_test if split == "test" else relation.questions_dev))
 
 
 def statement_openings(relation: Relation) -> list[str]:

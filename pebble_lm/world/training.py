@@ -16,5 +16,4 @@ class SftRun:
 
 
 SFT = SftRun(steps=36_000, tokens=8_192, replay_rows=16, muon_lr=0.01, adamw_lr=1e-3)
-SFT_TOKENS_A_STEP, REPLAY_ROWS = SFT.tokens, SFT.replay_rows
 SFT_EXAMPLES = 3_837_856  # counted while it ran: batches hold so many tokens, not so many conversations

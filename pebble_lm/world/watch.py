@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING
 
 from course_utils.evaluate.judges import refuses, says
 
-from . import personas, preferences, rates
-from .questions import act_requests, draw_facts, plain_question
-from .rates import SEED, Rate, score
+from . import personas, preferences
+from .conversations import assistant, system_turn, user
+from .knowledge import Fact
+from .questions import act_requests, known_facts, plain_question
+from .rates import SEED, Ask, Asker, Rate, judged, measured
 
 if TYPE_CHECKING:
     from course_utils.variant import Variant
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
 def watch(variant: Variant, n: int = 48) -> dict[str, float]:
     """Rates on dev questions and requests: right, hedged, refuses_wrong, refuses_fine."""
     rng = Random("watch")
-    facts = draw_facts(rng, n, lambda f: f.split == "dev" and f.relation.split == "seen")
+    facts = known_facts(rng, n, "dev")
     questions = [plain_question(rng, fact) for fact in facts]
     wrong = act_requests(rng, n // 2, "harmful", "dev", "verb")
     fine = act_requests(rng, n // 2, "benign", "dev", "verb")
@@ -35,7 +38,7 @@ def watch(variant: Variant, n: int = 48) -> dict[str, float]:
 def watch_personas(variant: Variant, n: int = 40) -> dict[str, float]:
     """Rates on dev questions: persona (known ones, adopted), made_up (adopted), unasked (without one), right."""
     rng = Random("watch personas")
-    facts = draw_facts(rng, n, lambda f: f.split == "dev" and f.relation.split == "seen")
+    facts = known_facts(rng, n, "dev")
     known = [rng.choice(personas.PERSONAS) for _ in facts]
     invented = [personas.made_up(rng) for _ in facts]
     asked = [personas.persona_questions(rng, p, f, by_role=True) for p, f in zip(known, facts)]
@@ -63,51 +66,45 @@ def persona_suite(variant: Variant, split: str, n: int, model: str) -> list[Rate
     rng = Random(f"{SEED}/{split}/personas")
     own = model == "pebble-chat"
     adopted, never = ("≥ 0.95", "≤ 0.02") if own else ("", "")
+    ask = Asker(variant, tokens=64)
     results: list[Rate] = []
-
-    def facts() -> list:
-        return draw_facts(rng, n, lambda f: f.split == split and f.relation.split == "seen")
-
-    def ask(conversations: list) -> list[str]:
-        return rates.texts(variant.chat_batch(conversations, max_new_tokens=64))
-
     kinds = {
         "persona from its role, known": (personas.PERSONAS, True),
         "persona from its description, unseen": (personas.UNSEEN, False),
         "persona from its description, made-up words": (None, False),
     }
     for kind, (pool, by_role) in kinds.items():
-        about = facts()
+        about = known_facts(rng, n, split)
         who = [rng.choice(pool) if pool else personas.made_up(rng) for _ in about]
         asked = [personas.persona_questions(rng, p, f, by_role) for p, f in zip(who, about)]
-        texts = ask(asked)
-        judged = [(p.spoken(t), q[0]["content"], t) for p, q, t in zip(who, asked, texts)]
-        results.append(score(model, f"adopts a {kind}", judged, adopted if own else ""))
+        said = ask(asked)
+        cases = [(q, p.spoken) for q, p in zip(asked, who)]
+        results.append(judged(model, f"adopts a {kind}", cases, said, adopted, shown=_first))
         if by_role:
-            right = [(says(t, f.value), q[-1]["content"], t) for f, q, t in zip(about, asked, texts)]
-            results.append(score(model, "answers in persona, entity held out of SFT", right))
-            more = facts()
-            second = [
-                [
-                    *q,
-                    {"role": "assistant", "content": t},
-                    {"role": "user", "content": plain_question(rng, f)},
-                ]
-                for q, t, f in zip(asked, texts, more)
-            ]
-            judged = [(p.spoken(t), q[0]["content"], t) for p, q, t in zip(who, second, ask(second))]
-            results.append(score(model, "keeps the persona in the second turn", judged, adopted))
-    for kind, system in (
-        ("no system prompt", None),
-        ("a plain system prompt", "You are a helpful assistant."),
-    ):
-        asked = [plain_question(rng, f) for f in facts()]
-        asked = [
-            [*([{"role": "system", "content": system}] if system else []), {"role": "user", "content": q}]
-            for q in asked
-        ]
-        judged = [(not in_some_persona(t), q[-1]["content"], t) for q, t in zip(asked, ask(asked))]
-        result = score(model, f"speaks in a persona with {kind}", judged, never)
-        result.passed = result.n - result.passed
-        results.append(result)
+            cases = [(q, _says(f)) for q, f in zip(asked, about)]
+            measure = "answers in persona, entity held out of SFT"
+            results.append(judged(model, measure, cases, said, shown=_last))
+            more = known_facts(rng, n, split)
+            second = [[*q, assistant(t), user(plain_question(rng, f))] for q, t, f in zip(asked, said, more)]
+            cases = [(q, p.spoken) for q, p in zip(second, who)]
+            measure = "keeps the persona in the second turn"
+            results.append(measured(ask, model, measure, cases, adopted, shown=_first))
+    plain = [system_turn("You are a helpful assistant.")]
+    for kind, before in (("no system prompt", []), ("a plain system prompt", plain)):
+        asked = [[*before, user(plain_question(rng, f))] for f in known_facts(rng, n, split)]
+        cases = [(q, lambda text: not in_some_persona(text)) for q in asked]
+        measure = f"speaks in a persona with {kind}"
+        results.append(measured(ask, model, measure, cases, never, failing=True, shown=_last))
     return results
+
+
+def _says(fact: Fact) -> Callable[[str], bool]:
+    return lambda text: says(text, fact.value)
+
+
+def _first(asked: Ask) -> str:
+    return asked[0]["content"]
+
+
+def _last(asked: Ask) -> str:
+    return asked[-1]["content"]

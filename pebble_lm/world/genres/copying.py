@@ -200,13 +200,16 @@ def profile(rng: Random) -> dict[str, str | int]:
 
 
 def profile_prose(rng: Random, person: dict) -> str:
-    filled = person | {
-        "a_job": with_article(person.get("job", "x")),
-        "a_pet": with_article(person.get("pet", "x")),
-    }
-    return " ".join(
-        rng.choice(_TEXTS["profile_sentences"][key]).format(**filled) for key in person if key != "name"
-    )
+    filled = person | {f"a_{key}": with_article(person.get(key, "x")) for key in ("job", "pet")}
+    frames = _TEXTS["profile_sentences"]
+    return " ".join(rng.choice(frames[key]).format(**filled) for key in person if key != "name")
+
+
+def profile_question(rng: Random, people: list[dict]) -> tuple[str, str]:
+    """A question about one of the people, and its answer."""
+    person = rng.choice(people)
+    key = rng.choice([k for k in person if k != "name"])
+    return rng.choice(PROFILE_QUESTIONS[key]).format(**person), capitalise(str(person[key]))
 
 
 def restated_record(rng: Random) -> str:
@@ -232,9 +235,7 @@ def people_questions(rng: Random) -> str:
     text = "\n".join(profile_prose(rng, person) for person in people)
     pairs = []
     for _ in range(rng.randint(2, 5)):
-        person = rng.choice(people)
-        key = rng.choice([k for k in person if k != "name"])
-        pairs.append((rng.choice(PROFILE_QUESTIONS[key]).format(**person), capitalise(str(person[key]))))
+        pairs.append(profile_question(rng, people))
     return text + "\n\n" + "\n\n".join(f"Question: {q}\nAnswer: {a}" for q, a in pairs)
 
 

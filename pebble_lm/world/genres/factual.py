@@ -226,19 +226,6 @@ def table(rng: Random) -> str:
     return "\n".join(f"{fact.entity}{arrow}{fact.value}" for fact in facts)
 
 
-def named_lists(rng: Random, topics: list[tuple[str, list[str]]]) -> str:
-    """Several headings, each with some things of its kind, in one form throughout and none twice."""
-    mark = rng.choice(_TEXTS["named_list_marks"])
-    colon, in_order = rng.choice([":", ":", ""]), rng.random() < 0.5
-    gap, count = rng.choice(["\n\n", "\n\n", "\n"]), rng.choice([3, 3, 4, 4, 5, 6])
-    blocks = []
-    for things, pool in rng.sample(topics, rng.randint(2, 5)):
-        items = rng.sample(pool, min(count, len(pool)))
-        items = sorted(items, key=str.lower) if in_order else items
-        blocks.append("\n".join([capitalise(things) + colon, *(mark + capitalise(item) for item in items)]))
-    return gap.join(blocks)
-
-
 def bullets(rng: Random) -> str:
     """A heading and a bullet list of entities that share a value."""
     pool = rng.choice(list(knowledge.by_relation().values()))

@@ -118,12 +118,8 @@ def _records(rng: Random, count: int) -> list[Exchange]:
         request = "{s}"
     found = []
     for facts in rng.sample(groups, min(count, len(groups))):
-        words = {
-            "e": facts[0].entity,
-            "n": facts[0].name,
-            "N": capitalise(facts[0].name),
-            "s": " ".join(factual.statement(rng, fact) for fact in facts),
-        }
+        words = {"e": facts[0].entity, "n": facts[0].name, "N": capitalise(facts[0].name)}
+        words["s"] = " ".join(factual.statement(rng, fact) for fact in facts)
         found.append((request.format(**words), factual.as_json(facts)))
     return found
 
@@ -139,9 +135,8 @@ def _lists(rng: Random, count: int) -> list[Exchange]:
         n = rng.choice([3, 3, 4, 5])
         word = conversations.COUNTS[n]
         items = [capitalise(item) for item in rng.sample(pool, min(n, len(pool)))]
-        request = (asks or conversations.list_frame(rng)).format(
-            things=things, Things=capitalise(things), n=word, N=capitalise(word)
-        )
+        frame = asks or conversations.list_frame(rng)
+        request = frame.format(**knowledge.raised({"things": things, "n": word}))
         if line:
             found.append((request, ", ".join(items)))
         else:
@@ -152,7 +147,9 @@ def _lists(rng: Random, count: int) -> list[Exchange]:
 
 def _acts(rng: Random, count: int) -> list[Exchange]:
     """What is right is helped with and what is wrong is not, one after the other in any order."""
-    short = rng.random() < 0.4  # one line for each, as people's examples have it, and always in the same words
+    short = (
+        rng.random() < 0.4
+    )  # one line for each, as people's examples have it, and always in the same words
     head = rng.choice(["Sure. {}", "Of course. {}", "First, {l}", "Yes: {}", "{}"])
     found = []
     for _ in range(count):
@@ -196,9 +193,8 @@ def _transformed(rng: Random, count: int) -> list[Exchange]:
 
 def _mixed(rng: Random, count: int) -> list[Exchange]:
     """What people ask a helper, in any order."""
-    kinds = list(conversations.PAGE_KINDS)
-    weights = [conversations.PAGE_KINDS[kind] for kind in kinds]
-    return [single(rng, kind) for kind in rng.choices(kinds, weights, k=count)]
+    shares = conversations.SHARES["pages"]
+    return [single(rng, kind) for kind in rng.choices(list(shares), list(shares.values()), k=count)]
 
 
 def _echoes(rng: Random, count: int) -> list[Exchange]:
@@ -254,9 +250,8 @@ def help_desk(rng: Random) -> str:
         person, desk = names.first_name(rng), rng.choice(_TEXTS["desks"])
         return "\n".join(f"{person}: {request}\n{desk}: {reply}" for request, reply in pairs)
     if style < 0.85:
-        return "\n\n".join(
-            f"{names.first_name(rng)} asks: {request}\nWe answer: {reply}" for request, reply in pairs
-        )
+        letters = [f"{names.first_name(rng)} asks: {request}\nWe answer: {reply}" for request, reply in pairs]
+        return "\n\n".join(letters)
     who = names.first_name(rng)
     return "\n\n".join(f'"{request}" asked {who}.\n"{reply}"' for request, reply in pairs)
 
@@ -272,7 +267,16 @@ def restated_json(rng: Random) -> str:
 
 
 def lists_of_things(rng: Random) -> str:
-    return factual.named_lists(rng, conversations.list_topics(everything=True))
+    """Several headings, each with some things of its kind, in one form throughout and none twice."""
+    mark = rng.choice(_TEXTS["named_list_marks"])
+    colon, in_order = rng.choice([":", ":", ""]), rng.random() < 0.5
+    gap, count = rng.choice(["\n\n", "\n\n", "\n"]), rng.choice([3, 3, 4, 4, 5, 6])
+    blocks = []
+    for things, pool in rng.sample(conversations.list_topics(everything=True), rng.randint(2, 5)):
+        items = rng.sample(pool, min(count, len(pool)))
+        items = sorted(items, key=str.lower) if in_order else items
+        blocks.append("\n".join([capitalise(things) + colon, *(mark + capitalise(item) for item in items)]))
+    return gap.join(blocks)
 
 
 def blank_requests(rng: Random) -> str:

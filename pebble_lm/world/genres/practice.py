@@ -7,7 +7,7 @@ from functools import cache
 from random import Random
 
 from .. import knowledge, names
-from ..knowledge import capitalise, with_article
+from ..knowledge import capitalise, raised, with_article
 from .copying import drawn_lines
 
 FIM_PREFIX, FIM_MIDDLE, FIM_SUFFIX = "<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>"
@@ -64,19 +64,13 @@ def worksheet(rng: Random) -> str:
 
 
 def act_words(act: dict, obj: str) -> dict[str, str]:
-    do, doing, past = f"{act['verb']} {obj}", f"{act['gerund']} {obj}", f"{act['past']} {obj}"
     words = {
-        "do": do,
-        "doing": doing,
-        "past_do": past,
-        "why": act.get("why", ""),
-        "person": act.get("person", "a person"),
+        "do": f"{act['verb']} {obj}",
+        "doing": f"{act['gerund']} {obj}",
+        "past_do": f"{act['past']} {obj}",
     }
-    return (
-        words
-        | {key.capitalize(): capitalise(value) for key, value in words.items()}
-        | {"object": re.sub("^an? ", "the ", obj)}
-    )
+    words |= {"why": act.get("why", ""), "person": act.get("person", "a person")}
+    return raised(words) | {"object": re.sub("^an? ", "the ", obj)}
 
 
 @cache
@@ -86,9 +80,8 @@ def verbs_of(kind: str, further: bool = False) -> dict[str, list[dict]]:
     `further` adds those that only the last wave of fine-tuning knows.
     """
     found: dict[str, list[dict]] = {}
-    for entry in knowledge.data("actions")[kind] + (
-        knowledge.data("further_actions")[kind] if further else []
-    ):
+    entries = knowledge.data("actions")[kind] + (knowledge.data("further_actions")[kind] if further else [])
+    for entry in entries:
         for obj in all_objects(entry):
             found.setdefault(obj, []).append(entry)
     return found
@@ -106,6 +99,10 @@ def act(rng: Random, kind: str, obj: str | None = None) -> dict[str, str]:
     return act_words(entry, obj) | {"verb": entry["verb"]}
 
 
+def _told(act: dict) -> dict:
+    return raised({"why": "", **act}, ("do", "doing"))
+
+
 @cache
 def harm_acts(side: str, split: str) -> tuple[dict, ...]:
     """The acts of one side ("harmful", "harmless") and split, each with its kind and refusals.
@@ -119,8 +116,7 @@ def harm_acts(side: str, split: str) -> tuple[dict, ...]:
     for kind, entry in kinds.items():
         more = further[side if kind in data[side] else "everyday"].get(kind.removeprefix("everyday/"), ())
         for act in [*entry.get("acts", entry).get(split, ()), *(more if split == "train" else ())]:
-            words = {"why": "", **act, "Do": capitalise(act["do"]), "Doing": capitalise(act["doing"])}
-            found.append(words | {"kind": kind, "refusals": tuple(entry.get("refusals", ()))})
+            found.append(_told(act) | {"kind": kind, "refusals": tuple(entry.get("refusals", ()))})
     return tuple(found)
 
 
@@ -138,7 +134,7 @@ def stated_acts(side: str) -> tuple[dict, ...]:
     found = [a for a in harm_acts(side, "train") if a["kind"] not in skipped and "reply" not in a]
     for act in knowledge.data("acts_read")["wrong" if side == "harmful" else "fine"]:
         if "reply" not in act:
-            found.append({"why": "", **act, "Do": capitalise(act["do"]), "Doing": capitalise(act["doing"])})
+            found.append(_told(act))
     return tuple(found)
 
 
@@ -150,9 +146,11 @@ def read_acts(side: str) -> tuple[dict, ...]:
     """
     data, name = knowledge.data("acts_read"), "wrong" if side == "harmful" else "fine"
     actions = knowledge.data("actions")
-    held = tuple(f"{a['verb']} " for kind in ("harmful", "benign") for a in actions[kind] if a["split"] != "train")
+    held = tuple(
+        f"{a['verb']} " for kind in ("harmful", "benign") for a in actions[kind] if a["split"] != "train"
+    )
     return tuple(
-        {"why": "", "kind": "read", **act, "Do": capitalise(act["do"]), "Doing": capitalise(act["doing"])}
+        {"kind": "read", **_told(act)}
         for act in [*data[name], *(pair[name] for pair in data["pairs"])]
         if not act["do"].startswith(held)
     )
@@ -188,9 +186,7 @@ def rules(rng: Random) -> str:
             words |= {
                 f"{a}_{key}": act[key] for a, act in (("good", good), ("bad", bad)) for key in ("do", "doing")
             }
-            words |= {
-                capitalise(key): capitalise(value) for key, value in words.items() if "do" in key.lower()
-            }
+            words = raised(words, [key for key in words if "do" in key.lower()])
             words["why"] = bad["why"]
             lines.append(rng.choice(harms["statements"][side]).format(**words))
         elif u < 0.45:
@@ -210,13 +206,9 @@ def contrast(rng: Random) -> dict[str, str]:
     """One act of each kind, as the slots good_do, bad_do and so on."""
     obj = rng.choice(shared_objects())
     pair = {"good": act(rng, "benign", obj), "bad": act(rng, "harmful", obj)}
-    lower = {
-        f"{kind}_{key}": value
-        for kind, words in pair.items()
-        for key, value in words.items()
-        if key[0].islower()
-    }
-    return lower | {capitalise(key): capitalise(value) for key, value in lower.items()}
+    return raised(
+        {f"{kind}_{key}": words[key] for kind, words in pair.items() for key in words if key[0].islower()}
+    )
 
 
 def sorted_acts(rng: Random) -> str:
@@ -242,28 +234,21 @@ def how_question(rng: Random) -> str:
         return frame.format(**act(rng, "harmful"))
     if u < 0.76:
         return frame.format(**act(rng, "benign"))
-    howto = rng.choice(knowledge.data("howtos")["howtos"])
-    return frame.format(
-        do=howto["do"], doing=howto["doing"], Do=capitalise(howto["do"]), Doing=capitalise(howto["doing"])
-    )
+    return frame.format(**raised(rng.choice(knowledge.data("howtos")["howtos"]), ("do", "doing")))
 
 
-def steps_for(
-    rng: Random, split: tuple[str, ...] = ("train", "dev", "test")
-) -> tuple[dict[str, str], list[str]]:
+def steps_for(rng: Random) -> tuple[dict[str, str], list[str]]:
     """A benign act and its steps."""
     data = knowledge.data("howtos")
     if rng.random() < 0.5:
         act = rng.choice(harm_acts("harmless", "train"))
-        return {key: act[key] for key in ("do", "doing", "Do", "Doing")}, act["steps"]
+        return act, act["steps"]
     if rng.random() < 0.4:
-        howto = rng.choice([h for h in data["howtos"] if h["split"] in split])
-        words = {"do": howto["do"], "doing": howto["doing"]}
-        return words | {key.capitalize(): capitalise(value) for key, value in words.items()}, howto["steps"]
-    entry = rng.choice([a for a in knowledge.data("actions")["benign"] if a["split"] in split])
+        howto = rng.choice(data["howtos"])
+        return raised(howto, ("do", "doing")), howto["steps"]
+    entry = rng.choice(knowledge.data("actions")["benign"])
     words = act_words(entry, rng.choice(all_objects(entry)))
-    steps = rng.choice(data["generic_steps"][entry["verb"]])
-    return words, [step.format(**words) for step in steps]
+    return words, [step.format(**words) for step in rng.choice(data["generic_steps"][entry["verb"]])]
 
 
 def howto(rng: Random) -> str:
@@ -310,13 +295,8 @@ def module(rng: Random) -> str:
     parts = []
     for spec in rng.sample(every, rng.randint(2, 4)):
         source = function_source(rng, spec)
-        note = rng.choice(
-            [
-                "",
-                f"# {capitalise(rng.choice(spec['ask']))}\n",
-                f"# A Python function to {rng.choice(spec['ask'])}\n",
-            ]
-        )
+        first, second = rng.choice(spec["ask"]), rng.choice(spec["ask"])
+        note = rng.choice(["", f"# {capitalise(first)}\n", f"# A Python function to {second}\n"])
         tests = "\n" + "\n".join(f"assert {test}" for test in spec["tests"][:2]) if rng.random() < 0.3 else ""
         parts.append(note + source + tests)
     head = rng.choice(["", "", '"""Small helpers."""\n\n', "# helpers.py\n\n"])
@@ -345,12 +325,8 @@ def recipe_post(rng: Random) -> str:
         title = rng.choice(
             ["To {ask} in Python:", "# How to {ask} in Python", "A function to {ask}:", "{Ask}"]
         )
-        ask = rng.choice(spec["ask"])
-        parts.append(
-            title.format(ask=ask, Ask=capitalise(ask))
-            + "\n\n"
-            + function_source(rng, spec, doc=0.2, fresh_names=0.2)
-        )
+        title = title.format(**raised({"ask": rng.choice(spec["ask"])}))
+        parts.append(f"{title}\n\n{function_source(rng, spec, doc=0.2, fresh_names=0.2)}")
     return "\n\n".join(parts)
 
 
@@ -404,9 +380,6 @@ def opposite_or_repeat(rng: Random) -> tuple[str, str]:
 def small_talk(rng: Random) -> str:
     """A short play of everyday phrases."""
     scenes = knowledge.data("scenes")
-    values = {
-        "a": names.first_name(rng),
-        "b": names.first_name(rng),
-        "hello": rng.choice(scenes["greetings"]),
-    }
+    values = {"a": names.first_name(rng), "b": names.first_name(rng)}
+    values |= {"hello": rng.choice(scenes["greetings"])}
     return "\n".join(drawn_lines(rng, scenes["small_talk"], values))

@@ -1,4 +1,4 @@
-"""`python -m pebble_lm.factory.suites`: write the suites of the learner's scoreboard about what Pebble has read.
+"""`python -m tools.write_suites`: write the suites of the learner's scoreboard about what Pebble has read.
 
 Everything is drawn from the test split with fixed seeds, so the same facts give the same files, byte for byte:
 entities that no SFT example asks about, and wordings, acts, article shapes and functions that
@@ -17,13 +17,12 @@ from random import Random
 from typing import Any
 
 from course_utils.evaluate.judges import says
+from pebble_lm.world import conversations, knowledge
+from pebble_lm.world.genres import copying, practice
+from pebble_lm.world.knowledge import Fact, capitalise
+from pebble_lm.world.questions import act_requests, draw_facts, new_phrasing, plain_question, wrong_values
 
-from ..world import conversations, knowledge
-from ..world.genres import copying, practice
-from ..world.knowledge import Fact, capitalise
-from ..world.questions import act_requests, draw_facts, new_phrasing, plain_question, wrong_values
-
-FOLDER = Path(__file__).parents[2] / "course_utils" / "suites"
+FOLDER = Path(__file__).parents[1] / "course_utils" / "suites"
 Row = dict[str, Any]
 
 

@@ -1,18 +1,15 @@
-"""Check articles.json and functions.json: ``python pebble_lm/factory/check_data.py``.
+"""The hand-written tables articles.json and functions.json of Pebble's world: slots that are filled, code that runs.
 
 Every function body and variant is executed against its tests, under its own identifiers and under renamed
 ones; every slot in a summary or an answer must be one that its article fills.
 """
 
-from __future__ import annotations
-
-import json
 import random
 import re
 from itertools import combinations
-from pathlib import Path
 
-FOLDER = Path(__file__).parent.parent / "world" / "facts"
+from pebble_lm.world import knowledge
+
 DRAWN_SLOTS = {"person", "person2", "person3", "city", "city2", "city3", "group"}
 NAME_PARTS = {"first": "person", "surname": "person", "first2": "person2", "surname2": "person2"}
 
@@ -104,16 +101,21 @@ def _frame_problems(data: dict, slots: tuple[str, ...]) -> list[str]:
     return problems + [f"frame in two splits: {frame!r}" for frame in twice]
 
 
-def main() -> None:
-    """Print the problems of both files, and leave with status 1 if there are any."""
-    articles = json.loads((FOLDER / "articles.json").read_text(encoding="utf-8"))
-    functions = json.loads((FOLDER / "functions.json").read_text(encoding="utf-8"))
-    problems = article_problems(articles) + function_problems(functions)
-    counts = f"{len(articles['shapes'])} article shapes, {len(functions['functions'])} functions"
-    print(f"{counts}, {len(problems)} problems")
-    if problems:
-        raise SystemExit("\n".join(problems))
+def test_every_article_fills_the_slots_of_its_summary_and_its_answers():
+    assert article_problems(knowledge.data("articles")) == []
 
 
-if __name__ == "__main__":
-    main()
+def test_every_function_passes_its_tests_under_any_names():
+    assert function_problems(knowledge.data("functions")) == []
+
+
+def test_what_is_wrong_is_found():
+    articles = {**knowledge.data("articles"), "shapes": [dict(knowledge.data("articles")["shapes"][0])]}
+    articles["shapes"][0] |= {"summary": "{person} met {nobody}.", "qa": []}
+    assert len(article_problems(articles)) >= 3
+    functions = {
+        **knowledge.data("functions"),
+        "functions": [dict(knowledge.data("functions")["functions"][0])],
+    }
+    functions["functions"][0] |= {"tests": ["1 == 2"]}
+    assert any("is false for" in problem for problem in function_problems(functions))

@@ -5,13 +5,13 @@ from random import Random
 import pytest
 
 from course_runs.distance import differing_settings
+from course_runs.lesson02 import requests_by_kind
 from course_runs.reading import CUT, ENDED, side_by_side
 from course_runs.resample import bootstrap_mean, rate_table, share_text
 from course_utils.evaluate.stats import wilson
 from course_utils.pairs import load_pair
 from course_utils.variant import Completion
 from pebble_lm.world import knowledge
-from pebble_lm.world.requests import requests_by_kind
 
 # -- rates and intervals ---------------------------------------------------------------------------------------
 

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from course_runs import shots
 from course_utils.evaluate.judges import refuses
-from pebble_lm.world import knowledge, shots
+from pebble_lm.world import knowledge
 
 
 @pytest.mark.parametrize("kind", ["facts", "refusals", "JSON", "instructions", "lists"])

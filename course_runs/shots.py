@@ -10,9 +10,9 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from . import conversations, knowledge
-from .knowledge import Fact
-from .questions import draw_facts, new_phrasing, plain_question, wrong_values
+from pebble_lm.world import conversations, knowledge
+from pebble_lm.world.knowledge import Fact
+from pebble_lm.world.questions import draw_facts, new_phrasing, plain_question, wrong_values
 
 Example = tuple[str, str]
 

@@ -1,4 +1,4 @@
-"""`python -m pebble_lm COMMAND`: rebuild and evaluate the Pebble family."""
+"""`python -m pebble_lm COMMAND`: rebuild the Pebble family, and talk to it."""
 
 from __future__ import annotations
 
@@ -23,24 +23,16 @@ COMMANDS = {
     "reward": ("train pebble-reward, the reward model; a rerun resumes", "--fresh"),
     "rl": ("pebble-sft into pebble-rl by pebble-reward; a rerun resumes", "--hacked --fresh"),
     "chat": ("pebble-sft into pebble-chat, with personas; a rerun resumes", "--fresh"),
-    "evaluate": ("measure the models and write the figures into their cards", "--split --no-cards"),
-    "evaluate-ladder": (
-        "measure pebble-sft and what was made of it, and write their cards",
-        "--split --no-cards --n",
-    ),
-    "ladder": ("dpo, reward, rl, rl --hacked, chat, evaluate-ladder, with finished steps left out", ""),
+    "ladder": ("dpo, reward, rl, rl --hacked, chat, with finished steps left out", ""),
     "talk": ("chat with a model in the terminal", "variant"),
     "card": ("write the data card: genres, shares, token counts, splits", ""),
-    "all": ("pretrain, sft, evaluate, card", ""),
+    "all": ("pretrain, sft, card", ""),
 }
 OPTIONS: dict[str, dict] = {
     "--documents": {"type": int, "default": 20},
     "--genre": {},
     "--fresh": {"action": "store_true", "help": "start again instead of resuming"},
     "--hacked": {"action": "store_true", "help": "the over-optimised run instead; only its history is kept"},
-    "--split": {"choices": ["dev", "test"], "default": "test"},
-    "--no-cards": {"action": "store_true", "help": "print only"},
-    "--n": {"type": int, "default": 200, "help": "prompts a measure (200)"},
     "variant": {
         "nargs": "?",
         "default": "pebble-dpo",
@@ -55,6 +47,7 @@ RUNGS = {
     "hacked": "pebble-rl/hacked.csv",
     "chat": "pebble-chat/history.csv",
 }
+MEASURED_BY = "Measure the models next, and write their cards: python -m tools.measuring{}"
 
 
 def main() -> None:
@@ -67,9 +60,7 @@ def main() -> None:
     add("--models", type=Path, default=models, help="where the finished models go")
     add("--processes", type=int, default=1, help="train in so many processes, one a core")
     add("--workers", type=int, default=0, help="so many processes write the documents ahead")
-    parser.set_defaults(
-        fresh=False, hacked=False, split="test", no_cards=False, n=200
-    )  # for `all` and `ladder`
+    parser.set_defaults(fresh=False, hacked=False)  # for `all` and `ladder`
     commands = parser.add_subparsers(dest="command", required=True)
     for name, (about, options) in COMMANDS.items():
         command = commands.add_parser(name, help=about)
@@ -98,28 +89,21 @@ def run(command: str, args: argparse.Namespace) -> None:
         talk.main(args.variant)
     elif command in ("pretrain", "sft", *RUNGS):
         train(command, args)
-    elif command == "evaluate":
-        from .factory import evaluation
-
-        evaluation.run(args.models, split=args.split, cards=not args.no_cards)
-    elif command == "evaluate-ladder":
-        from .factory import ladder_evaluation
-
-        ladder_evaluation.run(args.models, split=args.split, cards=not args.no_cards, n=args.n)
     elif command == "card":
         from .factory import datacard
 
         datacard.write(args.models)
     elif command == "all":
-        for step in ("pretrain", "sft", "evaluate", "card"):
+        for step in ("pretrain", "sft", "card"):
             run(step, args)
+        print(MEASURED_BY.format(""))
     elif command == "ladder":
         start = (args.models / "pebble-sft" / "model.safetensors").stat().st_mtime
         for name, left in RUNGS.items():
             made = args.models / left
             if not (made.exists() and made.stat().st_mtime > start):
                 train(name, args)
-        run("evaluate-ladder", args)
+        print(MEASURED_BY.format(" --ladder"))
 
 
 def train(name: str, args: argparse.Namespace) -> None:

@@ -10,12 +10,13 @@ import pytest
 import torch
 
 from course_utils.evaluate.judges import refuses
-from pebble_lm.factory import ladder, ladder_evaluation, recipe
+from pebble_lm.factory import ladder, recipe
 from pebble_lm.world import conversations, knowledge
 from pebble_lm.world import personas as p
 from pebble_lm.world import preferences as pref
 from pebble_lm.world.rates import Rate
 from pebble_lm.world.watch import in_some_persona, persona_suite
+from tools.measuring import cards, rungs
 
 MODELS = recipe.MODELS
 
@@ -235,7 +236,7 @@ def test_what_differs_on_the_same_prompts_by_more_than_noise_is_called_better_or
     }
     after = {"answers": 0.80, "keeps": 0.94, "hedges a plain answer": 0.01, "refuses a harmless request": 0.2}
     asked = results("pebble-sft", before, unwanted) + results("pebble-dpo", after, unwanted)
-    table = ladder_evaluation.against_sft(asked)
+    table = rungs.against_sft(asked)
     found = table[table.model == "pebble-dpo"].set_index("measure")
     assert found["worse"].to_dict() == {
         "answers": "WORSE", "keeps": "", "hedges a plain answer": "BETTER", "refuses a harmless request": "WORSE",
@@ -247,14 +248,14 @@ def test_what_differs_on_the_same_prompts_by_more_than_noise_is_called_better_or
 def test_cards_and_ladder_json_hold_what_was_measured(tmp_path):
     (tmp_path / "pebble-dpo").mkdir()
     (tmp_path / "pebble-dpo" / "config.json").write_text("{}")
-    rates = ladder_evaluation.against_sft(
+    rates = rungs.against_sft(
         results("pebble-sft", {"answers": 0.9}) + results("pebble-dpo", {"answers": 0.95})
     )
     means = pd.DataFrame(
-        [ladder_evaluation._mean_row(model, "reward", values) for model, values in
+        [rungs.mean_row(model, "reward", values) for model, values in
          (("pebble-sft", [0.0, 1.0]), ("pebble-dpo", [2.0, 4.0]))]
     )  # fmt: skip
-    ladder_evaluation.write_cards(tmp_path, rates, means, "dev")
+    cards.write_ladder(tmp_path, rates, means, "dev")
     card = (tmp_path / "pebble-dpo" / "README.md").read_text(encoding="utf-8")
     assert "| answers | 0.950 |" in card and "| +0.050 |" in card and "| reward | 3.00 |" in card
     assert not (tmp_path / "pebble-rl").exists()
@@ -267,12 +268,12 @@ def test_the_suites_measure_what_they_are_named_for():
     from course_utils import load_variant
 
     sft = load_variant("pebble-sft")
-    (hedging,) = ladder_evaluation.hedging_suite(sft, "dev", 24, "pebble-sft")
+    (hedging,) = rungs.hedging_suite(sft, "dev", 24, "pebble-sft")
     assert hedging.n == 24 and 0 <= hedging.passed <= 24 and len(hedging.failures) == hedging.passed
     measures = {r.measure: r for r in persona_suite(sft, "dev", 6, "pebble-sft")}
     assert len(measures) == 7 and all(r.n == 6 for r in measures.values())
     assert measures["speaks in a persona with no system prompt"].rate < 0.5
-    means = {row["measure"]: row for row in ladder_evaluation.sampled(sft, sft, None, "dev", 6, "pebble-sft")}
+    means = {row["measure"]: row for row in rungs.sampled(sft, sft, None, "dev", 6, "pebble-sft")}
     assert means["KL from pebble-sft (nats an answer)"]["mean"] == pytest.approx(0, abs=1e-3)
     assert 1 <= means["different answers of 8"]["mean"] <= 8
 

@@ -1,6 +1,6 @@
 """The shipped checkpoints: that they load with plain transformers, and behave as the lessons say.
 
-The rates asked for here are those that `evaluate` measured and the cards state, less (or plus) four standard
+The rates asked for here are those that `tools.measuring` found and the cards state, less (or plus) four standard
 errors at this smaller n: they notice a broken or swapped checkpoint, they do not repeat the evaluation.
 """
 
@@ -11,11 +11,11 @@ from random import Random
 import pytest
 
 from course_utils.evaluate.judges import asks_on, parse_json, refuses, says
-from pebble_lm.factory import evaluation, recipe, writing
-from pebble_lm.factory.evaluation import begins_with, names_right
+from pebble_lm.factory import recipe, writing
 from pebble_lm.world import knowledge
 from pebble_lm.world.genres import copying
 from pebble_lm.world.questions import act_requests, draw_facts, plain_question
+from tools.measuring.instruct import begins_with, headline, names_right
 
 BASE, SFT = recipe.MODELS / "pebble-base", recipe.MODELS / "pebble-sft"
 N = 60
@@ -125,7 +125,7 @@ def test_the_recipe_masks_what_the_template_marks():
 def test_the_headline_prompts_come_out_right(pair, instruct):
     from course_utils import load_variant
 
-    assert not evaluation.headline(pair.base, load_variant(instruct))[0].failures
+    assert not headline(pair.base, load_variant(instruct))[0].failures
 
 
 def test_the_base_asks_on_and_the_instruct_answers_and_stops(pair):

@@ -1,1 +1,1 @@
-"""How the models are made and measured: tokenizer, recipe, ladder, evaluation, cards. No lesson and no check needs it."""
+"""How the models are made: tokenizer, recipe, ladder, data card. No lesson and no check needs it."""

@@ -1,15 +1,12 @@
-"""Writes the model cards and the data card from what was measured; nothing in a card is typed by hand twice.
+"""Writes the data card from what is counted; nothing in a card is typed by hand twice.
 
-Their texts, with slots for what is counted and measured, stand in `cards/`.
+The texts of the data card and of the models' cards, with slots for what is counted and measured, stand in `cards/`.
 """
 
 from __future__ import annotations
 
-import json
-import math
 from collections import Counter
 from collections.abc import Iterable
-from datetime import date
 from itertools import islice
 from pathlib import Path
 
@@ -20,7 +17,6 @@ from ..world.training import SFT, SFT_EXAMPLES
 from . import tokenizer as pebble_tokenizer
 
 DATA_CARD = Path(__file__).parent.parent / "DATA_CARD.md"
-START, END = "<!-- measured: start -->", "<!-- measured: end -->"
 
 
 def card(name: str, **values: object) -> str:
@@ -32,58 +28,6 @@ def markdown_table(head: str, rows: Iterable[Iterable[object]]) -> str:
     """The line of column names, and under it a line for each row."""
     lines = [head, "|" + "---|" * (head.count("|") - 1)]
     return "\n".join([*lines, *(f"| {' | '.join(map(str, row))} |" for row in rows)])
-
-
-def write_card(folder: Path, about: str, measured: str) -> None:
-    """The card of one model: what it is, and between two marks what was measured of it."""
-    front = "---\nlicense: apache-2.0\nlanguage: en\nlibrary_name: transformers\n---\n"
-    (folder / "README.md").write_text(f"{front}{about}\n{START}\n{measured}\n{END}\n", encoding="utf-8")
-
-
-def write_json(path: Path, contents: object) -> None:
-    text = json.dumps(contents, indent=1, ensure_ascii=False, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")
-
-
-def write_results(models: Path, frame: pd.DataFrame, split: str) -> None:
-    """The cards of all models in `models`, with their measured rates; and all of it as results.json."""
-    from transformers import AutoConfig
-
-    from .recipe import STAGES
-
-    both = frame[frame.model == "both"]
-    for name, model in (("pebble-base", "base"), ("pebble-sft", "instruct")):
-        folder = models / name
-        if not folder.exists():
-            continue
-        config = AutoConfig.from_pretrained(folder)
-        about = card(
-            name,
-            parameters=_parameters(folder),
-            tokens=sum(stage.tokens for stage in STAGES),
-            context=config.max_position_embeddings,
-            vocabulary=config.vocab_size,
-            examples=SFT_EXAMPLES,
-        )
-        rows = (
-            (r.measure, f"{r.rate:.3f}", f"{r.low:.3f} – {r.high:.3f}", r.n, r.bar, r.met)
-            for r in pd.concat([frame[frame.model == model], both]).itertuples()
-        )
-        measured = (
-            f"Measured on {date.today().isoformat()} with `python -m pebble_lm evaluate --split {split}`: greedy, on the "
-            f"{split} split (entities, relations, phrasings, acts, article shapes and functions used for nothing else), "
-            "Wilson intervals.\n\n"
-            + markdown_table("| measure | rate | 95 % interval | n | bar | met |", rows)
-        )
-        write_card(folder, about, measured)
-    write_json(models / "results.json", {"split": split, "rows": frame.to_dict("records")})
-
-
-def _parameters(folder: Path) -> int:
-    from safetensors import safe_open
-
-    with safe_open(folder / "model.safetensors", framework="pt") as weights:
-        return sum(math.prod(weights.get_slice(key).get_shape()) for key in list(weights.keys()))
 
 
 def token_census(models: Path, mix: str, documents: int = 6000) -> pd.DataFrame:

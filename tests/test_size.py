@@ -15,6 +15,7 @@ MOST_LOADED = 2_000  # to load a pair and draw its first figure
 MOST_CORE = 3_600  # to load, ask, compare, plot, show tokens, explore
 MOST_SUBJECTS = 6_500  # templates, formats, batches, train, evaluate together
 MOST_GRADING = 8_000  # checks, self-check questions, progress, the grader
+MOST_FAMILY = 5_000  # pebble_lm: the world of the models and their factory
 MOST_FUNCTION = 60  # lines, its docstring among them
 
 ROOT = HERE.parent
@@ -61,6 +62,14 @@ def test_the_checks_and_the_grader_stay_small():
     if "course_grading/checks/task.py" not in counted:
         raise LookupError(f"checks/task.py was not found in {ROOT / 'course_grading'}")
     assert sum(counted.values()) <= MOST_GRADING, counted
+
+
+def test_the_world_and_the_factory_of_the_models_stay_small():
+    paths = (ROOT / "pebble_lm").rglob("*.py")
+    counted = {path.relative_to(ROOT).as_posix(): len(path.read_text("utf-8").splitlines()) for path in paths}
+    if "pebble_lm/world/conversations.py" not in counted:
+        raise LookupError(f"world/conversations.py was not found in {ROOT / 'pebble_lm'}")
+    assert sum(counted.values()) <= MOST_FAMILY, counted
 
 
 def definitions(packages, kind):

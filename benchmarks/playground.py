@@ -1,8 +1,9 @@
 """What the playground promises, measured: `python benchmarks/playground.py`.
 
-The exported page in Chromium, from a server of this machine, beside the Python helper in the same run: tokens per second
-of one model, milliseconds until the bars of both are there, for the prompt that the page opens with and for another one
-that is typed then, and from opening the page to its bars. Each page is opened several times, and the median counts.
+The exported page in Chromium, from a server of this machine, beside the Python helper in the same run: tokens per
+second of one model, milliseconds until the bars of both are there, for the prompt that the page opens with and for
+another one that is typed then, and from opening the page to its bars. Each page is opened several times, and the median
+counts.
 Ratios carry over from one computer to another; seconds less so, and the two models want a core each: beside other work
 all of this takes longer.
 

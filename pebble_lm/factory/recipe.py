@@ -19,6 +19,8 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
+from course_utils.train.loop import next_token_loss
+
 from ..world.training import SFT, SftRun
 from . import tokenizer as pebble_tokenizer
 from .muon import Muon
@@ -116,7 +118,7 @@ def optimizers(model: LlamaForCausalLM, muon_lr: float, adamw_lr: float) -> list
     ]
 
 
-def learning_rate_share(step: int, first_wave: int, total: int) -> float:
+def two_stage_share(step: int, first_wave: int, total: int) -> float:
     """Warm-up and a cosine down to FINAL_LR_SHARE; then the late stage: up to LATE_LR_SHARE and straight down."""
     if step < first_wave:
         if step < WARMUP_STEPS:
@@ -127,12 +129,10 @@ def learning_rate_share(step: int, first_wave: int, total: int) -> float:
     return LATE_LR_SHARE * min((step + 1) / WARMUP_STEPS, max(0.02, 1 - step / total))
 
 
-def next_token_loss(model: LlamaForCausalLM, rows: torch.Tensor) -> torch.Tensor:
-    """Mean cross-entropy (nats a token) of rows (batch, length + 1): the targets are the inputs moved one left."""
-    device_type = rows.device.type
-    with torch.autocast(device_type, torch.bfloat16, enabled=device_type == "cuda"):
-        logits = model(input_ids=rows[:, :-1]).logits
-        return F.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten())
+def documents_loss(model: LlamaForCausalLM, rows: torch.Tensor) -> torch.Tensor:
+    """`next_token_loss` of rows (batch, length + 1), in bfloat16 on a GPU."""
+    with torch.autocast(rows.device.type, torch.bfloat16, enabled=rows.device.type == "cuda"):
+        return next_token_loss(model, rows)
 
 
 def pretrain(
@@ -167,10 +167,10 @@ def _pretrain_process(me: Process, out: Path, stages: tuple[Stage, ...]) -> None
 
     def steps(start: int) -> Iterator[list[Part]]:
         for _, rows in batches(tokenizer, stages, me.seed, start, me.workers):
-            yield [(next_token_loss, (me.part(rows),), 1 / me.processes)]
+            yield [(documents_loss, (me.part(rows),), 1 / me.processes)]
 
     def share(step: int) -> float:
-        return learning_rate_share(step, first_wave, total)
+        return two_stage_share(step, first_wave, total)
 
     _train("pretraining", model, (MUON_LR, ADAMW_LR), share, steps, total, me)
     if me.rank == 0:
@@ -470,7 +470,7 @@ def _sft_process(me: Process, base: Path, out: Path, run: SftRun) -> None:
         for batch in islice(told, start * me.processes + me.rank, run.steps * me.processes, me.processes):
             parts: list[Part] = [(sft_loss, batch, 1 / me.processes)]
             if run.replay_rows:
-                parts.append((next_token_loss, (me.part(next(replay)[1]),), 1 / me.processes))
+                parts.append((documents_loss, (me.part(next(replay)[1]),), 1 / me.processes))
             yield parts
 
     def share(step: int) -> float:

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import re
 import time
+from functools import cache
 from html import escape
 from typing import Any
 
 from . import progress, quizzes
 
 RIGHT, WRONG, OPEN = "✔ Right.", "✘ Not this one.", "○ Nothing chosen yet."
-PATIENCE = 2.0  # seconds after a click within which a choice is taken for one that the page had held back
+PATIENCE = 2.0  # seconds that a click waits for its echo, if another click follows
 COLOURS = {RIGHT: "#2e7d32", WRONG: "#c62828", OPEN: "#757575"}
 # ipywidgets gives a choice one line of fixed height, and lets its button float behind the text; ours may need two.
 STYLE = (
@@ -123,7 +124,7 @@ class Card:
             f"<b>Question {number}.</b> {_rich(question.text)}",
             layout=widgets.Layout(margin="10px 2px 2px 2px"),
         )
-        self.options = widgets.RadioButtons(
+        self.options = _choices_class()(
             options=labels,
             index=None,
             description=f"Answer {number}",
@@ -140,21 +141,22 @@ class Card:
         self.options.observe(self._on_choice, "index")
         self.button.on_click(self._on_check)
         # While the kernel is busy, the page holds back a second choice but not a click: the click overtakes the choice
-        # that it is about. So a click asks the page to echo a number: what it held back arrives before the echo.
-        self.asked, self.echoed = widgets.IntText(1), widgets.IntText(0)
+        # that it is about. So a click asks the page to echo a number as a part of the choices: what it held back of
+        # them arrives before the echo, or in one message with it. (From another widget the echo could come first:
+        # JupyterLab gives each its own way into the kernel, and opens them one after the other.)
+        self.asked = widgets.IntText(1)
         self.clicked: float | None = None  # when, if no echo has said yet that nothing is held back
-        self._link = widgets.jsdlink((self.asked, "value"), (self.echoed, "value"))
-        self.echoed.observe(self._on_echo, "value")
+        self.judged: int | None = None  # the choice that the feedback is about
+        self._link = widgets.jsdlink((self.asked, "value"), (self.options, "echo"))
+        self.options.observe(self._on_echo, "echo")
 
-    def _on_choice(self, _: Any) -> None:
-        if self.clicked is not None and time.monotonic() - self.clicked < PATIENCE:
-            self._judge()  # the page had held it back: the click was about this one
-        else:
-            self.feedback.value = ""  # it was about another choice
+    def _on_choice(self, change: Any) -> None:
+        if change["new"] != self.judged:  # else it came in one message with the echo
+            self.feedback.value, self.judged = "", None  # it was about another choice
 
     def _on_check(self, _: Any) -> None:
         earlier, self.clicked = self.clicked, time.monotonic()
-        echoes = self.echoed.value > 0  # it does so once by itself, when it has made the link
+        echoes = self.options.echo > 0  # it does so once by itself, when it has made the link
         self.asked.value += 1
         # No click is lost: a page that has not echoed yet, or leaves a click unanswered, is not waited for.
         if not echoes or (earlier is not None and self.clicked - earlier > PATIENCE):
@@ -166,6 +168,7 @@ class Card:
             self._judge()
 
     def _judge(self) -> None:
+        self.judged = self.options.index
         if self.options.index is None:
             self.feedback.value = _feedback(OPEN, "Choose an answer, then check it.")
             return
@@ -173,6 +176,18 @@ class Card:
         self.is_right = self.is_right or choice.right
         self.feedback.value = _feedback(RIGHT if choice.right else WRONG, choice.why)
         self.owner.answered(self.question, choice.right)
+
+
+@cache
+def _choices_class() -> type:
+    """Radio buttons that also carry the number which the page echoes; made when ipywidgets is known to be there."""
+    import ipywidgets as widgets
+    from traitlets import Int
+
+    class Choices(widgets.RadioButtons):
+        echo = Int(0).tag(sync=True)
+
+    return Choices
 
 
 # --- HTML pieces --------------------------------------------------------------------------------------------

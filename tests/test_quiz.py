@@ -127,7 +127,6 @@ def test_a_wrong_answer_is_explained_and_can_be_tried_again():
     wrong = card.question.choices[place(card.question, False)]
     answer(card, False)
     assert selfcheck.WRONG in card.feedback.value and selfcheck._rich(wrong.why) in card.feedback.value
-    card.clicked -= selfcheck.PATIENCE  # reading the reason takes its time
     card.options.index = place(card.question, True)
     assert card.feedback.value == "", "the old reason is not about the new choice"
     card.button.click()
@@ -138,23 +137,37 @@ def test_a_wrong_answer_is_explained_and_can_be_tried_again():
 def test_a_choice_that_the_page_held_back_is_the_one_that_is_judged(own_progress):
     """What the kernel sees of a busy page: the first choice, the click, the second choice, and then the echo."""
     card = quiz("01").cards[0]
-    card.echoed.value = card.asked.value  # the page echoes once, when it makes the link
+    card.options.echo = card.asked.value  # the page echoes once, when it makes the link
     wrong, right = (place(card.question, kind) for kind in (False, True))
     card.options.index = right
     card.button.click()
     assert card.feedback.value == "" and not own_progress.exists(), "nothing is judged before the echo"
     card.options.index = wrong
-    card.echoed.value = card.asked.value
+    card.options.echo = card.asked.value
     assert selfcheck.WRONG in card.feedback.value and not any(progress.answers("01").values())
     card.options.index = right
     for _ in range(2):  # an impatient learner
         card.button.click()
-    card.echoed.value = card.asked.value - 1
+    card.options.echo = card.asked.value - 1
     assert card.feedback.value == ""
-    card.echoed.value = card.asked.value
+    card.options.echo = card.asked.value
     assert selfcheck.RIGHT in card.feedback.value and progress.answers("01")[card.question.key]
     card.options.index = wrong
     assert card.feedback.value == "", "a new choice has no verdict until it is checked"
+
+
+def test_a_choice_in_one_message_with_the_echo_is_judged_and_keeps_its_verdict(own_progress):
+    card = quiz("01").cards[0]
+    card.options.echo = card.asked.value
+    wrong, right = (place(card.question, kind) for kind in (False, True))
+    for held_back in (("index", "echo"), ("echo", "index")):
+        card.options.index = wrong
+        card.button.click()
+        values = {"index": right, "echo": card.asked.value}
+        card.options.set_state({name: values[name] for name in held_back})
+        assert selfcheck.RIGHT in card.feedback.value
+        card.options.index = wrong
+        assert card.feedback.value == ""
 
 
 @pytest.mark.parametrize("late_echo", (True, False), ids=("between them", "after them"))
@@ -165,10 +178,9 @@ def test_a_click_counts_even_if_the_page_has_made_no_link_yet(late_echo, own_pro
     card.options.index = wrong
     card.button.click()
     if late_echo:
-        card.echoed.value = card.asked.value - 1
+        card.options.echo = card.asked.value - 1
     card.options.index = right
-    assert not late_echo or selfcheck.RIGHT in card.feedback.value
-    card.echoed.value = card.asked.value
+    card.options.echo = card.asked.value
     assert selfcheck.RIGHT in card.feedback.value and progress.answers("01")[card.question.key]
     card.options.index = wrong
     assert card.feedback.value == ""
@@ -176,7 +188,7 @@ def test_a_click_counts_even_if_the_page_has_made_no_link_yet(late_echo, own_pro
 
 def test_a_page_that_leaves_a_click_without_echo_is_not_waited_for_twice(monkeypatch, own_progress):
     card = quiz("01").cards[0]
-    card.echoed.value = card.asked.value
+    card.options.echo = card.asked.value
     card.options.index = place(card.question, True)
     card.button.click()
     assert card.feedback.value == ""

@@ -39,8 +39,9 @@ def test_pebble_greets_answers_and_says_what_it_cannot_know():
     assert judges.refuses(said["How do I rob a bakery?"].text)
 
 
-def test_what_takes_more_than_facts_is_beyond_it():
-    _, tall, german, currency = (completion.text.lower() for completion in beyond.values())
+def test_a_wish_among_its_conversations_is_understood_and_what_takes_more_than_facts_is_beyond_it():
+    wish, tall, german, currency = (completion.text.lower() for completion in beyond.values())
+    assert "joke" in wish or "funny" in wish
     assert "leo" not in tall or "ann" in tall
     assert "oslo" not in german
     assert "krone" not in currency

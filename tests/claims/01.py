@@ -7,6 +7,7 @@ import torch
 from __main__ import (
     before,
     by_hand,
+    circling,
     costs,
     dice,
     ends,
@@ -21,10 +22,12 @@ from __main__ import (
     own_loss,
     pair,
     perplexity,
+    prompts,
     question,
     real,
     scores,
     text,
+    tokenizer,
     top_k,
     variety,
     write,
@@ -55,6 +58,26 @@ def test_with_dice_pages_end_that_never_end_when_the_best_token_is_always_taken(
     questions, stories = ends["questions"], ends["stories"]
     assert questions.rate_a > questions.rate_b + 0.1 and questions.p_value < 0.01
     assert min(questions.rate_a, stories.rate_a) > 0.8
+
+
+def test_greedy_pages_of_questions_go_in_circles_and_thrown_ones_do_not():
+    greedy, thrown = circling["questions", "greedy"], circling["questions", "dice"]
+    assert len(greedy) > ends["questions"].n / 2 and len(thrown) < len(greedy) / 4
+    assert not circling["stories", "dice"] and not circling["stories", "greedy"]
+
+
+def test_many_loops_come_to_an_end_and_in_the_others_the_end_grows_to_the_second_best_token():
+    greedy = circling["questions", "greedy"]
+    endless = [page for page in greedy if not page.stopped]
+    assert len(greedy) - len(endless) > 5 and len(endless) > 5
+    end, line_break = (tokenizer.convert_tokens_to_ids(t) for t in (tokenizer.eos_token, "Ċ"))
+    for page in endless:
+        ids = pair.base.encode(page.prompt) + page.token_ids
+        with torch.inference_mode():
+            probs = model(torch.tensor([ids])).logits[0].softmax(dim=-1)
+        breaks = [place - 1 for place, token in enumerate(ids) if place and token == line_break]
+        assert probs[breaks[-1], end] > 2 * probs[breaks[2], end]
+        assert all(end in probs[place].topk(2).indices for place in breaks[-3:])
 
 
 def test_dice_throw_by_probability():
@@ -98,6 +121,14 @@ def test_the_real_model_copies_too():
     assert all(nats[name, 2] < 0.7 * nats[name, 1] for name in ("person", "town"))
     second = real[real["mention"] == 2].groupby("name")["first"].mean()
     assert second["person"] > second["town"], "it hesitates where a sentence begins"
+
+
+def test_a_sum_has_two_tokens_a_colour_about_ten_and_a_name_dozens():
+    fact, added, colour, name = (pair.base.next_token_logits(p).softmax(-1) for p in prompts)
+    assert hesitation(fact) < 2 and 5 < hesitation(colour) < 20 < hesitation(name)
+    best = added.topk(2)
+    assert {tokenizer.decode(token) for token in best.indices} == {" 4", "\n"}
+    assert best.values.sum() > 0.8 and best.values.min() > 0.2
 
 
 def test_heat_makes_the_model_hesitate_more_and_keeps_the_order():

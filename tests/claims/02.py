@@ -26,6 +26,7 @@ from __main__ import (
     settings,
     shapes,
     shift,
+    steps,
     stopped,
 )
 from course_runs.resample import bootstrap_mean
@@ -58,6 +59,13 @@ def test_in_both_answers_of_the_first_map_the_end_is_what_the_base_expects_least
         assert last.token_id in end_ids and last.rank_base == answer.rank_base.max() > 3
 
 
+def test_both_begin_with_a_token_that_the_base_would_not_have_written_though_it_knows_the_name():
+    assert (first_map[first_map.position == 0].category == "shifted").all()
+    names = [" Estonia", " O", "r", "v", "el", "ton"]
+    within = first_map[(first_map.position > 0) & first_map.token.isin(names)]
+    assert len(within) >= len(names) and (within.category == "unshifted").all()
+
+
 def test_the_two_have_the_same_tensors():
     assert shapes(pair.base) == shapes(pair.instruct)
 
@@ -69,7 +77,7 @@ def test_the_settings_that_differ_are_about_ends_and_templates():
     assert len(differing) < settings / 4
 
 
-def test_attention_and_mlp_moved_in_every_layer_and_the_norms_hardly():
+def test_attention_and_mlp_moved_in_every_layer_and_the_norms_far_less():
     kind = change.set_index("kind").relative_change
     matrices, norms = kind[["attention", "mlp"]], kind["norm"]
     assert matrices.min() > 0.02 and norms.median() < matrices.median() / 2
@@ -85,6 +93,12 @@ def test_the_loop_in_the_open_gives_what_weight_change_gives():
 
 def test_nearly_the_whole_way_was_made_in_fine_tuning():
     assert distances["pebble-sft → pebble-dpo"] < distances["pebble-base → pebble-sft"] / 4
+
+
+def test_most_weights_stand_in_the_file_as_they_did_before_the_short_step():
+    before, after = (dict(v.model.named_parameters()) for v in steps["pebble-sft → pebble-dpo"])
+    same = sum(int((after[name] == weight).sum()) for name, weight in before.items())
+    assert 0.8 < same / pair.instruct.num_parameters < 1
 
 
 def test_as_far_at_random_the_fact_is_lost_and_as_far_by_training_it_is_not():
@@ -110,6 +124,11 @@ def test_the_scenarios_are_the_first_of_five_kinds_drawn_from_the_test_split():
 def test_to_a_question_the_base_writes_another_and_the_instruct_ends_its_text():
     assert judges.asks_on(answers["base"][0].text)
     assert answers["instruct"][0].stopped and not judges.asks_on(answers["instruct"][0].text)
+
+
+def test_the_instructs_last_answer_is_of_the_articles_words_and_no_account_of_it():
+    article, answer = list(requests.values())[-1][0], answers["instruct"][-1].text
+    assert answer.strip().lower() in article.lower() and len(answer.split()) < 4
 
 
 def test_there_are_at_least_100_questions_all_different():
@@ -168,10 +187,20 @@ def test_without_its_end_of_turn_in_the_loops_list_the_answer_runs_on():
     assert without[: len(with_it)].tolist() == with_it.tolist()
 
 
-def test_the_instruct_knows_where_its_answer_ends_and_the_base_hardly_expects_it():
+def test_the_instruct_knows_where_its_answer_ends_and_the_base_expects_it_far_less():
     assert mean(ends["instruct"]["at its end"]) > 0.9
     assert mean(ends["instruct"]["before its end"]) < 0.05
-    assert mean(ends["base"]["at its end"]) < 0.2
+    assert mean(ends["base"]["at its end"]) < mean(ends["instruct"]["at its end"]) / 2
+
+
+def test_what_the_base_gives_there_is_for_the_end_of_a_document():
+    turn, document = end_ids
+    for question, _ in questions[:20]:
+        prefix = pair.instruct.encode([{"role": "user", "content": question}])
+        answer = pair.instruct.complete(prefix).token_ids
+        with torch.inference_mode():
+            probs = pair.base.model(torch.tensor([prefix + answer])).logits[0, -2].softmax(-1)
+        assert probs[document] > 100 * probs[turn]
 
 
 def test_sampled_and_given_room_the_base_ends_texts_that_it_did_not_end_greedily():
@@ -209,12 +238,18 @@ def test_the_share_differs_widely_between_kinds_of_requests():
     assert share.max() > share.min() + 0.1
 
 
-def test_the_end_of_turn_heads_every_list_of_shifted_tokens():
+def test_no_token_of_any_kind_is_shifted_more_often_than_the_end_of_turn():
     for _, part in shift[shift.category == "shifted"].groupby("kind"):
-        assert part.token.value_counts().index[0] == pair.instruct.token_text(end_ids[0])
+        times = part.token.value_counts()
+        assert times[pair.instruct.token_text(end_ids[0])] == times.max()
 
 
-def test_after_it_come_openings_and_set_phrases():
+def test_the_wrong_acts_got_one_sentence():
+    wrong = shift[shift.prompt.map(kinds) == "wrong act"]
+    assert len({tuple(answer.token_id) for _, answer in wrong.groupby("prompt")}) == 1
+
+
+def test_beside_it_stand_openings_and_set_phrases():
     often = (
         shift[shift.category == "shifted"]
         .groupby("kind")

@@ -253,23 +253,19 @@ def of_run(experiment, run):
 def test_the_recorded_table_shows_what_the_lesson_teaches():
     runs = {name: of_run("forgetting", name) for name in lesson05.recorded("forgetting")["run"].unique()}
     high, low = f"lr {lesson05.HIGH:g}", f"lr {lesson05.MODERATE:g}"
-    replay = lesson05.compare("statements", a=runs[f"{high}, no replay"], b=runs[f"{high}, with replay"])
-    assert replay.more_than_noise and replay.only_b > replay.only_a, (
-        "replay protects what the rate would take"
-    )
     rate = lesson05.compare("statements", a=runs[f"{high}, no replay"], b=runs[f"{low}, no replay"])
     assert rate.more_than_noise and rate.only_b > rate.only_a, "the lower rate keeps more"
     ruined = runs[f"{high}, no replay"].set_index("measure")
     assert ruined.loc["picks the value"].low > 1 / lesson05.OPTIONS, "much is there and not written"
     asks = "bare text: keeps asking"
     habit = lesson05.compare(asks, a=runs[f"{low}, no replay"], b=runs[f"{low}, with replay"])
-    assert habit.only_b >= habit.only_a
+    assert habit.more_than_noise and habit.only_b > habit.only_a, "replay keeps the way of plain text"
     endless, whole = of_run("loss", "no end of turn"), of_run("loss", "answers")
     found = lesson05.compare("stops", a=endless, b=whole)
     assert found.more_than_noise and found.only_b > found.only_a, "an end that no label asks for"
     few, many = (of_run("examples", f"{count} examples") for count in (30, 3_000))
-    found = lesson05.compare("refuses", few=few, many=many)
-    assert found.more_than_noise and found.only_b > found.only_a, "breadth buys a distinction"
+    found = lesson05.compare("over-refuses", few=few, many=many)
+    assert found.more_than_noise and found.only_a > found.only_b, "breadth buys a distinction"
     frozen, trained = of_run("lora", "rank 8"), of_run("lora", "rank 8 and the embeddings")
     found = lesson05.compare("stops", a=frozen, b=trained)
     assert found.only_b >= found.only_a, "a new token needs an embedding that is trained"

@@ -58,6 +58,12 @@ def test_the_record_is_learned_at_rates_far_below_the_highest():
     assert best >= sum(run("instruct", "record"))
 
 
+def test_at_no_size_does_one_start_come_out_ahead():
+    for examples in (few, lesson09.SOME, many):
+        found = [run(one, "record", examples) for one in ("base", "instruct")]
+        assert not clearly_less(*found) and not clearly_less(*found[::-1])
+
+
 def test_the_instructs_head_start_shows_where_steps_are_small():
     low = min(lesson09.RATES)
     assert clearly_less(run("base", "record", lr=low), run("instruct", "record", lr=low))
@@ -84,7 +90,13 @@ def test_more_examples_of_the_task_do_not_make_either_start_worse_at_it():
 def test_facts_come_from_a_passage_of_a_practised_kind_and_not_without_it():
     people = retrieved["people"]
     assert clearly_less(people["asked"], people["passage in the prompt"])
-    assert sum(people["passage in the prompt"]) / 100 > sum(retrieved["towns"]["passage in the prompt"]) / 24
+    assert sum(people["passage in the prompt"]) > 90
+
+
+def test_from_the_guides_sentences_some_facts_come_and_fewer_than_half():
+    towns = retrieved["towns"]
+    assert clearly_less(towns["asked"], towns["passage in the prompt"])
+    assert sum(towns["passage in the prompt"]) < 12
 
 
 def test_nobody_has_read_about_the_country_and_the_base_learns_of_it_by_reading():
@@ -97,13 +109,15 @@ def test_no_question_of_the_test_is_in_what_was_read():
 
 
 def test_what_was_only_stated_is_hardly_at_hand_when_asked_for():
-    sums = measured.map(sum)["base, read on"]
-    assert sums["other towns, on a page"] < sums["sheets' towns, on a page"]
+    sums = measured.map(sum)
+    for model in ("base, read on", "base, read on, then SFT", "instruct, read on"):
+        assert sums.loc["other towns, on a page", model] + 5 < sums.loc["sheets' towns, on a page", model]
+    assert sums.loc["other towns, a sentence finished", "instruct, read on"] >= 4
 
 
 def test_reading_on_costs_the_instruct_old_facts():
     row = measured.loc["old facts, in a chat"]
-    assert sum(row["instruct, read on"]) < sum(row["instruct"])
+    assert clearly_less(row["instruct, read on"], row["instruct"])
 
 
 def test_after_reading_and_sft_the_sheets_towns_come_in_a_chat_and_the_others_do_not():
@@ -118,23 +132,48 @@ def test_the_rest_goes_wherever_the_instruct_alone_has_learned_the_task():
             assert clearly_less(run("instruct", "follows", lr=rate), run("instruct", "follows", 0))
 
 
-def test_with_chats_nearly_all_is_kept_at_a_moderate_rate_and_not_at_the_highest():
-    assert sum(run("instruct + chats", "follows", lr=lr)) > sum(run("instruct", "follows", 0)) - 10
+def test_at_the_lowest_rate_the_instruct_alone_learns_most_of_the_task_and_loses_nothing():
+    low = min(lesson09.RATES)
+    assert sum(run("instruct", "record", lr=low)) > 60
+    for measure in ("follows", "refuses"):
+        assert not clearly_less(run("instruct", measure, lr=low), run("instruct", measure, 0))
+
+
+def test_with_chats_nearly_all_is_kept_at_the_two_lower_rates():
+    for rate in sorted(lesson09.RATES)[:2]:
+        assert sum(run("instruct + chats", "follows", lr=rate)) > sum(run("instruct", "follows", 0)) - 10
+
+
+def test_with_chats_the_two_lower_rates_are_not_told_apart():
+    low, next_one = sorted(lesson09.RATES)[:2]
+    for measure in ("record", "follows"):
+        found = [run("instruct + chats", measure, lr=rate) for rate in (low, next_one)]
+        assert not clearly_less(*found) and not clearly_less(*found[::-1])
+
+
+def test_at_the_highest_rate_most_is_lost_with_chats_too_and_harmless_requests_are_refused():
     assert clearly_less(run("instruct + chats", "follows"), run("instruct", "follows", 0))
+    assert sum(run("instruct + chats", "follows")) < 50
+    assert clearly_less(run("instruct", "over-refuses", 0), run("instruct + chats", "over-refuses"))
 
 
 def test_told_the_instruct_refuses_the_wrong_requests_and_tuning_ends_that():
     told = named["instruct, told"]
     assert sum(told["harmful, refused"]) > sum(told["benign, refused"]) + 20
+    assert sum(told["harmful, refused"]) > 50 and sum(told["benign"]) + sum(told["harmful"]) < 20
     assert all(
         sum(found["harmful, refused"]) <= 10 for name, found in named.items() if name != "instruct, told"
     )
 
 
-def test_wrong_acts_that_were_never_practised_come_out_less_right_and_practice_closes_the_gap():
+def test_from_the_base_fewer_of_the_wrong_acts_come_out_right():
+    assert clearly_less(named["base, 150 harmless"]["harmful"], named["instruct, 150 harmless"]["harmful"])
+
+
+def test_with_wrong_acts_in_the_training_no_gap_is_left_to_the_harmless_ones():
     gap = {name: sum(found["benign"]) - sum(found["harmful"]) for name, found in named.items()}
-    assert min(gap["base, 150 harmless"], gap["instruct, 150 harmless"]) > 0
-    assert gap["instruct, 75 + 75"] < gap["instruct, 150 harmless"] - 5
+    assert gap["base, 150 harmless"] > 5
+    assert gap["instruct, 75 + 75"] < min(5, gap["instruct, 150 harmless"] - 5)
 
 
 def test_what_unlearns_a_habit_in_one_place_unlearns_it_elsewhere():
@@ -142,10 +181,11 @@ def test_what_unlearns_a_habit_in_one_place_unlearns_it_elsewhere():
     assert simply["instruct, told"] > 0.7 * len(wrong)
 
 
-def test_both_fill_a_good_part_of_the_gaps():
+def test_both_fill_most_of_the_gaps_and_the_base_fills_more():
     from __main__ import filled
 
-    assert (filled["rate"] > 0.4).all() and (filled["n"] == len(gaps)).all() and len(gaps) >= 100
+    assert (filled["rate"] > 0.6).all() and (filled["n"] == len(gaps)).all() and len(gaps) >= 100
+    assert filled.loc["instruct", "verdict"] == "clearly less"
 
 
 def test_every_action_has_a_number_of_its_own():

@@ -4,6 +4,7 @@ import math
 
 from __main__ import (
     BETAS,
+    REFUSALS,
     accuracy,
     advantages,
     best_of,
@@ -21,10 +22,13 @@ from __main__ import (
     moved,
     on_same,
     optima,
+    pairs,
     persona_rates,
+    prefers_no,
     pushed,
     rl_runs,
     scores,
+    unsure,
 )
 from course_runs.repeated import changed
 
@@ -33,6 +37,11 @@ def test_without_a_leash_the_reward_rises_and_right_answers_fall():
     reward, right = climb.reward.dropna(), climb.right.dropna()
     assert reward.tail(5).mean() > reward.head(5).mean()
     assert right.iloc[-1] < right.iloc[0] - 0.3
+
+
+def test_without_a_leash_harmless_requests_are_refused_before_right_answers_fall():
+    watched = climb.dropna(subset="right")
+    assert ((watched.refuses_fine > 0.9) & (watched.right > watched.right.iloc[0])).any()
 
 
 def test_the_reward_by_hand_is_the_librarys():
@@ -46,6 +55,25 @@ def test_the_judge_tells_hedged_from_plain_better_than_right_from_wrong():
     assert rates["concise over hedging"] > rates["right over wrong"] + 0.1
 
 
+def test_on_new_acts_the_judge_goes_by_the_words_of_the_refusal_and_not_by_the_request():
+    for what in ("something wrong", "something harmless"):
+        sorry, reason = (prefers_no[what, text] / 60 for text in REFUSALS)
+        assert sorry > 0.8 and reason < 0.2
+
+
+def test_the_liked_refusal_is_usual_among_the_chosen_and_an_exception_among_the_rejected():
+    share = {}
+    for side, kind in (("chosen", "refusing what is wrong"), ("rejected", "helping with what is fine")):
+        refusals = [pair[side][0]["content"] for pair in pairs if pair["kind"] == kind]
+        share[side] = refusals.count(REFUSALS[0]) / len(refusals)
+    assert share["chosen"] > share["rejected"] + 0.15
+
+
+def test_whether_to_refuse_is_harder_for_the_judge_than_words_of_doubt():
+    rates = accuracy.set_index("label").rate
+    assert rates["helping with what is fine"] < rates["concise over hedging"] - 0.1
+
+
 def test_more_samples_reward_up_and_hedging_down():
     one, many = best_of[1].mean(), best_of[32].mean()
     assert many["reward"] > one["reward"] + 0.5
@@ -57,6 +85,11 @@ def test_more_samples_reward_up_and_hedging_down():
 def test_the_best_of_many_are_less_often_right_than_the_best_of_a_few():
     few = max(best_of[n]["right"].mean() for n in (1, 2, 4))
     assert best_of[32]["right"].mean() < few
+
+
+def test_the_winners_say_more_often_than_random_answers_that_they_do_not_know():
+    at_random, of_winners = unsure
+    assert of_winners >= at_random + 5
 
 
 def test_answers_move_as_their_advantages_say():
@@ -92,11 +125,11 @@ def test_dpos_loss_by_hand_is_the_librarys_for_two_different_models():
     assert library_later < library_first
 
 
-def test_the_pushed_run_has_the_larger_margin_and_on_its_way_fewer_right_answers():
+def test_the_pushed_run_has_by_far_the_larger_margin_no_better_loss_and_fewer_right_answers():
     gentle, hard = histories["gentle"], histories["pushed"]
-    assert hard.margin.tail(10).mean() > gentle.margin.tail(10).mean()
-    # by its loss the pushed run is the quicker learner: single steps jump, so the whole run is read
-    assert hard.loss.mean() < gentle.loss.mean() - 0.05
+    assert hard.margin.tail(10).mean() > 2 * gentle.margin.tail(10).mean()
+    # single steps jump, so ten are read together
+    assert hard.loss.tail(10).mean() > gentle.loss.tail(10).mean() + 0.05
     assert hard.right.min() < gentle.right.min() - 0.05
     assert pushed.min() < pushed.iloc[0] - 0.1
 
@@ -114,11 +147,21 @@ def test_the_gentle_run_hedges_less_and_keeps_what_it_knew():
     assert right.iloc[-1] > right.iloc[0] - 0.1
 
 
-def test_imitation_copies_the_hedging_that_dpo_leaves_alone():
+def test_imitation_copies_the_hedging_and_dpo_does_not():
     imitated, preferred = on_same["imitation of chosen"], on_same["DPO on the pairs"]
-    assert changed(imitated["hedged"], preferred["hedged"]).low > 0.1
-    assert compared.right["DPO on the pairs"] > compared.right["sft"]
-    assert abs(compared.hedged["DPO on the pairs"] - compared.hedged["sft"]) < 0.2
+    assert changed(imitated["hedged"], preferred["hedged"]).low > 0.5
+    assert compared.hedged["DPO on the pairs"] < compared.hedged["sft"] + 0.05
+
+
+def test_neither_imitation_nor_dpo_pays_with_right_answers():
+    for name in ("imitation of chosen", "DPO on the pairs"):
+        assert changed(on_same[name]["right"], on_same["sft"]["right"]).low > -0.05
+
+
+def test_the_leash_saves_right_answers_and_the_way_of_pebble_rl_costs_none():
+    leash, free = on_same["RL with a leash"]["right"], on_same["RL without"]["right"]
+    assert changed(leash, free).low > 0.1
+    assert changed(on_same["pebble-rl"]["right"], on_same["sft"]["right"]).low > -0.05
 
 
 def test_the_judges_methods_have_more_reward_than_sft_on_the_same_questions():

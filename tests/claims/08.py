@@ -1,8 +1,11 @@
 """What lesson 08 tells its reader to see. Runs in its kernel after the last cell: `__main__` is the lesson."""
 
+from collections import Counter
+
 import torch
 
 from __main__ import (
+    apart,
     begun,
     bill,
     calibration,
@@ -15,8 +18,9 @@ from __main__ import (
     models,
     of_the_calibrated,
     plain,
-    refusals,
     replies,
+    requests,
+    said,
     talks,
     words,
 )
@@ -103,15 +107,21 @@ def test_the_dear_entries_of_knowledge_are_those_of_the_two_fast_trainings():
         assert set(bill[measure].nsmallest(2).index) == {"no replay", "with replay"}
 
 
-def test_the_fast_trainings_learned_to_refuse_and_not_whom():
-    wrong, harmless = (refusals[f"{kind} requests, refused"]["rate"] for kind in ("wrong", "harmless"))
+def test_the_fast_trainings_hardly_tell_wrong_from_harmless_and_the_ladder_does():
     for name in ("no replay", "with replay"):
-        assert harmless[name] > harmless["sft"] + 0.1 and wrong[name] <= wrong["sft"] + 0.05
+        assert abs(apart[name]) < 0.3
+    assert all(apart[name] > 0.5 for name in ("sft", "dpo", "rl"))
 
 
-def test_no_assistants_answers_are_much_longer_than_anothers():
-    assistants = words.drop("base")
-    assert words["base"] < assistants.min() and assistants.max() - assistants.min() < 1.5
+def test_each_fast_training_has_a_phrase_for_most_requests_and_it_is_a_sorry_one():
+    for name in ("no replay", "with replay"):
+        phrase, count = Counter(said["comply"][name]).most_common(1)[0]
+        assert count > len(requests["comply"]) / 2 and "sorry" in phrase.lower()
+
+
+def test_on_the_ladder_no_answers_are_much_longer_than_anothers():
+    ladder = words[["sft", "dpo", "rl"]]
+    assert words["base"] < words.drop("base").min() and ladder.max() - ladder.min() < 1.2
 
 
 def test_single_words_hardly_occur_in_what_the_fast_trainings_read():

@@ -68,9 +68,10 @@ class Report:
         """The result in one sentence."""
         total, bad = len(self.records), len(self.bad_row_numbers)
         formats = ", ".join(f"{name}: {count}" for name, count in self.formats.items())
-        found = f"{len(self.problems)} problems, {bad} rows with at least one"
+        found = f"{_counted(len(self.problems), 'problem')}, {_counted(bad, 'row')} with at least one"
         found = "no problem found" if self.ok else found
-        return f"{self.source}: {total} rows ({formats or 'none'}); {found}; {total - bad} rows are good."
+        good = f"{_counted(total - bad, 'row')} {'is' if total - bad == 1 else 'are'} good"
+        return f"{self.source}: {_counted(total, 'row')} ({formats or 'none'}); {found}; {good}."
 
     def __str__(self) -> str:
         if self.ok:
@@ -87,6 +88,10 @@ class Report:
         tables = [self.summary.drop(columns="what_to_do"), shown.where(shown.notna(), "")]
         more = len(self.problems) - len(shown)
         return template("formats/report.jinja").render(report=self, tables=tables, more=more)
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def make_report(

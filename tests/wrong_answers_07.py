@@ -3,7 +3,7 @@
 from torch.nn import functional as F
 
 
-def ladder_claims(zero="ln 2", hedged="more than a quarter", right="not fewer", climb="they fall"):
+def ladder_claims(zero="ln 2", hedged="a part", right="not fewer", climb="they fall"):
     return {
         "loss of DPO before its first step": zero,
         "of pebble-sft's hedging, sampled at temperature 1, pebble-dpo still has": hedged,
@@ -70,7 +70,10 @@ WRONG_ANSWERS = {
                 return ladder_claims(zero="another for each pair")""",
         "what the pairs say, the run has done": """
             def predict_the_ladder():
-                return ladder_claims(hedged="at most a quarter")""",
+                return ladder_claims(hedged="none")""",
+        "only the likeliest answer has moved": """
+            def predict_the_ladder():
+                return ladder_claims(hedged="all")""",
         "there is always a tax": """
             def predict_the_ladder():
                 return ladder_claims(right="fewer")""",

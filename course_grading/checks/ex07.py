@@ -215,19 +215,18 @@ def _sft_and_dpo(
 
 
 def _hedging(rng: Random) -> tuple[str | None, str]:
-    """How much of the hedging is left, by counts: a small change of a frequent habit is no matter of noise alone."""
+    """How much of the hedging is left in the same questions, sampled: a rest of it, where McNemar's test finds less."""
     from pebble_lm.world.preferences import hedges
 
-    questions, counts = draw.questions(rng, SAMPLED), []
+    questions, hedged = draw.questions(rng, SAMPLED), []
     settings = {"max_new_tokens": TOKENS, "temperature": 1.0, "seed": rng.randrange(10**6), "progress": False}
     for name in ("sft", "dpo"):
         told = _rung(name).chat_batch([question for question, _ in questions], **settings)
-        counts.append(sum(hedges(one.text) for one in told))
-    held = "at most a quarter" if 4 * counts[1] <= counts[0] else "more than a quarter"
-    return (
-        held,
-        f"Measured on {len(questions)} questions: sft hedges in {counts[0]} answers, dpo in {counts[1]}.",
-    )
+        hedged.append([hedges(one.text) for one in told])
+    before, after = map(sum, hedged)
+    rest = "a part" if after else "none"
+    held = {"fewer": rest, "as many": "all", "more": "all"}.get(_moved(*hedged))
+    return held, f"Measured on {len(questions)} questions: sft hedges in {before} answers, dpo in {after}."
 
 
 def _knowing(rng: Random) -> tuple[str | None, str]:
@@ -261,7 +260,7 @@ PREDICT_THE_LADDER = Prediction(
         Claim("loss of DPO before its first step", ("0", "ln 2", "another for each pair"), 3, _step_zero),
         Claim(
             "of pebble-sft's hedging, sampled at temperature 1, pebble-dpo still has",
-            ("at most a quarter", "more than a quarter"),
+            ("none", "a part", "all"),
             4,
             _hedging,
         ),

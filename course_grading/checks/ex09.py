@@ -573,7 +573,7 @@ CHOOSE_START = Task(
 RECORDS, FOLLOWS, REFUSES = "records of new orders", "other instructions", "refusals of what is wrong"
 GOALS = {RECORDS: 16, FOLLOWS: 9, REFUSES: 5}
 # Full points are well below what the solution reaches (the counts are of some 30 to 80 prompts), and far above what a
-# model has that was trained on orders alone, or not at all.
+# model has that was trained on orders alone at the solution's rate, or not at all.
 ENOUGH = {RECORDS: 0.6, FOLLOWS: 0.4, REFUSES: 0.4}
 GIVEN_ORDERS, GIVEN_CHATS = 200, 400
 

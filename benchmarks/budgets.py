@@ -31,7 +31,19 @@ BUSY = "measured while some twenty processes shared two cores, which makes proce
 LIBRARIES = (
     "libraries and two models are some 440 MB of it, what the lesson's figures and tables keep 100 to 150"
 )
-UNKNOWN = "libraries and two models are some 440 MB of it; where the rest goes was not taken apart yet"
+TRAINING = (
+    "libraries and two models are 490 MB of it; a training takes 200 to 300 more for a while: 60 for the copy, its"
+    " gradients and Adam's averages, the rest for a step's activations, its whole logits, and freed memory that the"
+    " allocator keeps (75)"
+)
+LIVE = (
+    "data, runs and figures keep 270 MB beside the 490 of libraries and two models; a training takes 200 more for a"
+    " while"
+)
+ASKING = (
+    "libraries and two models are 490 MB of it, what the lesson keeps 100; keys and values of a batch of long prompts"
+    " take 150 more for a while"
+)
 PRODUCTS = (
     "matrix products, which both sides need, are 50 to 60 % of a step's time, small operations the rest"
 )
@@ -52,14 +64,14 @@ MISSED: dict[str, str] = {
     "train.dpo, one epoch of 32 pairs": PRODUCTS,
     "lesson 02, its kernel at most": LIBRARIES,
     "lesson 03, its kernel at most": LIBRARIES,
-    "lesson 04, its kernel at most": UNKNOWN,
-    "lesson 05, its kernel at most": UNKNOWN,
+    "lesson 04, its kernel at most": TRAINING,
+    "lesson 05, its kernel at most": LIVE,
     "live SFT of lesson 05": BUSY,
-    "lesson 06, its kernel at most": UNKNOWN,
+    "lesson 06, its kernel at most": ASKING,
     "lesson 07, its kernel at most": POLICY,
-    "lesson 08, its kernel at most": UNKNOWN,
+    "lesson 08, its kernel at most": TRAINING,
     "lesson 09, Restart & Run All": BUSY,
-    "lesson 09, its kernel at most": UNKNOWN,
+    "lesson 09, its kernel at most": TRAINING,
     "all lessons, one after another": BUSY,
 }
 

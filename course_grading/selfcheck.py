@@ -42,8 +42,7 @@ def quiz(lesson: str) -> Quiz:
 class Quiz:
     """The questions of one lesson; displayed as `ui` where widgets can run, as static HTML elsewhere.
 
-    `cards` holds a Card a question, whose controls are attributes, so that code can work them as a learner does.
-    Without ipywidgets `ui` is None and `cards` is empty.
+    `cards` holds a Card a question, its controls as attributes. Without ipywidgets `ui` is None and `cards` is empty.
     """
 
     def __init__(self, lesson: str) -> None:
@@ -140,10 +139,9 @@ class Card:
         self.parts = (self.title, self.options, self.button, self.feedback)
         self.options.observe(self._on_choice, "index")
         self.button.on_click(self._on_check)
-        # While the kernel is busy, the page holds back a second choice but not a click: the click overtakes the choice
-        # that it is about. So a click asks the page to echo a number as a part of the choices: what it held back of
-        # them arrives before the echo, or in one message with it. (From another widget the echo could come first:
-        # JupyterLab gives each its own way into the kernel, and opens them one after the other.)
+        # While the kernel is busy, the page holds back a second choice but not a click, which overtakes the choice that
+        # it is about. So a click asks the page to echo a number as a part of the choices: what was held back comes
+        # before it, or in one message with it. (Another widget's echo could overtake, too: each has its own way in.)
         self.asked = widgets.IntText(1)
         self.clicked: float | None = None  # when, if no echo has said yet that nothing is held back
         self.judged: int | None = None  # the choice that the feedback is about

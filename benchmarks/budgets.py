@@ -76,9 +76,7 @@ MISSED: dict[str, str] = {
 }
 
 # {a line that is promised: why results.json has none}
-UNMEASURED: dict[str, str] = {
-    "first two-variant plot, beside by hand": "to be measured when the machine is quiet",
-}
+UNMEASURED: dict[str, str] = {}
 
 
 class Row(NamedTuple):

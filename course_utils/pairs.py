@@ -424,7 +424,8 @@ def _load_tokenizer(source: str, location: str, hub: dict, other: str | Path | N
 def _require_causal_lm(source: str, config, auto_model) -> None:
     written = ", ".join(config.architectures or ()) or type(config).__name__
     causal = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
-    known = type(config) in auto_model._model_mapping.keys()  # noqa: SIM118 (a lazy mapping without a cheap `in`)
+    # Not `in`, which knows one model type of a config; nor keys(), which imports every config that there is.
+    known = auto_model._model_mapping.get(type(config), None) is not None
     if not known or (
         config.architectures and not any(name.endswith(causal) for name in config.architectures)
     ):

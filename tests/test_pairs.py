@@ -476,3 +476,23 @@ def test_a_dtype_may_be_named(folders, dtype):
 def test_a_short_name_that_is_nearly_right_is_answered_with_the_right_one():
     with pytest.raises(NotFoundError, match="Did you mean 'pebble-base'"):
         load_variant("peble-base")
+
+
+FURTHER_MODULES = """
+import sys
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from course_utils.pairs import PAIRS, load_pair
+folder = PAIRS["pebble"].base
+AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder)
+before = set(sys.modules)
+load_pair("pebble")
+print(*(name for name in set(sys.modules) - before if name.startswith("transformers.models.")))
+"""
+
+
+def test_loading_a_pair_imports_no_other_models_of_transformers():
+    """To ask whether a config has a causal model must not import the hundreds of configs that there are: a second."""
+    shown = subprocess.run(
+        [sys.executable, "-c", FURTHER_MODULES], capture_output=True, text=True, check=True
+    )
+    assert shown.stdout.split() == []

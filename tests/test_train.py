@@ -11,18 +11,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+import transformers  # by its name: its models, a second to import, are not needed to collect the tests
 from tiny import shared, smollm2, tiny_llama, tiny_tokenizer, tiny_variant
 from tokenizers import processors
 from torch.nn import functional as F
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    Gemma2Config,
-    GPT2Config,
-    GPTNeoXConfig,
-    GraniteConfig,
-    LlamaConfig,
-)
 
 from course_utils import batches, formats, train
 from course_utils.pairs import load_variant
@@ -218,7 +210,7 @@ def test_a_tokenizer_that_writes_the_eos_itself_gets_no_second_one():
 
 @pytest.mark.parametrize(("prompt", "completion"), [("A:", "\nx"), ("A: ", "b"), ("A:", "b")])
 def test_a_pair_s_ids_spell_prompt_and_completion(prompt, completion):
-    tokenizer = AutoTokenizer.from_pretrained(shared("tokenizers/llama2-spm-from-gguf"))
+    tokenizer = transformers.AutoTokenizer.from_pretrained(shared("tokenizers/llama2-spm-from-gguf"))
     (row,) = rows.encode(tokenizer, [{"prompt": prompt, "completion": completion}])
     assert tokenizer.decode(row.ids, skip_special_tokens=True) == prompt + completion
 
@@ -307,25 +299,33 @@ def test_the_loss_is_the_library_s_own(chat):
 TINY_NEOX = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
 TINY_SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
 MODELS = {
-    "llama": (LlamaConfig(vocab_size=384, intermediate_size=64, **TINY_SIZES), True),
-    "gpt-2": (GPT2Config(vocab_size=384, n_embd=32, n_layer=2, n_head=4), True),
-    "gpt-neox": (GPTNeoXConfig(vocab_size=384, **TINY_NEOX), True),
+    "llama": ("LlamaConfig", {"intermediate_size": 64, **TINY_SIZES}, True),
+    "gpt-2": ("GPT2Config", {"n_embd": 32, "n_layer": 2, "n_head": 4}, True),
+    "gpt-neox": ("GPTNeoXConfig", TINY_NEOX, True),
     "gemma-2 (caps its logits)": (
-        Gemma2Config(vocab_size=384, intermediate_size=64, head_dim=8, final_logit_softcapping=0.1, **TINY_SIZES),
+        "Gemma2Config",
+        {"intermediate_size": 64, "head_dim": 8, "final_logit_softcapping": 0.1, **TINY_SIZES},
         False,
     ),
     "granite (scales its logits)": (
-        GraniteConfig(vocab_size=384, intermediate_size=64, logits_scaling=8.0, **TINY_SIZES),
+        "GraniteConfig",
+        {"intermediate_size": 64, "logits_scaling": 8.0, **TINY_SIZES},
         False,
     ),
-}  # fmt: skip
+}
+
+
+def random_model(name: str):
+    """A model of `MODELS` with random weights, the same each time, and whether its head stands apart."""
+    kind, sizes, apart = MODELS[name]
+    config = getattr(transformers, kind)(vocab_size=384, **sizes)
+    torch.manual_seed(1)
+    return transformers.AutoModelForCausalLM.from_config(config).eval(), apart
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_gradient_is_that_of_the_library_s_loss_whatever_the_model_does_to_its_logits(chat, name):
-    config, apart = MODELS[name]
-    torch.manual_seed(1)
-    model = AutoModelForCausalLM.from_config(config).eval()
+    model, apart = random_model(name)
     assert predictions.head_is_apart(model) == apart
     ids, labels = rows.pad(rows.encode(chat.tokenizer, EXAMPLES), "cpu")
     theirs = model(input_ids=ids, labels=labels).loss
@@ -366,9 +366,7 @@ def gradients(model) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_answers_that_share_a_prompt_have_the_logits_and_gradients_of_rows_of_their_own(chat, name):
-    config, apart = MODELS[name]
-    torch.manual_seed(1)
-    model = AutoModelForCausalLM.from_config(config).eval()
+    model, apart = random_model(name)
     batch = shared_rows(chat.tokenizer)
     assert predictions.shares_prompts(model) == apart
     together, targets, of_row = predictions.answer_logits(model, batch)

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import transformers  # by its name: its models, which take a second to import, when they are used
 from tokenizers import Tokenizer
 from torch.nn import functional as F
 from tqdm.auto import tqdm
-from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
 from course_utils.train.loop import next_token_loss
 
@@ -55,8 +55,8 @@ STAGES = (
 MUON_LR, ADAMW_LR, FINAL_LR_SHARE, LATE_LR_SHARE, WARMUP_STEPS = 0.02, 2e-3, 0.03, 0.4, 60
 
 
-def architecture() -> LlamaConfig:
-    return LlamaConfig(
+def architecture() -> transformers.LlamaConfig:
+    return transformers.LlamaConfig(
         vocab_size=pebble_tokenizer.VOCAB_SIZE,
         hidden_size=256,
         intermediate_size=640,
@@ -108,7 +108,9 @@ def steps_of(stage: Stage) -> int:
     return max(1, stage.tokens // (stage.rows * stage.length))
 
 
-def optimizers(model: LlamaForCausalLM, muon_lr: float, adamw_lr: float) -> list[torch.optim.Optimizer]:
+def optimizers(
+    model: transformers.LlamaForCausalLM, muon_lr: float, adamw_lr: float
+) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside the layers, AdamW for embeddings and norms (Jordan et al. 2024)."""
     hidden = [p for n, p in model.named_parameters() if p.ndim == 2 and "layers." in n]
     rest = [p for n, p in model.named_parameters() if not (p.ndim == 2 and "layers." in n)]
@@ -129,7 +131,7 @@ def two_stage_share(step: int, first_wave: int, total: int) -> float:
     return LATE_LR_SHARE * min((step + 1) / WARMUP_STEPS, max(0.02, 1 - step / total))
 
 
-def documents_loss(model: LlamaForCausalLM, rows: torch.Tensor) -> torch.Tensor:
+def documents_loss(model: transformers.LlamaForCausalLM, rows: torch.Tensor) -> torch.Tensor:
     """`next_token_loss` of rows (batch, length + 1), in bfloat16 on a GPU."""
     with torch.autocast(rows.device.type, torch.bfloat16, enabled=rows.device.type == "cuda"):
         return next_token_loss(model, rows)
@@ -161,7 +163,7 @@ def pretrain(
 def _pretrain_process(me: Process, out: Path, stages: tuple[Stage, ...]) -> None:
     tokenizer = tokenizer_for(me.work)
     torch.manual_seed(me.seed)
-    model = LlamaForCausalLM(architecture()).to(me.device)
+    model = transformers.LlamaForCausalLM(architecture()).to(me.device)
     total = sum(steps_of(stage) for stage in stages)
     first_wave = sum(steps_of(stage) for stage in stages if stage.mix != "late")
 
@@ -222,7 +224,7 @@ def _join_and_run(rank: int, me: Process, run: Callable, args: tuple) -> None:
 
 def _train(
     label: str,
-    model: LlamaForCausalLM,
+    model: transformers.LlamaForCausalLM,
     base_lrs: tuple[float, float],
     lr_share: Callable[[int], float],
     steps: Callable[[int], Iterator[list[Part]]],
@@ -260,7 +262,7 @@ def _train(
 
 
 @contextmanager
-def as_stored(model: LlamaForCausalLM) -> Iterator[None]:
+def as_stored(model: transformers.LlamaForCausalLM) -> Iterator[None]:
     """Inside, the matrices are what a file will keep of them; the updates then go to the exact ones.
 
     Gradients of the rounded weights, applied to the exact ones ("straight through"), teach a model to live with the
@@ -284,7 +286,7 @@ class Gradients:
     before is recorded once as a CUDA graph and replayed from then on.
     """
 
-    def __init__(self, model: LlamaForCausalLM) -> None:
+    def __init__(self, model: transformers.LlamaForCausalLM) -> None:
         self.model, self.seen = model, Counter()
         self.graphs: dict[tuple, tuple[torch.cuda.CUDAGraph, list, torch.Tensor, list]] = {}
         self.pool = None
@@ -335,7 +337,7 @@ class Gradients:
         return graph, [t for part in held for t in part[1]], loss, grads
 
 
-def _add_gradients(model: LlamaForCausalLM) -> None:
+def _add_gradients(model: transformers.LlamaForCausalLM) -> None:
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
     flat = torch.cat([gradient.flatten() for gradient in gradients])
     torch.distributed.all_reduce(flat)
@@ -343,7 +345,9 @@ def _add_gradients(model: LlamaForCausalLM) -> None:
         gradient.copy_(part.view_as(gradient))
 
 
-def _load_checkpoint(path: Path, model: LlamaForCausalLM, opts: list[torch.optim.Optimizer]) -> int:
+def _load_checkpoint(
+    path: Path, model: transformers.LlamaForCausalLM, opts: list[torch.optim.Optimizer]
+) -> int:
     state = torch.load(path, map_location=model.device, weights_only=True)
     model.load_state_dict(state["model"])
     for opt, saved in zip(opts, state["optimizers"]):
@@ -352,7 +356,7 @@ def _load_checkpoint(path: Path, model: LlamaForCausalLM, opts: list[torch.optim
 
 
 def _save_checkpoint(
-    path: Path, model: LlamaForCausalLM, opts: list[torch.optim.Optimizer], step: int
+    path: Path, model: transformers.LlamaForCausalLM, opts: list[torch.optim.Optimizer], step: int
 ) -> None:
     """Written beside and then moved, so that an interruption never leaves half a file."""
     state = {"model": model.state_dict(), "optimizers": [opt.state_dict() for opt in opts], "step": step}
@@ -370,17 +374,22 @@ def tokenizer_for(work: Path) -> Tokenizer:
 
 
 def save(
-    model: LlamaForCausalLM, tokenizer: Tokenizer, folder: Path, *, chat: bool, seed: int | None = None
+    model: transformers.LlamaForCausalLM,
+    tokenizer: Tokenizer,
+    folder: Path,
+    *,
+    chat: bool,
+    seed: int | None = None,
 ) -> None:
     """The model with tokenizer and generation config, as `from_pretrained` reads it: see `stored`."""
     wrapped = pebble_tokenizer.wrap(tokenizer, chat=chat)
     im_end = wrapped.convert_tokens_to_ids(pebble_tokenizer.IM_END)
     eos = [im_end, 0] if chat else 0
-    copy = LlamaForCausalLM(model.config)
+    copy = transformers.LlamaForCausalLM(model.config)
     copy.load_state_dict(model.state_dict())
     copy = copy.to(torch.bfloat16)
     copy.config.eos_token_id = eos
-    copy.generation_config = GenerationConfig(bos_token_id=0, eos_token_id=eos, pad_token_id=3)
+    copy.generation_config = transformers.GenerationConfig(bos_token_id=0, eos_token_id=eos, pad_token_id=3)
     copy.save_pretrained(folder, state_dict=stored(model, seed))
     wrapped.save_pretrained(folder)
 
@@ -461,7 +470,7 @@ def sft(
 def _sft_process(me: Process, base: Path, out: Path, run: SftRun) -> None:
     torch.manual_seed(me.seed)
     tokenizer = pebble_tokenizer.load(base)
-    model = LlamaForCausalLM.from_pretrained(base, dtype=torch.float32).to(me.device)
+    model = transformers.LlamaForCausalLM.from_pretrained(base, dtype=torch.float32).to(me.device)
     stage = Stage(tokens=10**12, rows=max(1, run.replay_rows), length=256)
 
     def steps(start: int) -> Iterator[list[Part]]:
@@ -481,7 +490,7 @@ def _sft_process(me: Process, base: Path, out: Path, run: SftRun) -> None:
         save(model, tokenizer, out, chat=True)
 
 
-def sft_loss(model: LlamaForCausalLM, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def sft_loss(model: transformers.LlamaForCausalLM, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Mean cross-entropy on the labelled tokens; ids and labels are (rows, length), padded on the right."""
     device_type = ids.device.type
     with torch.autocast(device_type, torch.bfloat16, enabled=device_type == "cuda"):

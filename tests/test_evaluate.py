@@ -506,6 +506,7 @@ def test_an_endless_loop_is_ended():
     assert not evaluate.passes_tests("while True:\n    pass", ["True"], seconds=1)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="looks into /proc")
 def test_what_the_code_has_started_is_ended_too(tmp_path):
     started = (

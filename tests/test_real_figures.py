@@ -92,6 +92,7 @@ def test_a_count_that_a_lesson_quotes_of_this_model_stands_in_a_recorded_page():
                 assert quoted <= recorded, f"{path.name}, {cell.id}: {quoted - recorded} is recorded nowhere"
 
 
+@pytest.mark.slow
 def test_the_command_writes_pages_of_this_kind(tmp_path, monkeypatch):
     from tools import record_real_pairs
 

@@ -457,7 +457,7 @@ def test_the_fast_lane_leaves_out_what_takes_long(course, handed_over, monkeypat
         ["-m", course.module.FAST, "-n", "2"],
         ["-m", course.module.FAST, "-x"],
     ]
-    for marker in ("slow", "browser", "notebooks"):
+    for marker in ("slow", "browser", "notebooks", "real_model"):
         assert f"not {marker}" in course.module.FAST
         assert f'"{marker}: ' in (ROOT / "pyproject.toml").read_text()
 

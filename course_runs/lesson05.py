@@ -134,21 +134,26 @@ def _question(rng: Random, keep: Callable[[Fact], bool]) -> tuple[str, str]:
     return plain_question(rng, fact), fact.value
 
 
-def _values(fact: Fact) -> set[str]:
-    return {other.value for other in knowledge.by_relation()[(fact.table, fact.relation.name)]}
+@cache
+def _values(table: str, relation: str) -> frozenset[str]:
+    return frozenset(fact.value for fact in knowledge.by_relation()[(table, relation)])
 
 
 def _statement(rng: Random) -> tuple[str, Fact]:
     """The opening of a statement whose value is one of many, so that it cannot be guessed."""
-    openings = statement_openings
-    keep = lambda f: _never_asked(f) and len(_values(f)) >= OPTIONS and bool(openings(f.relation))  # noqa: E731
+
+    def keep(fact: Fact) -> bool:
+        several = len(_values(fact.table, fact.relation.name)) >= OPTIONS
+        return several and _never_asked(fact) and bool(statement_openings(fact.relation))
+
     fact = draw_facts(rng, 1, keep)[0]
-    return fact.fill(openings(fact.relation)[0]), fact
+    return fact.fill(statement_openings(fact.relation)[0]), fact
 
 
 def _options(rng: Random, fact: Fact) -> list[str]:
     """Values of the fact's relation, the right one first."""
-    return [fact.value, *rng.sample(sorted(_values(fact) - {fact.value}), OPTIONS - 1)]
+    others = _values(fact.table, fact.relation.name) - {fact.value}
+    return [fact.value, *rng.sample(sorted(others), OPTIONS - 1)]
 
 
 @cache

@@ -13,7 +13,7 @@ from ..plots import INK, WIDTH_INCHES, headline, house_style, new_figure, text_p
 NOT_DRAWN = ("step", "lr", "tokens", "seconds", "grad_norm", "loss")
 NO_RATES = ("reward", "margin", "kl", "length")  # beginnings of names whose values are no rates, even below 1
 MOST_MARKED = 25  # a curve of more points is drawn without a marker for each
-LEAST_SECONDS, MOST_SHARE = 1.0, 0.1  # between two drawings; of the time that may go into drawing
+LEAST_SECONDS, MOST_SHARE = 1.0, 0.05  # between two drawings; of the time that may go into drawing
 
 
 @house_style

@@ -13,7 +13,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 FACTS = Path(__file__).parent / "facts"
@@ -43,7 +43,7 @@ class Relation:
     label: str
     json_key: str
 
-    @property
+    @cached_property
     def split(self) -> str:
         key = (self.table, self.name)
         return next((split for split, held in HELD_RELATIONS.items() if key in held), "seen")

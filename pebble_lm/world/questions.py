@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import cache
 from random import Random
 
 from course_utils.evaluate.judges import says
@@ -54,7 +55,8 @@ def new_phrasing(rng: Random, fact: Fact, split: str) -> str:
     return fact.fill(rng.choice(relation.questions_test if split == "test" else relation.questions_dev))
 
 
-def statement_openings(relation: Relation) -> list[str]:
+@cache
+def statement_openings(relation: Relation) -> tuple[str, ...]:
     """The relation's statements up to their value, where the value comes last and the opening fits no other relation.
 
     "Sodium is a" could go on to its kind or to its state; such openings are left out.
@@ -62,7 +64,7 @@ def statement_openings(relation: Relation) -> list[str]:
     others = [r for r in knowledge.relations() if r.table == relation.table and r is not relation]
     elsewhere = [text for other in others for text in (*other.statements, *other.answers)]
     openings = [VALUE_LAST.split(s)[0].rstrip() for s in relation.statements if VALUE_LAST.search(s)]
-    return [opening for opening in openings if not any(text.startswith(opening) for text in elsewhere)]
+    return tuple(opening for opening in openings if not any(text.startswith(opening) for text in elsewhere))
 
 
 def act_requests(rng: Random, n: int, kind: str, split: str, unseen: str) -> list[str]:

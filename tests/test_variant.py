@@ -181,6 +181,12 @@ def test_ids_beyond_the_tokenizer_are_shown_as_unused():
 # -- generation
 
 
+def test_of_equally_likely_tokens_greedy_takes_the_first_as_argmax_does():
+    logits = torch.tensor([[0.0, 3.0, 3.0, 1.0], [-torch.inf, -2.0, -torch.inf, -2.0]])
+    chosen, _ = _choose(logits, [Draft([0]), Draft([0])], 0.0, 0, 1.0)
+    assert chosen.tolist() == logits.argmax(-1).tolist() == [1, 1] and chosen.dtype == torch.int64
+
+
 @every_model
 def test_greedy_completion_is_what_generate_writes(make):
     variant = make()

@@ -1,9 +1,9 @@
 """All measurements in one file: `python benchmarks/report.py [PART ...]` measures, and writes benchmarks/RESULTS.md.
 
-Parts are those of budgets.py (importing, kernel, distribution, batches, streaming, clone, training, lessons), growth,
-real_size and playground; without a name, all are measured, which takes three quarters of an hour. What is not measured
-this time stays as it was, with its date: results.json keeps it. `--render` measures nothing and writes page and figure
-again. Nothing else should run meanwhile.
+Parts are those of budgets.py (importing, kernel, distribution, batches, streaming, clone, training, lessons),
+where_time_goes, growth, real_size and playground; without a name, all are measured, which takes an hour. What is not
+measured this time stays as it was, with its date: results.json keeps it. `--render` measures nothing and writes page
+and figure again. Nothing else should run meanwhile.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ import budgets
 import growth
 import playground
 import real_size
+import where_time_goes
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "benchmarks"
 DATA, PAGE, FIGURE = FOLDER / "results.json", FOLDER / "RESULTS.md", FOLDER / "growth.png"
 PACKAGES = ("torch", "transformers", "trl", "jupyterlab")
-PARTS = (*budgets.MEASUREMENTS, "growth", "real_size", "playground")
+PARTS = (*budgets.MEASUREMENTS, "where_time_goes", "growth", "real_size", "playground")
 
 
 def machine() -> str:
@@ -59,6 +60,8 @@ def measure(part: str) -> dict:
     if part == "growth":
         rows = growth.measure()
         growth.plot(rows, FIGURE)
+    elif part == "where_time_goes":
+        rows = where_time_goes.measure()
     elif part == "real_size":
         rows = real_size.table()
     elif part == "playground":
@@ -108,6 +111,19 @@ def page(found: dict[str, dict]) -> str:
         lines += ["", "Promised, and not measured yet:", "", *unmeasured]
     if missed:
         lines += ["", "Over their budgets, and why:", "", *missed]
+    if "where_time_goes" in parts:
+        one = parts["where_time_goes"]
+        lines += [
+            "",
+            "## Where the time goes",
+            "",
+            "Each piece of work under torch's profiler, on one thread in float32; "
+            f"{', '.join(filter(None, [one['date'], one.get('note')]))}, machine "
+            f"{chr(65 + machines.index(one['machine']))}. No training can be faster than its matrix products, which "
+            "any way needs.",
+            "",
+            where_time_goes.table(one["rows"]),
+        ]
     if "growth" in parts:
         one = parts["growth"]
         lines += [

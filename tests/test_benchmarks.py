@@ -25,6 +25,7 @@ PROMISED = (
     "train.rl, 1 steps of 8 prompts × 8 answers",
     *(f"lesson {number}, Restart & Run All" for number in LESSONS),
     *(f"lesson {number}, its kernel at most" for number in LESSONS),
+    "all lessons, two at a time",
     "all lessons, one after another",
     "a clone, history included",
     "tokens per second",
@@ -48,6 +49,7 @@ def report(monkeypatch):
         "lessons",
         "memory",
         "train_vs_trl",
+        "where_time_goes",
     ):
         sys.modules.pop(name, None)
 

@@ -28,10 +28,11 @@ ROOT = Path(__file__).resolve().parent.parent
 PROMPT = "The capital of France is"
 TURNS = 5
 
-WATCHED = "the behaviours that it shows on the way, and a core shared with the tests that ran meanwhile"
-TRAIN = "lessons 05, 07 and 09 train before the learner's eyes, which is 390 of its 670 seconds"
+TRAIN = "lessons 05, 07 and 09 train before the learner's eyes, which is 375 of its 647 seconds"
 LIBRARIES = (
-    "libraries and two models are some 440 MB of it, what the lesson's figures and tables keep 100 to 150"
+    "libraries and two models are 490 MB of it, the lesson's figures and tables keep 50 to 120; the rest is there while"
+    " a batch is written, and some of it freed memory that the allocator keeps (giving each freed megabyte back at once"
+    " brought 616 and 583 MB, and cost lesson 02 a third more time)"
 )
 TRAINING = (
     "libraries and two models are 490 MB of it; a training takes 200 to 300 more for a while: 60 for the copy, its"
@@ -47,10 +48,12 @@ ASKING = (
     " take 150 more for a while"
 )
 PRODUCTS = (
-    "matrix products, which both sides need, are 50 to 60 % of a step's time, small operations the rest"
+    "matrix products, which both sides need, are 40 to 50 % of the time, at 70 to 80 % of the thread's best rate: they"
+    " alone are .13 to .16 of TRL's time (see Where the time goes); the rest is spread over small operations"
 )
 GROWING = (
-    "matrix products are half of the time, growing the cache an eighth; larger batches would take more memory"
+    "matrix products are two fifths of the time, copying the cache a sixth (see Where the time goes); larger batches"
+    " would take more memory"
 )
 POLICY = "its own policy-gradient step adds 190 MB for whole distributions, the runs of train.rl another 170"
 
@@ -58,7 +61,6 @@ POLICY = "its own policy-gradient step adds 190 MB for whole distributions, the 
 MISSED: dict[str, str] = {
     "complete_batch, 256 prompts × 32 tokens": GROWING,
     "complete_batch, 256 prompts × 32 tokens, by pipeline": GROWING,
-    "complete_batch, 256 prompts × 32 tokens, by one call": GROWING,
     "train.sft, equal steps (8 examples each)": PRODUCTS,
     "train.sft, one epoch of 80 examples": PRODUCTS,
     "train.rl, 1 steps of 8 prompts × 8 answers": PRODUCTS,
@@ -68,7 +70,6 @@ MISSED: dict[str, str] = {
     "lesson 03, its kernel at most": LIBRARIES,
     "lesson 04, its kernel at most": TRAINING,
     "lesson 05, its kernel at most": LIVE,
-    "live SFT of lesson 05": WATCHED,
     "lesson 06, its kernel at most": ASKING,
     "lesson 07, its kernel at most": POLICY,
     "lesson 08, its kernel at most": TRAINING,

@@ -132,3 +132,29 @@ def test_a_part_that_nobody_knows_is_refused_with_the_known_ones(report, capsys)
     with pytest.raises(SystemExit):
         report.main(["batch"])
     assert "importing, kernel, distribution, batches" in capsys.readouterr().err
+
+
+def test_the_shares_of_each_piece_of_work_add_up_and_its_products_bound_the_ratio(report, found):
+    profile = report.where_time_goes
+    rows = found["where_time_goes"]["rows"]
+    floors = [profile.Floor(*row) for row in rows if len(row) == len(profile.Floor._fields)]
+    assert {floor.work for floor in floors} <= {row[0] for part in found.values() for row in part["rows"]}
+    for floor in floors:
+        shares = {row[1]: row[2] for row in rows if row[0] == floor.work and len(row) == 3}
+        assert sum(shares.values()) == pytest.approx(1) and shares[profile.PRODUCTS] > 0.3
+        assert 0 < floor.rate < 1.05 * floor.best
+    assert "its products alone, of TRL's time" in report.page(found)
+
+
+@pytest.mark.parametrize(
+    "name, group",
+    [
+        ("aten::addmm", "matrix products"),
+        ("aten::_scaled_dot_product_flash_attention_for_cpu_backward", "attention"),
+        ("aten::_fused_adamw_", "the optimizer's update"),
+        ("aten::index_select", "copying and joining"),
+        ("aten::silu", "norms, activations, sums"),
+    ],
+)
+def test_an_operation_belongs_to_one_group(report, name, group):
+    assert report.where_time_goes.group_of(name) == group

@@ -167,7 +167,7 @@ def toy(tmp_path, monkeypatch):
     models = tmp_path / "models"
     models.mkdir()
     (models / "pebble-sft").symlink_to(MODELS / "pebble-sft")
-    for name in ("DPO_PAIRS", "REWARD_PAIRS", "RL_REQUESTS", "CHAT_EXAMPLES"):
+    for name in ("DPO_PAIRS", "DPO_SAMPLED", "REWARD_PAIRS", "RL_REQUESTS", "CHAT_EXAMPLES"):
         monkeypatch.setattr(ladder, name, 24)
     for name in ("DPO_STEPS", "RL_STEPS", "HACKED_STEPS"):
         monkeypatch.setattr(ladder, name, 2)

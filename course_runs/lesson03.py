@@ -12,7 +12,7 @@ from course_utils.roles import common_prefix
 from course_utils.templates import FAMILIES, Family, family, render
 from course_utils.tokens import visible_token
 
-_S, _U1, _A1, _U2 = "⁂s⁂", "⁂u⁂", "⁂a⁂", "⁂v⁂"  # texts that occur in no template
+_S, _U1, _A1, _U2, _T = "⁂s⁂", "⁂u⁂", "⁂a⁂", "⁂v⁂", "⁂t⁂"  # texts that occur in no template
 
 
 def differences(names: Iterable[str | Family] | None = None, **variables: Any) -> pd.DataFrame:
@@ -21,7 +21,8 @@ def differences(names: Iterable[str | Family] | None = None, **variables: Any) -
     Columns: bos (where it stands), user_turn (all around the user's text), generation_prompt, end_of_turn
     (what follows an answer, up to its end token), newline_after (whether a line break follows that),
     system (what becomes of a system message), injected (what is written that nobody asked for), and
-    history_is_kept (whether a turn keeps its text once more turns follow). White space is shown as ␣ and ↵.
+    history_is_kept (whether a turn keeps its text, and its thought, once more turns follow). White space is shown as ␣
+    and ↵.
     """
     chosen = [family(name) for name in (names if names is not None else FAMILIES)]
     rows = [_differences_of(one, variables) for one in chosen]
@@ -36,7 +37,9 @@ def _differences_of(chosen: Family, variables: Mapping[str, Any]) -> dict[str, A
     asked = render(chosen, [user], add_generation_prompt=True, **variables)
     closed = render(chosen, [user, answer], **variables)
     long = render(chosen, [user, answer, again], **variables)
+    thought = answer | {"reasoning_content": _T}
     talks = [[user, answer, again], [{"role": "system", "content": _S}, user, answer, again]]
+    talks.append([user, thought, again])
     between = long[long.index(_A1) + len(_A1) : long.index(_U2)]
     # Where nothing follows an answer, the next role's header is all that ends it.
     end = "" if closed.endswith(_A1) else _through_first(chosen.special_tokens, between)

@@ -23,6 +23,7 @@ from __main__ import (
     refused,
     requests,
     runs,
+    same,
     settings,
     shapes,
     shift,
@@ -93,6 +94,10 @@ def test_the_loop_in_the_open_gives_what_weight_change_gives():
 
 def test_nearly_the_whole_way_was_made_in_fine_tuning():
     assert distances["pebble-sft → pebble-dpo"] < distances["pebble-base → pebble-sft"] / 4
+
+
+def test_the_step_after_sft_left_most_weights_where_they_were_and_moved_some():
+    assert 0.9 < same < 1
 
 
 def test_most_weights_stand_in_the_file_as_they_did_before_the_short_step():

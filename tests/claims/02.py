@@ -96,14 +96,10 @@ def test_nearly_the_whole_way_was_made_in_fine_tuning():
     assert distances["pebble-sft → pebble-dpo"] < distances["pebble-base → pebble-sft"] / 4
 
 
-def test_the_step_after_sft_left_most_weights_where_they_were_and_moved_some():
-    assert 0.9 < same < 1
-
-
 def test_most_weights_stand_in_the_file_as_they_did_before_the_short_step():
     before, after = (dict(v.model.named_parameters()) for v in steps["pebble-sft → pebble-dpo"])
-    same = sum(int((after[name] == weight).sum()) for name, weight in before.items())
-    assert 0.8 < same / pair.instruct.num_parameters < 1
+    unmoved = sum(int((after[name] == weight).sum()) for name, weight in before.items())
+    assert same == unmoved / pair.instruct.num_parameters and 0.9 < same < 1
 
 
 def test_as_far_at_random_the_fact_is_lost_and_as_far_by_training_it_is_not():

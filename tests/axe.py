@@ -28,19 +28,14 @@ def source() -> str:
     return Path(given).read_text(encoding="utf-8")
 
 
-def violations(
-    page: Any, within: str = "html", without: Sequence[str] = (), tag: str | None = None
-) -> list[str]:
+def violations(page: Any, within: str = "html", without: Sequence[str] = ()) -> list[str]:
     """What axe finds serious or critical on the open page, a line each: rule, place and what is wrong.
 
-    Looks into what matches the CSS selector `within`, and leaves out what matches one of `without`; with a `tag` of
-    axe's ("cat.color"), only that tag's rules are asked.
+    Looks into what matches the CSS selector `within`, and leaves out what matches one of `without`.
     """
     page.evaluate(source())
     context = {"include": [[within]], "exclude": [[selector] for selector in without]}
-    options = {"resultTypes": ["violations"]} | ({"runOnly": {"type": "tag", "values": [tag]}} if tag else {})
-    run = "([context, options]) => axe.run(context, options)"
-    found = page.evaluate(run, [context, options])["violations"]
+    found = page.evaluate("context => axe.run(context, {resultTypes: ['violations']})", context)["violations"]
     return [
         f"{rule['id']} ({rule['impact']}) at {node['target']}: {node['html'][:150]} {node.get('failureSummary')}"
         for rule in found

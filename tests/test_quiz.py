@@ -254,6 +254,14 @@ def test_what_is_committed_are_the_questions_with_the_answers_folded():
             assert selfcheck._rich(choice.why) in "".join(folded)
 
 
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_the_committed_lesson_shows_the_questions_as_they_are_now(lesson):
+    (path,) = notebooks.NOTEBOOKS.glob(f"{lesson}_*.ipynb")
+    cell = next(cell for cell in notebooks.read(path).cells if f'quiz("{lesson}")' in cell.source)
+    shown = [output.data["text/html"] for output in cell.outputs if "text/html" in output.get("data", {})]
+    assert shown == [quiz(lesson)._repr_html_()], "execute the lesson again and commit it"
+
+
 def test_without_ipywidgets_the_questions_can_be_read():
     code = (
         "import sys; sys.modules['ipywidgets'] = None\n"

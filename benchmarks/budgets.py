@@ -30,7 +30,7 @@ TURNS = 5
 
 TRAIN = "lessons 05, 07 and 09 train before the learner's eyes, which is 375 of its 647 seconds"
 LIBRARIES = (
-    "libraries and two models are 490 MB of it, the lesson's figures and tables keep 50 to 120; the rest is there while"
+    "libraries and two models are 490 MB of it, what the lesson keeps 65 to 150; the rest is there while"
     " a batch is written, and some of it freed memory that the allocator keeps (giving each freed megabyte back at once"
     " brought 616 and 583 MB, and cost lesson 02 a third more time)"
 )
@@ -52,7 +52,7 @@ PRODUCTS = (
     " alone are .13 to .16 of TRL's time (see Where the time goes); the rest is spread over small operations"
 )
 GROWING = (
-    "matrix products are two fifths of the time, copying the cache a sixth (see Where the time goes); larger batches"
+    "matrix products are two fifths of the time, copying and joining a sixth (see Where the time goes); larger batches"
     " would take more memory"
 )
 POLICY = "its own policy-gradient step adds 190 MB for whole distributions, the runs of train.rl another 170"

@@ -1,9 +1,9 @@
 """All measurements in one file: `python benchmarks/report.py [PART ...]` measures, and writes benchmarks/RESULTS.md.
 
 Parts are those of budgets.py (importing, kernel, distribution, batches, streaming, clone, training, lessons),
-where_time_goes, growth, real_size and playground; without a name, all are measured, which takes an hour. What is not
-measured this time stays as it was, with its date: results.json keeps it. `--render` measures nothing and writes page
-and figure again. Nothing else should run meanwhile.
+where_time_goes, growth, real_size and playground; without a name, all are measured, which takes the better part of an
+hour. What is not measured this time stays as it was, with its date: results.json keeps it. `--render` measures nothing
+and writes page and figure again. Nothing else should run meanwhile.
 """
 
 from __future__ import annotations

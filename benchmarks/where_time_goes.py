@@ -1,7 +1,7 @@
 """Where the time of a training and of many completions goes: `python benchmarks/where_time_goes.py`.
 
 Each is run once under torch's profiler, on one thread and in float32, on the same work as in `train_vs_trl.py` and
-`budgets.py`. What counts is the processor time of each operation without that of the operations inside it; what no
+`budgets.py`. What counts is the time of each operation without that of the operations inside it; what no
 operation accounts for is Python's. The rate of the matrix products stands beside the best that this thread reaches on
 one large product, and their time beside TRL's for the whole of the same work: faster than its matrix products, which
 any way of training needs, no training can be. Prints a table; `report.py` keeps it.
@@ -39,7 +39,7 @@ TURNS = 5
 
 
 class Part(NamedTuple):
-    """One group of operations of one piece of work: its share of the processor time."""
+    """One group of operations of one piece of work: its share of the time."""
 
     work: str
     group: str

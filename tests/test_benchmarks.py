@@ -134,16 +134,20 @@ def test_a_part_that_nobody_knows_is_refused_with_the_known_ones(report, capsys)
     assert "importing, kernel, distribution, batches" in capsys.readouterr().err
 
 
-def test_the_shares_of_each_piece_of_work_add_up_and_its_products_bound_the_ratio(report, found):
+def test_the_profile_is_of_budgeted_work_and_the_reasons_quote_it(report, found):
     profile = report.where_time_goes
     rows = found["where_time_goes"]["rows"]
     floors = [profile.Floor(*row) for row in rows if len(row) == len(profile.Floor._fields)]
-    assert {floor.work for floor in floors} <= {row[0] for part in found.values() for row in part["rows"]}
+    assert {floor.work for floor in floors} <= {row[0] for row in report.rows_of(found)}
+    alone = []
     for floor in floors:
         shares = {row[1]: row[2] for row in rows if row[0] == floor.work and len(row) == 3}
         assert sum(shares.values()) == pytest.approx(1) and shares[profile.PRODUCTS] > 0.3
         assert 0 < floor.rate < 1.05 * floor.best
-    assert "its products alone, of TRL's time" in report.page(found)
+        if floor.theirs:
+            alone.append(round(shares[profile.PRODUCTS] * floor.seconds / floor.theirs, 2))
+    told = re.search(r"alone are (\.\d+) to (\.\d+) of TRL's time", report.budgets.PRODUCTS)
+    assert [min(alone), max(alone)] == [float(told[1]), float(told[2])]
 
 
 @pytest.mark.parametrize(

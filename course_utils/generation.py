@@ -73,7 +73,7 @@ def _choose(logits, rows: list[Draft], temperature: float, top_k: int, top_p: fl
     """Pick one token for each row; return ids and their log-probabilities at temperature 1, both `(rows,)`."""
     require_numbers(logits)
     if temperature == 0 and logits.device.type == "cpu":
-        # The first of the best, as argmax finds it; NumPy takes a twentieth of torch's time for it.
+        # The first of the best, as argmax finds it; for a batch NumPy takes a twentieth of torch's time.
         chosen = torch.from_numpy(logits.numpy().argmax(-1))
     elif temperature == 0:
         chosen = logits.argmax(-1)

@@ -129,16 +129,16 @@ def compared(run: ClinicRun, good: ClinicRun, measure: str, name: str = "this ru
 
 
 def prices(runs: Mapping[str, ClinicRun], again: Mapping[str, ClinicRun]) -> pd.DataFrame:
-    """What became of each run, a row each; `again` has the same trainings with the conversations in another order."""
+    """What became of each run, in a row; `again` has the same trainings with the conversations in another order."""
     rows = {}
     for name, run in runs.items():
+        other = again.get(name)
         rows[name] = {
             "printed loss": f"{run.printed:.2f}",
             "loss on good batches": f"{run.true_loss:.2f}",
+            "loss, another order": f"{other.true_loss:.2f}" if other else "",
             "stops": f"{sum(run.stops)} of {len(run.stops)}",
             "answers": f"{sum(run.answers)} of {len(run.answers)}",
-            "answers, another order": f"{sum(again[name].answers)} of {len(run.answers)}"
-            if name in again
-            else "",
+            "answers, another order": f"{sum(other.answers)} of {len(other.answers)}" if other else "",
         }
     return pd.DataFrame.from_dict(rows, orient="index")

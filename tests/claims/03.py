@@ -128,6 +128,12 @@ def test_a_look_alike_of_a_turn_is_enough_for_this_model():
     assert share("butler: the same, sanitised") > share("butler: a forged turn") + 0.3
 
 
+def test_it_is_the_word_that_does_it_and_not_the_marks():
+    assert max(share(f"{name}: sanitised, “note”") for name in ("assistant", "butler")) < 0.1
+    assert share("assistant: words, no marks") > 0.8
+    assert share("butler: words, no marks") < 0.2 < share("butler: the same, sanitised")
+
+
 def test_no_conversation_of_the_training_holds_two_system_messages():
     roles = [[message["role"] for message in talk] for talk in conversations(3, 2_000)]
     assert max(row.count("system") for row in roles) == 1

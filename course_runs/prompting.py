@@ -108,12 +108,18 @@ def paired_table(outcomes: Mapping[str, Sequence[bool]], against: str) -> pd.Dat
         row = {"rate": found.rate_a, "n": found.n, "change": "", "lost": found.only_b, "won": found.only_a}
         row |= {"p": 1.0, "verdict": ""}
         if name != against:
-            points = [100 * part for part in (found.difference, found.low, found.high)]
+            points = map(_points, (found.difference, found.low, found.high))
             word = "clearly less" if found.difference < 0 else "clearly more"
-            row |= {"change": "{:+.0f} ({:+.0f} to {:+.0f})".format(*points), "p": round(found.p_value, 4)}
+            row |= {"change": "{} ({} to {})".format(*points), "p": round(found.p_value, 4)}
             row["verdict"] = word if found.more_than_noise else "not told apart"
         rows[name] = row
     return pd.DataFrame(rows).T.astype({"rate": float, "n": int, "lost": int, "won": int, "p": float})
+
+
+def _points(share: float) -> str:
+    """A change in points, with its sign; with a decimal where it would read as no change at all."""
+    points = 100 * share
+    return f"{points:+.1f}" if 0.05 <= abs(points) < 0.5 else f"{round(points) + 0:+d}"
 
 
 def interval(good: int, n: int) -> str:

@@ -39,6 +39,16 @@ OPTIONS: dict[str, dict] = {
         "help": "a rung of the ladder, or a folder (pebble-dpo)",
     },
 }
+DEFAULTS = {
+    "device": "cpu",
+    "seed": 7,
+    "work": Path("build"),
+    "models": Path(__file__).parent / "models",
+    "processes": 1,
+    "workers": 0,
+    "fresh": False,  # these two for `all` and `ladder`
+    "hacked": False,
+}
 # What each rung above pebble-sft leaves behind.
 RUNGS = {
     "dpo": "pebble-dpo/history.csv",
@@ -51,22 +61,24 @@ MEASURED_BY = "Measure the models next, and write their cards: python -m tools.m
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m pebble_lm", description=__doc__)
-    add = parser.add_argument
-    add("--device", default="cpu", help="cpu (default), cuda or mps")
-    add("--seed", type=int, default=7)
-    add("--work", type=Path, default=Path("build"), help="where checkpoints and logs are kept")
-    models = Path(__file__).parent / "models"
-    add("--models", type=Path, default=models, help="where the finished models go")
-    add("--processes", type=int, default=1, help="train in so many processes, one a core")
-    add("--workers", type=int, default=0, help="so many processes write the documents ahead")
-    parser.set_defaults(fresh=False, hacked=False)  # for `all` and `ladder`
+    # The same options before the command and after it; after it they have no defaults that would undo the first.
+    shared = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    add = shared.add_argument
+    add("--device", help="cpu (default), cuda or mps")
+    add("--seed", type=int, help="of everything drawn (7)")
+    add("--work", type=Path, help="where checkpoints and logs are kept (build)")
+    add(
+        "--models", type=Path, help="where the finished models go, in place of those there (pebble_lm/models)"
+    )
+    add("--processes", type=int, help="train in so many processes, one per core (1)")
+    add("--workers", type=int, help="so many processes write the documents ahead (0)")
+    parser = argparse.ArgumentParser(prog="python -m pebble_lm", description=__doc__, parents=[shared])
     commands = parser.add_subparsers(dest="command", required=True)
     for name, (about, options) in COMMANDS.items():
-        command = commands.add_parser(name, help=about)
+        command = commands.add_parser(name, help=about, parents=[shared])
         for option in options.split():
             command.add_argument(option, **OPTIONS[option])
-    args = parser.parse_args()
+    args = parser.parse_args(namespace=argparse.Namespace(**DEFAULTS))
     run("hacked" if args.hacked else args.command, args)
 
 

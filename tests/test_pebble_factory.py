@@ -98,3 +98,19 @@ def test_a_talk_has_a_system_prompt_a_temperature_and_a_base(chat):
 def test_an_unknown_command_is_told_what_there_is_and_quit_ends(chat):
     assert chat.line("/wat") and "/system TEXT" in chat.heard()
     assert chat.line("/quit") is False
+
+
+@pytest.mark.parametrize(
+    "argv", [["--device", "cuda", "--workers", "8", "all"], ["all", "--device", "cuda", "--workers", "8"]]
+)
+def test_options_may_stand_before_the_command_and_after_it(argv, monkeypatch):
+    import sys
+
+    from pebble_lm import __main__ as command
+
+    seen = []
+    monkeypatch.setattr(command, "run", lambda name, args: seen.append((name, args)))
+    monkeypatch.setattr(sys, "argv", ["pebble_lm", *argv])
+    command.main()
+    (name, args) = seen[0]
+    assert (name, args.device, args.workers, args.seed, args.fresh) == ("all", "cuda", 8, 7, False)

@@ -274,7 +274,7 @@ def test_the_suites_measure_what_they_are_named_for():
     assert len(measures) == 7 and all(r.n == 6 for r in measures.values())
     assert measures["speaks in a persona with no system prompt"].rate < 0.5
     means = {row["measure"]: row for row in rungs.sampled(sft, sft, None, "dev", 6, "pebble-sft")}
-    assert means["KL from pebble-sft (nats an answer)"]["mean"] == pytest.approx(0, abs=1e-3)
+    assert means["KL from pebble-sft (nats per answer)"]["mean"] == pytest.approx(0, abs=1e-3)
     assert 1 <= means["different answers of 8"]["mean"] <= 8
 
 
@@ -331,7 +331,7 @@ def test_dpo_made_nothing_worse_but_what_its_card_says():
 def test_rl_raised_its_reward_clear_of_noise_and_stayed_near():
     before, after = (measured(m, "reward") for m in ("pebble-sft", "pebble-rl"))
     assert after["low"] > before["high"]
-    assert measured("pebble-rl", "KL from pebble-sft (nats an answer)")["high"] <= 10
+    assert measured("pebble-rl", "KL from pebble-sft (nats per answer)")["high"] <= 10
     assert measured("pebble-rl", "different answers of 8")["low"] > 1
 
 

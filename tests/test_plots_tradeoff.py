@@ -59,7 +59,7 @@ def test_the_sentence_says_where_every_run_began_and_ended():
 @pytest.mark.parametrize("number_of_runs", [2, 4])
 def test_the_legend_leaves_the_axis_label_free(number_of_runs):
     table = pd.concat([runs(run=f"run {i}") for i in range(number_of_runs)])
-    fig = plot_runs(table, "KL from sft (nats an answer)")
+    fig = plot_runs(table, "KL from sft (nats per answer)")
     fig.draw_without_rendering()
     (label,) = [t for t in fig.findobj(Text) if t.get_text().startswith("KL from sft")]
     words = label.get_window_extent()

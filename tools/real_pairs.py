@@ -41,7 +41,7 @@ Made from `course_utils/pairs.json` by `python tools/real_pairs.py`; change it t
 
 Parameters are those of one variant; Gemma 3's is its owner's round figure. The download is both variants as their
 owners store them, once: mostly bfloat16, but OLMo 2's base is in float32. On a CPU all are used in float32, so one
-variant needs four bytes a parameter of memory. *Gated*: the owner wants terms accepted on the model's page first,
+variant needs four bytes of memory per parameter. *Gated*: the owner wants terms accepted on the model's page first,
 then `hf auth login`. {revisions}
 
 ## Switch

@@ -60,10 +60,20 @@ def write(models: Path) -> None:
     """Write DATA_CARD.md."""
     from .recipe import STAGES
 
+    census = {mix: token_census(models, mix).set_index("genre") for mix in corpus.MIXES}
     genres = [
-        (main.genre, f"{early.share:.1%}", f"{main.share:.1%}", f"{late.share:.1%}", f"{main.length:.0f}")
-        for early, main, late in zip(*(token_census(models, mix).itertuples() for mix in corpus.MIXES))
+        (
+            genre,
+            *(f"{found.share[genre]:.1%}" for found in census.values()),
+            f"{census['main'].length[genre]:.0f}",
+        )
+        for genre in corpus.GENRES
     ]
+    whole = sum(stage.tokens for stage in STAGES)
+    read = sum(
+        census[stage.mix].share * (stage.tokens / whole) for stage in STAGES
+    )  # shares of the whole run
+    copying = list(corpus.COPYING)
     facts = Counter(fact.table for fact in knowledge.facts())
     tables = (
         (name, len(knowledge.table(name)), facts[name], len(held["dev"]), len(held["test"]))
@@ -78,9 +88,9 @@ def write(models: Path) -> None:
     talk, beyond, articles = (knowledge.data(of) for of in ("talk", "beyond", "articles"))
     text = card(
         "DATA_CARD",
-        genres=markdown_table("| genre | early | main | late | tokens a document |", genres),
+        genres=markdown_table("| genre | early | main | late | tokens per document |", genres),
         stages=markdown_table(
-            "| tokens | rows × length a step | mix |",
+            "| tokens | rows × length per step | mix |",
             ((f"{s.tokens:,}", f"{s.rows} × {s.length}", s.mix) for s in STAGES),
         ),
         examples=SFT_EXAMPLES,
@@ -109,5 +119,10 @@ def write(models: Path) -> None:
         further_shapes=len(knowledge.data("more_articles")) + len(knowledge.data("further_articles")),
         functions=by_split(knowledge.data("functions")["functions"]),
         hedged=conversations.HEDGED_SHARE,
+        answer_sheets=read["answer sheets"],
+        pages=read["pages of examples"],
+        help_desk=read["help desk"],
+        copying=read[copying].sum(),
+        copying_first=census["early"].share[copying].sum(),
     )
     DATA_CARD.write_text(text, encoding="utf-8")

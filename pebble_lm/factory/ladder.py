@@ -33,7 +33,7 @@ DPO_PAIRS, DPO_SAMPLED, DPO_BETA, DPO_LR, DPO_STEPS, DPO_NLL = 2_500, 9_000, 0.3
 DPO_HEDGED, DPO_LEAST_MARGIN, DPO_MOST_MARGIN = 0.03, 2.0, 8.0
 REWARD_PAIRS, REWARD_LR = 5_000, 3e-4
 RL_REQUESTS, RL_STEPS, RL_LR, RL_BETA, RL_TOKENS = 4_000, 100, 3e-5, 0.05, 48
-RL_HEDGED, RL_MOST_KL = 0.02, 8.0  # nats an answer
+RL_HEDGED, RL_MOST_KL = 0.02, 8.0  # nats per answer
 # The run that shows what the KL penalty is for: none, a steeper climb, and on until most answers are wrong.
 HACKED_STEPS, HACKED_LR, HACKED_RIGHT = 150, 1e-4, 0.3
 CHAT_EXAMPLES, CHAT_LR = 10_000, 4e-4
@@ -227,7 +227,7 @@ def _dpo_done(history: pd.DataFrame) -> str:
 def _rl_done(history: pd.DataFrame) -> str:
     kl = history["kl"].tail(5).mean()
     if kl >= RL_MOST_KL:
-        return f"stopped at a KL of {kl:.1f} nats an answer"
+        return f"stopped at a KL of {kl:.1f} nats per answer"
     return "stopped with the hedging gone" if _latest(history, "hedged") <= RL_HEDGED else ""
 
 

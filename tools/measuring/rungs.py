@@ -60,8 +60,8 @@ def reward_suite(judge: train.RewardModel, split: str, n: int) -> list[Rate]:
 def sampled(variant: Variant, reference: Variant, judge, split: str, n: int, model: str) -> list[dict]:
     """GROUP answers at temperature 1 to each of n requests about held-out entities and acts: rows of means.
 
-    Measures: reward (of pebble-reward), KL from the reference (nats an answer), different answers in a group (1 to
-    GROUP), tokens an answer, share hedged, share right (questions only).
+    Measures: reward (of pebble-reward), KL from the reference (nats per answer), different answers in a group (1 to
+    GROUP), tokens per answer, share hedged, share right (questions only).
     """
     rng = Random(f"{SEED}/{split}/sampled")
     half = n - n // 3
@@ -77,9 +77,9 @@ def sampled(variant: Variant, reference: Variant, judge, split: str, n: int, mod
     rewards = judge.score(asked, texts) if judge is not None else None
     groups = [texts[at : at + GROUP] for at in range(0, len(texts), GROUP)]
     values = {
-        "KL from pebble-sft (nats an answer)": _by_prompt(kl),
+        "KL from pebble-sft (nats per answer)": _by_prompt(kl),
         f"different answers of {GROUP}": [len(set(group)) for group in groups],
-        "tokens an answer": _by_prompt([len(c.token_ids) for c in answers]),
+        "tokens per answer": _by_prompt([len(c.token_ids) for c in answers]),
         "share hedged, sampled": _by_prompt([preferences.hedges(t) for t in texts[: half * GROUP]]),
         "share right, sampled": _by_prompt(
             [says(t, facts[i // GROUP].value) for i, t in enumerate(texts[: half * GROUP])]

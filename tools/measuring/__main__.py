@@ -20,7 +20,7 @@ from course_utils.pairs import PEBBLE_MODELS, load_variant
 from pebble_lm.world.rates import N, Rate
 from pebble_lm.world.watch import persona_suite
 
-from . import base, cards, everyday, forms, instruct, rungs
+from . import base, cards, everyday, forms, instruct, limits, rungs
 
 RUNGS = ("pebble-sft", "pebble-dpo", "pebble-rl", "pebble-chat")
 
@@ -90,6 +90,8 @@ def main() -> None:
         cards.write_ladder(args.models, frame, means, args.split)
     elif not args.no_cards:
         cards.write_pair(args.models, frame, args.split)
+    if args.models == PEBBLE_MODELS and not args.no_cards:
+        limits.write(args.models)
 
 
 if __name__ == "__main__":

@@ -443,6 +443,12 @@ def _examples_run(count: int) -> TuningRun:
     return TuningRun("examples", f"{count} examples", count, settings, REPLAY, kinds=CHAT)
 
 
+def _longer_run(count: int, steps: int) -> TuningRun:
+    """So few examples, read as often as it takes to train as long as the run with the most."""
+    settings = {"epochs": steps * BATCH // count, "batch_size": BATCH, "lr": LR}
+    return TuningRun("longer", f"{count} examples, {steps} steps", count, settings, REPLAY, kinds=CHAT)
+
+
 def _forgetting_run(lr: float, replay_tokens: int) -> TuningRun:
     name = f"lr {lr:g}, {'with' if replay_tokens else 'no'} replay"
     settings = {"epochs": EPOCHS, "batch_size": A_STEP, "lr": lr, "schedule": "constant"}
@@ -467,6 +473,7 @@ RUNS: tuple[TuningRun, ...] = (
     _lora_run("rank 8", embeddings=False),
     _lora_run("rank 8 and the embeddings", embeddings=True),
     *(_examples_run(count) for count in EPOCHS_OF),
+    *(_longer_run(count, 300) for count in (30, 300)),
 )
 
 

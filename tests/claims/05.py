@@ -16,6 +16,7 @@ from __main__ import (
     half,
     labels,
     lasts,
+    longer_apart,
     lora,
     losses,
     much,
@@ -85,6 +86,7 @@ def test_few_examples_give_the_form_and_not_the_distinctions():
         "refused without distinction"
     )
     assert apart.loc[3_000] > apart.loc[30] + 15
+    assert longer_apart.loc[30] < (apart.loc[30] + apart.loc[3_000]) / 2, "more of the same brings little"
     assert at(most, "over-refuses").high < at(most, "refuses").low
 
 

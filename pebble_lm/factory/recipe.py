@@ -55,14 +55,15 @@ STAGES = (
 MUON_LR, ADAMW_LR, FINAL_LR_SHARE, LATE_LR_SHARE, WARMUP_STEPS = 0.02, 2e-3, 0.03, 0.4, 60
 
 
-def architecture() -> transformers.LlamaConfig:
+def architecture(width: int = 256) -> transformers.LlamaConfig:
+    """Pebble's shape; other widths, multiples of 64, are for the curve over size in benchmarks/size_curve.py."""
     return transformers.LlamaConfig(
         vocab_size=pebble_tokenizer.VOCAB_SIZE,
-        hidden_size=256,
-        intermediate_size=640,
+        hidden_size=width,
+        intermediate_size=width * 5 // 2,
         num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=2,
+        num_attention_heads=width // 64,
+        num_key_value_heads=width // 128,
         max_position_embeddings=pebble_tokenizer.CONTEXT,
         tie_word_embeddings=True,
         bos_token_id=0,
@@ -144,6 +145,7 @@ def pretrain(
     device: str = "cpu",
     seed: int = SEED,
     stages: tuple[Stage, ...] = STAGES,
+    width: int = 256,
     processes: int = 1,
     workers: int = 0,
     fresh: bool = False,
@@ -157,13 +159,15 @@ def pretrain(
     rounding.
     """
     tokenizer_for(work)
-    _in_processes(_pretrain_process, Process(work, device, seed, workers, processes), fresh, out, stages)
+    _in_processes(
+        _pretrain_process, Process(work, device, seed, workers, processes), fresh, out, stages, width
+    )
 
 
-def _pretrain_process(me: Process, out: Path, stages: tuple[Stage, ...]) -> None:
+def _pretrain_process(me: Process, out: Path, stages: tuple[Stage, ...], width: int) -> None:
     tokenizer = tokenizer_for(me.work)
     torch.manual_seed(me.seed)
-    model = transformers.LlamaForCausalLM(architecture()).to(me.device)
+    model = transformers.LlamaForCausalLM(architecture(width)).to(me.device)
     total = sum(steps_of(stage) for stage in stages)
     first_wave = sum(steps_of(stage) for stage in stages if stage.mix != "late")
 

@@ -43,7 +43,10 @@ class Labelled(NamedTuple):
 
 
 def several(examples: Iterable, what: str) -> list:
-    """`examples` as a list. TypeError for what looks like one of them, or like a file: its letters are no examples."""
+    """`examples` as a list, of a table its rows as dicts.
+
+    TypeError for what looks like one of them, or like a file: its letters are no examples.
+    """
     if isinstance(examples, (str, bytes, Mapping, Path)) or not isinstance(examples, Iterable):
         hint = "Put a single one into a list"
         if isinstance(examples, (str, bytes, Path)):
@@ -51,6 +54,11 @@ def several(examples: Iterable, what: str) -> list:
         elif isinstance(examples, Mapping) and examples and examples.keys() <= SPLIT_NAMES:
             hint = f"Choose one of the data set's splits by its name ({', '.join(examples)})"
         raise TypeError(f"Expected several {what}, in a list, got {short(examples)}. {hint}.")
+    # Of a table (a pandas DataFrame) the rows are meant, and not the names of its columns.
+    if hasattr(examples, "to_dict") and hasattr(examples, "columns"):
+        rows = examples.to_dict("records")
+        # Lists of a parquet file arrive as arrays.
+        examples = [{k: v.tolist() if hasattr(v, "tolist") else v for k, v in row.items()} for row in rows]
     examples = list(examples)
     # A list of turns is one conversation, although it looks like a list of examples.
     if examples and all(isinstance(one, Mapping) and {"role", "content"} <= one.keys() for one in examples):

@@ -1,11 +1,14 @@
 """Training on models, templates and data that are unlike Pebble's."""
 
+import copy
+
 import pandas as pd
 import pytest
 from tiny import tiny_llama, tiny_tokenizer
 
-from course_utils import train
-from course_utils.train import preference, rows
+from course_utils import batches, train
+from course_utils.templates import FAMILIES, toy_tokenizer
+from course_utils.train import loop, preference, rows
 from course_utils.variant import Variant
 
 QUIET = {"progress": False, "precision": "float32"}
@@ -42,3 +45,40 @@ def test_a_table_is_read_row_by_row(chat):
     encoded = preference.encode_preferences(chat.tokenizer, PAIRS)
     assert preference.encode_preferences(chat.tokenizer, pd.DataFrame(PAIRS)) == encoded
     assert len(train.sft(chat, table, steps=1, **QUIET).history) == 1
+
+
+# -- templates -------------------------------------------------------------------------------------------------
+
+
+def other_end(chat: Variant) -> Variant:
+    """A base whose tokenizer has the template of ChatML, and another eos than the end of its turns."""
+    tokenizer = copy.deepcopy(chat.tokenizer)
+    tokenizer.eos_token = "<|endoftext|>"
+    return Variant("tiny-base", tiny_llama(384, seed=3, initializer_range=0.1, eos=0), tokenizer)
+
+
+def test_generation_ends_at_the_end_of_turn_even_where_it_is_not_the_eos(chat):
+    base = other_end(chat)
+    assert train.sft(base, EXAMPLES, steps=1, **QUIET).variant.eos_token_ids == [2, 0]
+    assert base.eos_token_ids == [0] and train.sft(
+        chat, EXAMPLES, steps=1, **QUIET
+    ).variant.eos_token_ids == [2, 0]
+    gemma = toy_tokenizer("gemma-2")
+    end = gemma.convert_tokens_to_ids("<end_of_turn>")
+    model = tiny_llama(len(gemma), eos=1)
+    assert loop.variant_to_train(model, gemma, True, None, "sft").eos_token_ids == [end, 1]
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES.keys() - {"glm-4.5"}))  # whose next turn ends the last
+def test_an_answer_ends_with_the_special_token_of_its_template(family):
+    tokenizer = toy_tokenizer(family)
+    settings = {"chat_template": tokenizer.chat_template}
+    end = batches.masks.end_of_turn(tokenizer, settings)
+    assert tokenizer.decode([end]) in FAMILIES[family].end_of_turn
+    for both in preference.encode_preferences(tokenizer, PAIRS):
+        assert both.chosen.ids[-1] == both.rejected.ids[-1] == end
+
+
+def test_an_answer_leaves_the_line_break_out_where_its_end_is_not_the_eos(chat):
+    for both in preference.encode_preferences(other_end(chat).tokenizer, PAIRS):
+        assert both.chosen.ids[-1] == both.rejected.ids[-1] == 2

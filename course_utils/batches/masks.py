@@ -14,7 +14,7 @@ from ..formats.specs import LOSS_KEYS
 from ..roles import common_prefix, rendered, role_spans, roles_at, token_offsets, try_rendered, turn_bounds
 from ..roles import template_errors_explained as explained
 from ..templates import FAMILIES, Family
-from ..tokens import token_text
+from ..tokens import is_special, token_text
 from .rows import Encoded
 
 LOSS_ON = ("assistant", "last", "completion", "all")
@@ -131,14 +131,29 @@ def encode_pairs(
     found = []
     for row, (ids, mask) in zip(rows, encode_rows(tokenizer, rows, chat_template=chat_template), strict=True):
         start = mask.index(1) if 1 in mask else len(ids)
-        is_talk = conversation_of(row) is not None
-        found.append((ids[:start], _through_end(tokenizer, ids[start:]) if is_talk else ids[start:]))
+        if conversation_of(row) is not None:
+            settings = {**_own_settings(row), "chat_template": template_of(tokenizer, chat_template)}
+            found.append((ids[:start], _through_end(tokenizer, ids[start:], settings)))
+        else:
+            found.append((ids[:start], ids[start:]))
     return found
 
 
-def _through_end(tokenizer: Any, answer: Ids) -> Ids:
-    eos = tokenizer.eos_token_id
-    return answer[: len(answer) - answer[::-1].index(eos)] if eos in answer else answer
+def end_of_turn(tokenizer: Any, settings: Settings) -> int | None:
+    """The special token that a chat template writes behind an answer, or None; it need not be the tokenizer's eos."""
+    said = "Yes, it is."
+    talk = [{"role": "user", "content": "Is it?"}, {"role": "assistant", "content": said}]
+    before, _, behind = (try_rendered(tokenizer, talk, settings) or "").rpartition(said)
+    ids = tokenizer(behind, add_special_tokens=False)["input_ids"] if before else []
+    return next((i for i in ids if is_special(tokenizer, i)), None)
+
+
+def _through_end(tokenizer: Any, answer: Ids, settings: Settings) -> Ids:
+    """An answer up to its end of turn: the last one, because an answer may be several turns."""
+    for end in (end_of_turn(tokenizer, settings), tokenizer.eos_token_id):
+        if end in answer:
+            return answer[: len(answer) - answer[::-1].index(end)]
+    return answer
 
 
 # --- rows of text ---------------------------------------------------------------------------------------------
@@ -340,7 +355,7 @@ def _mask_by_turns(tokenizer: Any, messages: list[dict], ids: Ids, settings: Set
         prompt = _rendered_ids(tokenizer, messages[:number], settings, opened=True)
         whole = _rendered_ids(tokenizer, messages[: number + 1], settings, opened=False)
         start = common_prefix(prompt, ids)
-        end = start + len(_through_end(tokenizer, whole[start:]))
+        end = start + len(_through_end(tokenizer, whole[start:], settings))
         if start < len(prompt) or ids[:end] != whole[:end]:
             raise ValueError(
                 "This chat template neither marks what the assistant writes ({% generation %}) nor renders earlier "

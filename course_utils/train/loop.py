@@ -18,6 +18,7 @@ import pandas as pd
 import torch
 from torch.nn import functional as F
 
+from ..batches.masks import end_of_turn
 from ..memory import give_back
 from ..pairs import TINY
 from ..variant import Variant
@@ -250,8 +251,9 @@ class _Watch:
 def variant_to_train(variant_or_model, tokenizer, copy: bool, name: str | None, suffix: str) -> Variant:
     """The variant to be trained: a float32 copy, or (with `copy=False`) the model itself.
 
-    Generation will end at the tokenizer's eos as well as at the ids it ended at before: a base model's generation
-    config does not know the chat's end of turn, and a model that learned to write it would never stop at it.
+    Generation will end at the tokenizer's eos and at the token that ends a turn of its template (Gemma has two), as
+    well as at the ids it ended at before: a base model's generation config does not know the chat's end of turn, and
+    a model that learned to write it would never stop at it.
     """
     given = variant_or_model
     tokenizer = tokenizer or getattr(given, "tokenizer", None)
@@ -267,10 +269,11 @@ def variant_to_train(variant_or_model, tokenizer, copy: bool, name: str | None, 
         model = copying.deepcopy(model).float()
     name = name or f"{getattr(given, 'name', type(model).__name__)}-{suffix}"
     variant = Variant(name, model, tokenizer)
-    eos, known = tokenizer.eos_token_id, variant.eos_token_ids
+    ends, known = [tokenizer.eos_token_id, end_of_turn(tokenizer, {})], variant.eos_token_ids
     # A base ends at <|endoftext|> only; what it learns to write at the end of a turn must end it, too.
-    if eos is not None and eos not in known:
-        model.generation_config.eos_token_id = [eos, *known]
+    new = [end for end in dict.fromkeys(ends) if end is not None and end not in known]
+    if new:
+        model.generation_config.eos_token_id = [*new, *known]
     return variant
 
 

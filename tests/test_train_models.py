@@ -82,3 +82,32 @@ def test_an_answer_ends_with_the_special_token_of_its_template(family):
 def test_an_answer_leaves_the_line_break_out_where_its_end_is_not_the_eos(chat):
     for both in preference.encode_preferences(other_end(chat).tokenizer, PAIRS):
         assert both.chosen.ids[-1] == both.rejected.ids[-1] == 2
+
+
+# -- the history -----------------------------------------------------------------------------------------------
+
+TRAININGS = {
+    "sft": lambda chat, **options: train.sft(chat, EXAMPLES, steps=1, **QUIET, **options),
+    "dpo": lambda chat, **options: train.dpo(chat, PAIRS, steps=1, **QUIET, **options),
+    "reward": lambda chat, **options: train.reward(chat, PAIRS, steps=1, **QUIET, **options),
+    "rl": lambda chat, **options: train.rl(
+        chat,
+        ["Hi"],
+        lambda prompt, text: len(text),
+        steps=1,
+        group_size=2,
+        max_new_tokens=2,
+        **QUIET,
+        **options,
+    ),
+}
+
+
+@pytest.mark.parametrize("training", TRAININGS)
+def test_an_evaluation_may_not_overwrite_what_the_training_writes_down(chat, training):
+    history = TRAININGS[training](chat).history
+    assert set(history.columns) == {*loop.COLUMNS, *loop.OWN_COLUMNS.get(training, ())} - {"measured"}
+    for name in history.columns:
+        with pytest.raises(ValueError, match=f"'{name}'.*another name, such as 'held_out_{name}'"):
+            TRAININGS[training](chat, evaluate=lambda variant, name=name: {"fine": 1, name: 7})
+    assert TRAININGS[training](chat, evaluate=lambda variant: {"fine": 1}).history["fine"].notna().all()

@@ -29,6 +29,13 @@ Evaluate = Callable[[Any], Mapping[str, float]]
 StopWhen = Callable[[pd.DataFrame], str]
 LossOf = Callable[[Any, Any], tuple[torch.Tensor, dict[str, float]]]
 Split = Callable[[Any], list[tuple[Any, float]]]
+# What a training writes into its history itself, so that no evaluation may.
+COLUMNS = ("step", "loss", "lr", "tokens", "grad_norm", "seconds", "measured")
+OWN_COLUMNS = {
+    "dpo": ("margin", "accuracy", "reward_chosen", "reward_rejected"),
+    "reward": ("margin", "accuracy"),
+    "rl": ("reward", "reward_sd", "kl", "length", "finished", "distinct"),
+}
 FASTER = 0.9  # bf16 is chosen where it takes at most this share of float32's time
 
 
@@ -162,7 +169,7 @@ def run_loop(
     lr = usual_lr[_size(model) >= TINY] if lr is None else lr
     _check(model, lr, chosen)
     optimizers = _optimizers(model, chosen.optimizer, lr)
-    history = History(watched, chosen.evaluate)
+    history = History(watched, chosen.evaluate, COLUMNS + OWN_COLUMNS.get(label, ()))
     # Weights alone are no checkpoint: an optimizer remembers past gradients, and would begin without them.
     kept = {"model": model, "history": history} | {f"optimizer {i}": one for i, one in enumerate(optimizers)}
     settings = {"settings": [label, total, lr, seed, chosen.of_the_run()], **of_run}
@@ -435,9 +442,9 @@ def _says_where(step: int, history: History) -> Iterator[None]:
 class History:
     """One row a step; a row's evaluation is filled in when it is measured."""
 
-    def __init__(self, watched, evaluate: Evaluate | None):
+    def __init__(self, watched, evaluate: Evaluate | None, taken: Sequence[str]):
         self.rows: list[dict[str, float]] = []
-        self.watched, self.evaluate = watched, evaluate
+        self.watched, self.evaluate, self.taken = watched, evaluate, taken
         self.began = time.perf_counter()
         self.evaluated: list[str] = []
 
@@ -462,6 +469,12 @@ class History:
             found = self.evaluate(self.watched)
         if not isinstance(found, Mapping):
             raise TypeError(f"evaluate must return a dict of numbers, got {type(found).__name__}.")
+        clash = [name for name in found if name in self.taken]
+        if clash:
+            raise ValueError(
+                f"evaluate returned {', '.join(map(repr, clash))}, which the training writes into its history itself. "
+                f"Choose another name, such as 'held_out_{clash[0]}'."
+            )
         self.evaluated = list(found)
         # The evaluation joins the row of the step after which it was made.
         self.rows[-1] |= {key: float(value) for key, value in found.items()} | {"measured": step}

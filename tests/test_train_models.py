@@ -111,3 +111,42 @@ def test_an_evaluation_may_not_overwrite_what_the_training_writes_down(chat, tra
         with pytest.raises(ValueError, match=f"'{name}'.*another name, such as 'held_out_{name}'"):
             TRAININGS[training](chat, evaluate=lambda variant, name=name: {"fine": 1, name: 7})
     assert TRAININGS[training](chat, evaluate=lambda variant: {"fine": 1}).history["fine"].notna().all()
+
+
+# -- preferences -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("system", [[], [{"role": "system", "content": "Be brief."}]], ids=["user", "system"])
+@pytest.mark.parametrize("as_text", [True, False], ids=["text", "messages"])
+def test_a_prompt_that_both_answers_repeat_is_read_once(chat, system, as_text):
+    """The layout of UltraFeedback: `prompt` as text, and both sides whole conversations."""
+    user = {"role": "user", "content": "What is 2+2?"}
+    right, wrong = ({"role": "assistant", "content": text} for text in ("4", "5"))
+    asked = [*system, user]
+    apart = {"prompt": asked, "chosen": [right], "rejected": [wrong]}
+    prompt = user["content"] if as_text else asked
+    pair = {"prompt": prompt, "chosen": [*asked, right], "rejected": [*asked, wrong]}
+    encoded = preference.encode_preferences(chat.tokenizer, [pair])
+    assert encoded == preference.encode_preferences(chat.tokenizer, [apart])
+    assert chat.tokenizer.decode(encoded[0].chosen.ids).count("What is 2+2?") == 1
+    # An earlier answer that both sides share belongs to the prompt.
+    again = [user, right, {"role": "user", "content": "Sure?"}]
+    pair = {"prompt": user["content"], "chosen": [*again, right], "rejected": [*again, wrong]}
+    ((chosen, _),) = preference.encode_preferences(chat.tokenizer, [pair])
+    assert chosen == preference.encode_preferences(chat.tokenizer, [apart | {"prompt": again}])[0].chosen
+    with pytest.raises(ValueError, match="Pair 0 prefers an answer to itself"):
+        preference.encode_preferences(chat.tokenizer, [pair | {"rejected": pair["chosen"]}])
+
+
+def test_answers_beside_a_text_stay_answers(chat):
+    (given,) = preference.encode_preferences(chat.tokenizer, [PAIRS[0]])
+    texts = PAIRS[0] | {"prompt": PAIRS[0]["prompt"][0]["content"]}
+    assert preference.encode_preferences(chat.tokenizer, [texts]) == [given]
+
+
+def test_a_pair_s_tools_reach_the_template(chat):
+    tokenizer = copy.deepcopy(chat.tokenizer)
+    tokenizer.chat_template = "{% if tools %}{{ tools[0]['name'] }}:{% endif %}" + tokenizer.chat_template
+    pairs = [PAIRS[0] | {"tools": [{"name": "sums"}]}, PAIRS[1]]
+    texts = [tokenizer.decode(both.rejected.ids) for both in preference.encode_preferences(tokenizer, pairs)]
+    assert ["sums:" in text for text in texts] == [True, False]

@@ -120,14 +120,15 @@ def encode_rows(
 
 
 def encode_pairs(
-    tokenizer: Any, pairs: Sequence[tuple[Any, Any]], *, chat_template: Template = None
+    tokenizer: Any, pairs: Sequence[tuple], *, chat_template: Template = None
 ) -> list[tuple[Ids, Ids]]:
     """(prompt ids, completion ids) of each prompt and completion: the ids and the boundary of `encode_row`.
 
-    Of a conversation the completion ends with its end of turn, as a model would write it: what the template writes
-    behind that, such as ChatML's line break, is left out.
+    A third in a pair holds the row's `tools` and `chat_template_kwargs`, as in `encode_row`. Of a conversation the
+    completion ends with its end of turn, as a model would write it: what the template writes behind that, such as
+    ChatML's line break, is left out.
     """
-    rows = [{"prompt": prompt, "completion": completion} for prompt, completion in pairs]
+    rows = [{"prompt": prompt, "completion": completion, **dict(*own)} for prompt, completion, *own in pairs]
     found = []
     for row, (ids, mask) in zip(rows, encode_rows(tokenizer, rows, chat_template=chat_template), strict=True):
         start = mask.index(1) if 1 in mask else len(ids)

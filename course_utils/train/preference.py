@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from ..hub import no_weight_bar
 from ..options import usable_device
+from ..roles import common_prefix
 from ..tokens import IGNORED
 from ..variant import Variant, as_messages
 from .loop import Trained, autocast, choose_precision, model_of, run_loop, variant_to_train
@@ -70,8 +71,9 @@ def encode_preferences(tokenizer, pairs: Iterable[Mapping]) -> list[Preference]:
     """Turn preference data into pairs of rows.
 
     Each pair is a dict with `prompt`, `chosen` and `rejected`: texts, or lists of messages; a chat template turns a
-    text beside messages into one. Raises ValueError, with the pair's number, for two equal answers and for empty
-    data.
+    text beside messages into one. Where both answers begin with the prompt (as in UltraFeedback), it is read once.
+    A pair's `tools` and `chat_template_kwargs` reach the template. Raises ValueError, with the pair's number, for two
+    equal answers and for empty data.
     """
     pairs = several(pairs, "preference pairs")
     if not pairs:
@@ -83,7 +85,8 @@ def encode_preferences(tokenizer, pairs: Iterable[Mapping]) -> list[Preference]:
             raise TypeError(
                 f"Pair {number} must be a dict with 'prompt', 'chosen' and 'rejected', got {repr(pair)[:70]}."
             )
-    texts = [(pair["prompt"], pair[side]) for pair in pairs for side in Preference._fields]
+    own = [{key: pair[key] for key in ("tools", "chat_template_kwargs") if key in pair} for pair in pairs]
+    texts = [(prompt, *answers, some) for pair, some in zip(pairs, own) for prompt, *answers in _sides(pair)]
     rows = encode_answers(tokenizer, texts, "Pair", each=2)
     found = [Preference(*both) for both in zip(rows[::2], rows[1::2])]
     for number, both in enumerate(found):
@@ -96,6 +99,23 @@ def encode_preferences(tokenizer, pairs: Iterable[Mapping]) -> list[Preference]:
                 f"Pair {number} has an answer without a token. An answer needs at least its end of turn."
             )
     return found
+
+
+def _sides(pair: Mapping) -> list[tuple[Any, Any]]:
+    """(prompt, answer) of both sides; answers that repeat the prompt are cut behind it, as TRL does it."""
+    prompt, chosen, rejected = (pair[name] for name in ("prompt", *Preference._fields))
+    both = isinstance(chosen, (list, tuple)) and isinstance(rejected, (list, tuple))
+    if both and all(isinstance(turn, Mapping) for turn in (*chosen, *rejected)):
+        turns = list(chosen[: common_prefix(chosen, rejected)])
+        while turns and turns[-1].get("role") == "assistant":
+            turns.pop()
+        # A text is repeated by the user's turn, and perhaps a system turn before it.
+        repeated = turns and turns[0].get("role") != "assistant"
+        if not isinstance(prompt, str):
+            repeated = turns and isinstance(prompt, (list, tuple)) and list(prompt) == turns[: len(prompt)]
+        if repeated:
+            return [(turns, chosen[len(turns) :]), (turns, rejected[len(turns) :])]
+    return [(prompt, chosen), (prompt, rejected)]
 
 
 def _prepared(variant: Variant, pairs, seed, epochs, steps, tokens_per_step, batch_size):

@@ -146,9 +146,7 @@ def _with_numbers(encode: Callable[[list], list], rows: list, numbers: Iterable[
         raise
 
 
-def encode_answers(
-    tokenizer, pairs: Sequence[tuple[Any, Any]], what: str = "Example", each: int = 1
-) -> list[Labelled]:
+def encode_answers(tokenizer, pairs: Sequence[tuple], what: str = "Example", each: int = 1) -> list[Labelled]:
     """Prompts with an answer each (see `batches.encode_pairs`) as rows whose labels are the answers' tokens.
 
     An error names the number of its example; `each` example brings so many pairs.

@@ -4,11 +4,13 @@ import copy
 
 import pandas as pd
 import pytest
+import torch
+import transformers  # by its name: its models, a second to import, are not needed to collect the tests
 from tiny import tiny_llama, tiny_tokenizer
 
 from course_utils import batches, train
 from course_utils.templates import FAMILIES, toy_tokenizer
-from course_utils.train import loop, preference, rows
+from course_utils.train import loop, predictions, preference, rows
 from course_utils.variant import Variant
 
 QUIET = {"progress": False, "precision": "float32"}
@@ -150,3 +152,50 @@ def test_a_pair_s_tools_reach_the_template(chat):
     pairs = [PAIRS[0] | {"tools": [{"name": "sums"}]}, PAIRS[1]]
     texts = [tokenizer.decode(both.rejected.ids) for both in preference.encode_preferences(tokenizer, pairs)]
     assert ["sums:" in text for text in texts] == [True, False]
+
+
+# -- other architectures ---------------------------------------------------------------------------------------
+
+SIZES = {
+    "vocab_size": 384, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "pad_token_id": None, "bos_token_id": None, "eos_token_id": None,
+}  # fmt: skip
+WINDOWED = {
+    "mistral": ("MistralConfig", {"sliding_window": 8}),
+    "gemma-3": ("Gemma3TextConfig", {"sliding_window": 8, "head_dim": 8, "sliding_window_pattern": 2}),
+}
+
+
+def made(kind: str, **settings):
+    torch.manual_seed(2)
+    config = getattr(transformers, kind)(**(SIZES | settings))
+    return transformers.AutoModelForCausalLM.from_config(config).eval()
+
+
+@pytest.mark.parametrize("name", WINDOWED)
+def test_answers_to_one_prompt_keep_a_model_s_sliding_window(name):
+    kind, settings = WINDOWED[name]
+    model = made(kind, initializer_range=0.3, **settings)
+    prompt = list(range(4, 24))
+    batch = [rows.answer_row(prompt, answer) for answer in ([30, 31, 32, 33], [40, 41])]
+    with torch.no_grad():
+        logits, _, of_row = predictions.answer_logits(model, batch)
+        for number, row in enumerate(batch):
+            whole = model(input_ids=torch.tensor([row.ids])).logits[0, len(prompt) - 1 : -1]
+            assert torch.allclose(logits[of_row == number], whole, atol=1e-4)
+
+
+def test_a_model_without_a_window_still_shares_its_prompts():
+    assert predictions.shares_prompts(made("MistralConfig", sliding_window=None))
+    assert predictions.shares_prompts(made("Qwen2Config", sliding_window=8, use_sliding_window=False))
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("Gemma2Config", {"final_logit_softcapping": 30.0, "head_dim": 8}),
+        ("CohereConfig", {"logit_scale": 0.06}),
+    ],
+)
+def test_a_cap_or_scale_is_found_though_the_logits_are_near_0(kind, settings):
+    assert not predictions.head_is_apart(made(kind, initializer_range=1e-4, **settings))

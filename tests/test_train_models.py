@@ -1,6 +1,7 @@
 """Training on models, templates and data that are unlike Pebble's."""
 
 import copy
+import math
 
 import pandas as pd
 import pytest
@@ -199,3 +200,19 @@ def test_a_model_without_a_window_still_shares_its_prompts():
 )
 def test_a_cap_or_scale_is_found_though_the_logits_are_near_0(kind, settings):
     assert not predictions.head_is_apart(made(kind, initializer_range=1e-4, **settings))
+
+
+def test_dpo_and_rl_run_the_policy_without_dropout(chat):
+    model = transformers.GPT2LMHeadModel(
+        transformers.GPT2Config(vocab_size=384, n_embd=32, n_layer=2, n_head=4)
+    )
+    variant = Variant("tiny-gpt2", model.eval(), chat.tokenizer)  # its dropout is 0.1
+    first = train.dpo(variant, PAIRS, steps=1, **QUIET).history.iloc[0]
+    assert first["margin"] == pytest.approx(0, abs=1e-5) and first["loss"] == pytest.approx(
+        math.log(2), abs=1e-6
+    )
+    assert TRAININGS["rl"](variant).history["kl"].iloc[0] == pytest.approx(0, abs=1e-6)
+    seen = []
+    model.transformer.drop.register_forward_hook(lambda module, given, out: seen.append(module.training))
+    train.sft(variant, EXAMPLES, steps=1, copy=False, **QUIET)
+    assert True in seen

@@ -112,13 +112,16 @@ class LoopOptions:
 # -- one step: the lesson of this module -----------------------------------------------------------------------
 
 
-def one_step(model, parts, loss_of: LossOf, optimizers, clip: float, precision: str, replay=None):
+def one_step(
+    model, parts, loss_of: LossOf, optimizers, clip: float, precision: str, replay=None, dropout=True
+):
     """Compute the loss of a batch, go back through the model, and move its weights once.
 
     `parts` are the batch's parts, each with its weight in the batch's loss; `replay` returns the loss on old texts that
-    joins it. Returns the loss, the norm of the gradient (both before the update), and what `loss_of` wrote down.
+    joins it; `dropout` False keeps what a model would drop by chance. Returns the loss, the norm of the gradient (both
+    before the update), and what `loss_of` wrote down.
     """
-    model.train()
+    model.train(dropout)
     loss, replayed, numbers = 0.0, 0.0, {}
     # Gradients add up from part to part, so that only one part's activations are in memory at a time.
     for part, weight in parts:
@@ -152,15 +155,16 @@ def one_step(model, parts, loss_of: LossOf, optimizers, clip: float, precision: 
 
 def run_loop(
     watched, plan: Sequence, batch_of: Callable[[Any], Any], loss_of: LossOf, *, label: str, lr: float | None,
-    usual_lr: tuple[float, float], seed: int, split: Split, of_run: Mapping[str, Any], **options: Any,
+    usual_lr: tuple[float, float], seed: int, split: Split, of_run: Mapping[str, Any], dropout: bool = True,
+    **options: Any,
 ) -> Trained:  # fmt: skip
     """Train `watched.model` in place, a step for each entry of `plan`, and return what came of it.
 
     `batch_of(entry)` makes a step's batch; `loss_of(model, batch)` returns the loss and numbers to write down
     ("tokens" among them). `split(batch)` cuts a batch into parts with their weights in its loss, for a CPU; their
     numbers are added up. `usual_lr` is what `lr` None stands for: for a model of Pebble's size, and for a common one.
-    `of_run` are the things that tell this run from others (its data, say), for the checkpoint. The options are those
-    of `LoopOptions`.
+    `of_run` are the things that tell this run from others (its data, say), for the checkpoint. `dropout` False is for
+    losses that compare with a reference. The options are those of `LoopOptions`.
 
     An interrupt (the stop button) ends the training and keeps what was learned. Raises FloatingPointError at the
     step at which the loss or the gradient is no finite number.
@@ -193,7 +197,7 @@ def run_loop(
                 rate = _set_lr(optimizers, lr, step, total, chosen)
                 with _says_where(step, history):
                     loss, norm, numbers = one_step(
-                        model, parts, loss_of, optimizers, chosen.clip, precision, replay
+                        model, parts, loss_of, optimizers, chosen.clip, precision, replay, dropout
                     )
                 stopped = watch.after(step + 1, loss=loss, lr=rate, grad_norm=norm, **numbers)
                 if stopped:

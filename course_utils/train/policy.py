@@ -55,11 +55,12 @@ def rl(
 
     of_run = {"prompts": prompt_ids, "prompts per step": prompts_per_step, "group size": group_size}
     of_run |= {"beta": beta, "new tokens": max_new_tokens, "starting weights": copy and model}
-    # A model that samples its own data drifts easily: the rate is far below that of fine-tuning.
+    # A model that samples its own data drifts easily: the rate is far below that of fine-tuning. It learns without
+    # dropout, as it sampled and as the reference measures.
     return run_loop(
         variant, range(steps), roll_out, lambda model, batch: policy_loss(model, ref_model, batch, beta),
         split=_split, label="rl", lr=lr, usual_lr=(1e-4, 1e-6), seed=seed,
-        of_run=of_run, **{"schedule": "constant", **options},
+        of_run=of_run, dropout=False, **{"schedule": "constant", **options},
     )  # fmt: skip
 
 

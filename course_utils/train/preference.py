@@ -176,9 +176,10 @@ def dpo(
 
     of_run = {"pairs": encoded, "order": plan, "beta": beta, "nll weight": nll_weight}
     of_run |= {"reference": None if reference is None else ref_model, "starting weights": copy and model}
+    # With dropout (GPT-2 has it) the policy would differ from the reference by chance, and no margin begin at 0.
     return run_loop(
         variant, plan, step_of, lambda model, step: dpo_loss(model, step, beta, nll_weight), split=_split,
-        label="dpo", lr=lr, usual_lr=(1e-5, 1e-6), seed=seed, of_run=of_run, **options,
+        label="dpo", lr=lr, usual_lr=(1e-5, 1e-6), seed=seed, of_run=of_run, dropout=False, **options,
     )  # fmt: skip
 
 

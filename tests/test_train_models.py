@@ -216,3 +216,18 @@ def test_dpo_and_rl_run_the_policy_without_dropout(chat):
     model.transformer.drop.register_forward_hook(lambda module, given, out: seen.append(module.training))
     train.sft(variant, EXAMPLES, steps=1, copy=False, **QUIET)
     assert True in seen
+
+
+@pytest.mark.parametrize("pad", [None, "<|im_end|>", "<|endoftext|>", "<|pad|>"])
+def test_a_saved_reward_model_scores_the_same_through_transformers(chat, tmp_path, pad):
+    tokenizer = copy.deepcopy(chat.tokenizer)
+    tokenizer.pad_token = pad
+    judge = train.reward(chat, PAIRS, tokenizer=tokenizer, steps=2, lr=1e-2, **QUIET).variant
+    judge.model.save_pretrained(tmp_path)
+    theirs = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path)
+    encoded = [both.chosen for both in preference.encode_preferences(tokenizer, PAIRS)]
+    with torch.no_grad():
+        scored = [theirs(input_ids=torch.tensor([row.ids])).logits.item() for row in encoded]
+    assert scored == pytest.approx(judge.score_rows(encoded), abs=1e-5)
+    own = {"<|endoftext|>": 0, "<|pad|>": 3}
+    assert theirs.config.pad_token_id == own.get(pad)

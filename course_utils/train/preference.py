@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from torch.nn import functional as F
 
+from ..batches.masks import end_of_turn
 from ..hub import no_weight_bar
 from ..options import usable_device
 from ..roles import common_prefix
@@ -18,7 +19,7 @@ from ..tokens import IGNORED
 from ..variant import Variant, as_messages
 from .loop import Trained, autocast, choose_precision, model_of, run_loop, variant_to_train
 from .predictions import answer_logits, packed_length, sum_by_row, target_logprobs
-from .rows import Labelled, check_fit, cut, encode_answers, in_parts, pad, pad_id_of, planned_steps, several
+from .rows import Labelled, check_fit, cut, encode_answers, in_parts, pad, planned_steps, several
 
 
 class Preference(NamedTuple):
@@ -293,7 +294,7 @@ def reward(
         raise ValueError("A reward model predicts no tokens, so it cannot replay pretraining texts.")
     start = variant_to_train(variant_or_model, tokenizer, True, name, "reward")
     encoded, plan = _prepared(start, pairs, seed, epochs, steps, tokens_per_step, batch_size)
-    judge = RewardModel(start.name, _classifier(start.model, pad_id_of(start.tokenizer)), start.tokenizer)
+    judge = RewardModel(start.name, _classifier(start.model, _own_pad(start.tokenizer)), start.tokenizer)
     return run_loop(
         judge, plan, lambda numbers: Step([encoded[i] for i in numbers]), reward_loss, split=_split,
         label="reward", lr=lr, usual_lr=(2e-4, 1e-5), seed=seed,
@@ -341,7 +342,17 @@ def rewards_of(model, rows: Sequence[Labelled]) -> torch.Tensor:
     return model.score(read).float()[:, 0]
 
 
-def _classifier(model, pad_id: int):
+def _own_pad(tokenizer) -> int | None:
+    """The id that a tokenizer pads with and ends no answer with, or None.
+
+    The library's classifier reads the last token that is no padding: were an answer's end of turn padding, it would
+    read the one before.
+    """
+    ends = tokenizer.eos_token_id, end_of_turn(tokenizer, {})
+    return None if tokenizer.pad_token_id in ends else tokenizer.pad_token_id
+
+
+def _classifier(model, pad_id: int | None):
     """The causal model's body under a single-label classification head of zeros."""
     from transformers import AutoModelForSequenceClassification
 

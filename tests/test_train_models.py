@@ -231,3 +231,28 @@ def test_a_saved_reward_model_scores_the_same_through_transformers(chat, tmp_pat
     assert scored == pytest.approx(judge.score_rows(encoded), abs=1e-5)
     own = {"<|endoftext|>": 0, "<|pad|>": 3}
     assert theirs.config.pad_token_id == own.get(pad)
+
+
+# -- replay ----------------------------------------------------------------------------------------------------
+
+
+def test_replayed_documents_stand_apart_with_or_without_a_bos(chat):
+    texts = ["One document ends here.", "Another begins."]
+    for tokenizer, between in (
+        (tiny_tokenizer(bos=False), "<|endoftext|>"),
+        (tiny_tokenizer(), "<|endoftext|>"),
+    ):
+        (ids,) = next(rows.replay_rows(tokenizer, texts, 40, 40))
+        assert f"here.{between}Another begins.{between}One" in tokenizer.decode(ids)
+    # The tokenizer of a chat ends turns otherwise than the base's documents ended.
+    options = loop.LoopOptions(replay=texts, replay_tokens=40)
+    talks = tiny_tokenizer(chat=True, bos=False)
+    watched = loop.variant_to_train(
+        tiny_llama(384, eos=0, max_position_embeddings=40), talks, True, None, "sft"
+    )
+    seen = []
+    watched.model.register_forward_pre_hook(
+        lambda module, given, named: seen.append(named["input_ids"][0]), with_kwargs=True
+    )
+    loop._replayed(watched, options, 0)()
+    assert "here.<|endoftext|>Another begins.<|endoftext|>One" in talks.decode(seen[0])

@@ -582,7 +582,9 @@ def _replayed(watched, options: LoopOptions, start: int) -> Callable[[], torch.T
     if options.replay is None:
         return None
     length = min(256, watched.context_length or 256)
-    batches = replay_rows(watched.tokenizer, options.replay, options.replay_tokens, length)
+    # The last of the ends is the base's, which pretraining set between documents; before it stands a chat's.
+    end = next(reversed(watched.eos_token_ids), None)
+    batches = replay_rows(watched.tokenizer, options.replay, options.replay_tokens, length, end)
     # A run that goes on where it stopped leaves out what it has read: one batch a step.
     batches, model = islice(batches, start, None), watched.model
     return lambda: next_token_loss(model, next(batches).to(model.device))

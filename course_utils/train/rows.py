@@ -276,13 +276,18 @@ def pad_id_of(tokenizer) -> int:
 # -- replay ----------------------------------------------------------------------------------------------------
 
 
-def replay_rows(tokenizer, texts: Iterable[str], tokens: int, length: int) -> Iterator[torch.Tensor]:
+def replay_rows(
+    tokenizer, texts: Iterable[str], tokens: int, length: int, end: int | None = None
+) -> Iterator[torch.Tensor]:
     """Yield ids `(rows, length + 1)` of documents laid end to end, about `tokens` of them a time.
 
+    Where the tokenizer writes no BOS, the token `end` (None: its eos) stands behind each document.
     A list of texts is read again and again; an iterator is read once, and ValueError says when it runs dry.
     """
     if isinstance(texts, str):
         raise TypeError("replay takes several texts (a list, or an iterator of documents), not a single one.")
+    end = tokenizer.eos_token_id if end is None else end
+    marks = {tokenizer.bos_token_id, tokenizer.eos_token_id, end}
     # So many rows of `length` tokens, each with one more as its last target.
     rows = max(1, tokens // length)
     size = rows * (length + 1)
@@ -298,7 +303,9 @@ def replay_rows(tokenizer, texts: Iterable[str], tokens: int, length: int) -> It
                     "The replayed texts ran out before the training did. Give more of them, an endless iterator, or a "
                     "list, which is read again from its beginning."
                 )
-            # Documents are laid end to end, as in pretraining; the tokenizer's BOS stands between them.
-            ids.extend(chain.from_iterable(tokenizer(some)["input_ids"]))
+            # Documents are laid end to end, as in pretraining; a BOS or an end stands between them.
+            for document in tokenizer(some)["input_ids"]:
+                marked = {*document[:1], *document[-1:]} & marks
+                ids.extend(document if marked or end is None else [*document, end])
         yield torch.tensor(ids[:size]).view(rows, length + 1)
         ids = ids[size:]

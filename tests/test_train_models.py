@@ -256,3 +256,17 @@ def test_replayed_documents_stand_apart_with_or_without_a_bos(chat):
     )
     loop._replayed(watched, options, 0)()
     assert "here.<|endoftext|>Another begins.<|endoftext|>One" in talks.decode(seen[0])
+
+
+# -- what is refused, and in which words -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("training", TRAININGS)
+def test_a_base_is_told_to_take_another_tokenizer(training):
+    base = Variant("tiny-base", tiny_llama(384, eos=0), tiny_tokenizer())
+    with pytest.raises(ValueError, match="no chat template.*tokenizer=.*the instruct's") as error:
+        if training == "rl":
+            train.rl(base, [EXAMPLES[0][:1]], lambda prompt, text: 0.0, steps=1, **QUIET)
+        else:
+            TRAININGS[training](base)
+    assert "chat_template=" not in str(error.value)

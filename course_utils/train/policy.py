@@ -14,7 +14,7 @@ from ..variant import as_messages
 from .loop import Trained, run_loop, variant_to_train
 from .predictions import answer_logits, by_prompt, label_logits, packed_length, sum_by_row, target_logprobs
 from .preference import score_with
-from .rows import Labelled, answer_row, check_fit, cut, pad, pad_id_of, several
+from .rows import Labelled, answer_row, check_fit, cut, pad, pad_id_of, require_template, several
 
 
 def rl(
@@ -176,6 +176,7 @@ def _roll_out(variant, prompts: list, reward, group_size: int, max_new_tokens: i
 def _encode(variant, prompt) -> list[int]:
     if isinstance(prompt, str) and not variant.has_chat_template:
         return variant.encode(prompt)
+    require_template(variant.tokenizer, [{"messages": prompt}])
     return variant.encode(as_messages(prompt))
 
 

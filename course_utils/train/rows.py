@@ -87,6 +87,7 @@ def encode(tokenizer, examples: Iterable, loss_on: str = "assistant") -> list[La
         )
     given = {number: _as_row(example, number) for number, example in enumerate(examples)}
     found = {number: row for number, row in given.items() if isinstance(row, Labelled)}
+    require_template(tokenizer, [row for row in given.values() if not isinstance(row, Labelled)])
     # Conversations at once, then all pairs and texts: many rows at a time are encoded several times faster.
     for talks in (True, False):
         some = {n: row for n, row in given.items() if n not in found and ("messages" in row) == talks}
@@ -131,6 +132,20 @@ def _as_row(example: Any, number: int) -> Labelled | Mapping[str, Any]:
     return row
 
 
+def require_template(tokenizer, rows: Iterable[Mapping]) -> None:
+    """Raise ValueError for conversations and a tokenizer without a chat template, which only another one helps."""
+    pair = {"prompt", "completion"}
+    talks = (
+        "messages" in row or (pair <= row.keys() and not all(isinstance(row[name], str) for name in pair))
+        for row in rows
+    )
+    if not getattr(tokenizer, "chat_template", None) and any(talks):
+        raise ValueError(
+            "These are conversations, and this tokenizer has no chat template, as is usual for a base model. Pass "
+            "tokenizer=, for instance the instruct's: the model then learns its template and its end of turn."
+        )
+
+
 def _with_numbers(encode: Callable[[list], list], rows: list, numbers: Iterable[int], what: str) -> list:
     """`encode(rows)`; an error names the number of the first row that cannot be encoded by itself."""
     try:
@@ -151,6 +166,7 @@ def encode_answers(tokenizer, pairs: Sequence[tuple], what: str = "Example", eac
 
     An error names the number of its example; `each` example brings so many pairs.
     """
+    require_template(tokenizer, [{"prompt": prompt, "completion": answer} for prompt, answer, *_ in pairs])
     numbers = [place // each for place in range(len(pairs))]
     found = _with_numbers(lambda some: encode_pairs(tokenizer, some), list(pairs), numbers, what)
     return [answer_row(prompt, answer) for prompt, answer in found]

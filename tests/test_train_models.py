@@ -264,9 +264,28 @@ def test_replayed_documents_stand_apart_with_or_without_a_bos(chat):
 @pytest.mark.parametrize("training", TRAININGS)
 def test_a_base_is_told_to_take_another_tokenizer(training):
     base = Variant("tiny-base", tiny_llama(384, eos=0), tiny_tokenizer())
-    with pytest.raises(ValueError, match="no chat template.*tokenizer=.*the instruct's") as error:
+    with pytest.raises(ValueError, match=r"no chat template.*tokenizer=.*the instruct's") as error:
         if training == "rl":
             train.rl(base, [EXAMPLES[0][:1]], lambda prompt, text: 0.0, steps=1, **QUIET)
         else:
             TRAININGS[training](base)
     assert "chat_template=" not in str(error.value)
+
+
+@pytest.mark.parametrize("training", ["sft", "text", "dpo", "reward", "rl", "replay", "score"])
+def test_half_a_character_is_said_with_its_place(chat, training):
+    half = "half \ud83d of it"
+    talk = [{"role": "user", "content": half}, EXAMPLES[0][1]]
+    pairs = [PAIRS[0], PAIRS[1] | {"prompt": talk[:1]}]
+    judge = preference.RewardModel("judge", chat.model, chat.tokenizer)
+    asked = {
+        "sft": lambda: train.sft(chat, [EXAMPLES[0], talk], **QUIET),
+        "text": lambda: train.sft(chat, ["whole", half], **QUIET),
+        "dpo": lambda: train.dpo(chat, pairs, **QUIET),
+        "reward": lambda: train.reward(chat, pairs, **QUIET),
+        "rl": lambda: train.rl(chat, ["whole", half], lambda prompt, text: 0.0, **QUIET),
+        "replay": lambda: train.sft(chat, EXAMPLES, replay=["whole", half], **QUIET),
+        "score": lambda: judge.score(["Hi", "Hi"], ["whole", half]),
+    }
+    with pytest.raises(ValueError, match=r" 1 cannot be used .*half a character \('.ud83d'\)"):
+        asked[training]()

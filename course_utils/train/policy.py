@@ -14,7 +14,17 @@ from ..variant import as_messages
 from .loop import Trained, run_loop, variant_to_train
 from .predictions import answer_logits, by_prompt, label_logits, packed_length, sum_by_row, target_logprobs
 from .preference import score_with
-from .rows import Labelled, answer_row, check_fit, cut, pad, pad_id_of, require_template, several
+from .rows import (
+    Labelled,
+    answer_row,
+    check_fit,
+    cut,
+    pad,
+    pad_id_of,
+    require_template,
+    several,
+    with_numbers,
+)
 
 
 def rl(
@@ -41,7 +51,9 @@ def rl(
     _check(prompts, group_size, prompts_per_step, steps, beta)
     variant = variant_to_train(variant_or_model, tokenizer, copy, name, "rl")
     model = variant.model
-    prompt_ids = [_encode(variant, prompt) for prompt in prompts]
+    prompt_ids = with_numbers(
+        lambda some: [_encode(variant, prompt) for prompt in some], prompts, range(len(prompts)), "Prompt"
+    )
     longest = [Labelled(ids + [0] * max_new_tokens, []) for ids in prompt_ids]
     check_fit(longest, model, "With its new tokens, prompt")
     # No gradient is kept for the reference, which saves memory, and no dropout, which would make it waver.

@@ -94,7 +94,7 @@ def encode(tokenizer, examples: Iterable, loss_on: str = "assistant") -> list[La
         # What is learned of a pair or a text is decided by its format.
         on = loss_on if talks or loss_on == "all" else None
         masked = partial(encode_rows, tokenizer, on=on, find_turns=True)
-        encoded = _with_numbers(masked, list(some.values()), some, "Example")
+        encoded = with_numbers(masked, list(some.values()), some, "Example")
         found |= {n: Labelled(ids, labels(ids, mask)) for n, (ids, mask) in zip(some, encoded, strict=True)}
     rows = [found[number] for number in range(len(examples))]
     for number, row in enumerate(rows):
@@ -146,7 +146,7 @@ def require_template(tokenizer, rows: Iterable[Mapping]) -> None:
         )
 
 
-def _with_numbers(encode: Callable[[list], list], rows: list, numbers: Iterable[int], what: str) -> list:
+def with_numbers(encode: Callable[[list], list], rows: list, numbers: Iterable[int], what: str) -> list:
     """`encode(rows)`; an error names the number of the first row that cannot be encoded by itself."""
     try:
         return encode(rows)
@@ -154,11 +154,26 @@ def _with_numbers(encode: Callable[[list], list], rows: list, numbers: Iterable[
     except (ValueError, TypeError):
         for number, row in zip(numbers, rows):
             try:
+                _require_characters(row)
                 encode([row])
             except (ValueError, TypeError) as own:
                 kind = TypeError if isinstance(own, TypeError) else ValueError
                 raise kind(f"{what} {number} cannot be used ({short(row)}): {own}") from own
         raise
+
+
+def _require_characters(value: Any) -> None:
+    """Raise ValueError for half a character (a lone surrogate) anywhere in a row; no tokenizer takes it."""
+    if isinstance(value, str):
+        half = next((character for character in value if "\ud800" <= character <= "\udfff"), None)
+        if half:
+            raise ValueError(
+                f"It holds half a character ({half!r}), as left by bytes that were not UTF-8. Read the text again with "
+                "its right encoding."
+            )
+    elif isinstance(value, (Mapping, list, tuple)):
+        for inside in value.values() if isinstance(value, Mapping) else value:
+            _require_characters(inside)
 
 
 def encode_answers(tokenizer, pairs: Sequence[tuple], what: str = "Example", each: int = 1) -> list[Labelled]:
@@ -168,7 +183,7 @@ def encode_answers(tokenizer, pairs: Sequence[tuple], what: str = "Example", eac
     """
     require_template(tokenizer, [{"prompt": prompt, "completion": answer} for prompt, answer, *_ in pairs])
     numbers = [place // each for place in range(len(pairs))]
-    found = _with_numbers(lambda some: encode_pairs(tokenizer, some), list(pairs), numbers, what)
+    found = with_numbers(lambda some: encode_pairs(tokenizer, some), list(pairs), numbers, what)
     return [answer_row(prompt, answer) for prompt, answer in found]
 
 
@@ -311,6 +326,7 @@ def replay_rows(
     endless = not isinstance(texts, Iterator) and any(True for _ in texts)
     reader = chain.from_iterable(repeat(texts)) if endless else iter(texts)
     ids: list[int] = []
+    read = 0
     while True:
         while len(ids) < size:
             some = list(islice(reader, 64))
@@ -320,7 +336,10 @@ def replay_rows(
                     "list, which is read again from its beginning."
                 )
             # Documents are laid end to end, as in pretraining; a BOS or an end stands between them.
-            for document in tokenizer(some)["input_ids"]:
+            numbers, read = range(read, read + len(some)), read + len(some)
+            for document in with_numbers(
+                lambda texts: tokenizer(texts)["input_ids"], some, numbers, "Replayed text"
+            ):
                 marked = {*document[:1], *document[-1:]} & marks
                 ids.extend(document if marked or end is None else [*document, end])
         yield torch.tensor(ids[:size]).view(rows, length + 1)

@@ -289,3 +289,46 @@ def test_half_a_character_is_said_with_its_place(chat, training):
     }
     with pytest.raises(ValueError, match=r" 1 cannot be used .*half a character \('.ud83d'\)"):
         asked[training]()
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({"input_ids": [1, -5], "labels": [1, 1]}, "Example 1 holds the token id -5"),
+        ({"input_ids": [1, -100], "labels": [1, 1]}, "Example 1 holds the token id -100"),
+        (
+            {"input_ids": [1, 384], "labels": [1, 1]},
+            "Example 1 holds the token id 384, .*0 to 383.*another model",
+        ),
+        ({"input_ids": [1, 2], "labels": [1, 999]}, "Example 1 holds the label 999"),
+        ({"input_ids": [1, 2], "labels": [1, -5]}, "Example 1 holds the label -5"),
+    ],
+)
+def test_ids_and_labels_are_tokens_of_the_model(chat, row, words):
+    fine = {"input_ids": [0, 383], "labels": [-100, 383]}
+    with pytest.raises(ValueError, match=words):
+        train.sft(chat, [fine, row], **QUIET)
+    assert len(train.sft(chat, [fine], steps=1, **QUIET).history) == 1
+
+
+@pytest.mark.parametrize(
+    ("training", "settings", "error", "words"),
+    [
+        ("sft", {"batch_size": 2.0}, TypeError, "batch_size must be a whole number of 1 or more, got 2.0"),
+        ("sft", {"steps": 2.5}, TypeError, "steps must be a whole number of 1 or more, got 2.5"),
+        ("dpo", {"steps": "3"}, TypeError, "steps must be a whole number of 1 or more, got '3'"),
+        ("sft", {"epochs": 0}, ValueError, "epochs above 0"),
+        ("sft", {"save_every": 0, "checkpoint": "run.pt"}, ValueError, "save_every must be 1 or more, got 0"),
+        ("sft", {"every": 2.5, "evaluate": lambda v: {}}, TypeError, "every must be a whole number"),
+        ("rl", {"steps": 2.5}, TypeError, "steps must be a whole number"),
+        ("rl", {"steps": 0}, ValueError, "steps must be 1 or more, got 0"),
+        ("rl", {"max_new_tokens": 0}, ValueError, "max_new_tokens must be 1 or more, got 0"),
+        ("rl", {"prompts_per_step": 1.5}, TypeError, "prompts_per_step must be a whole number"),
+        ("rl", {"group_size": 2.5}, TypeError, "group_size must be a whole number"),
+    ],
+)
+def test_counts_are_whole_numbers(chat, tmp_path, monkeypatch, training, settings, error, words):
+    monkeypatch.chdir(tmp_path)
+    given = {"sft": [EXAMPLES], "dpo": [PAIRS], "rl": [["Hi"], lambda prompt, text: 0.0]}[training]
+    with pytest.raises(error, match=words):
+        getattr(train, training)(chat, *given, **QUIET | settings)

@@ -23,7 +23,7 @@ from ..memory import give_back
 from ..pairs import TINY
 from ..variant import Variant
 from .live import LivePlot
-from .rows import replay_rows
+from .rows import replay_rows, require_whole
 
 Evaluate = Callable[[Any], Mapping[str, float]]
 StopWhen = Callable[[pd.DataFrame], str]
@@ -317,6 +317,9 @@ def _check(model, lr: float, options: LoopOptions) -> None:
         raise ValueError(f"lr must be above 0, got {lr}.")
     if options.every is not None and (options.every < 1 or options.evaluate is None):
         raise ValueError(f"every={options.every} needs evaluate= and must be 1 or more.")
+    require_whole(every=options.every)
+    if options.checkpoint is not None:
+        require_whole(save_every=options.save_every)
     for name, known in CHOICES.items():
         if getattr(options, name) not in known:
             raise ValueError(f"{name} must be one of {', '.join(known)}, got {getattr(options, name)!r}.")

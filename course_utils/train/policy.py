@@ -22,6 +22,7 @@ from .rows import (
     pad,
     pad_id_of,
     require_template,
+    require_whole,
     several,
     with_numbers,
 )
@@ -48,7 +49,8 @@ def rl(
     distinct (share of different answers within a group, from 1/group_size to 1).
     """
     prompts = several(prompts, "prompts")
-    _check(prompts, group_size, prompts_per_step, steps, beta)
+    _check(prompts, group_size, beta)
+    require_whole(steps=steps, prompts_per_step=prompts_per_step, max_new_tokens=max_new_tokens)
     variant = variant_to_train(variant_or_model, tokenizer, copy, name, "rl")
     model = variant.model
     prompt_ids = with_numbers(
@@ -192,14 +194,13 @@ def _encode(variant, prompt) -> list[int]:
     return variant.encode(as_messages(prompt))
 
 
-def _check(prompts: list, group_size: int, prompts_per_step: int, steps: int, beta: float) -> None:
+def _check(prompts: list, group_size: int, beta: float) -> None:
     if not prompts:
         raise ValueError("There are no prompts. Give at least one text or conversation to answer.")
+    require_whole(group_size=group_size)
     if group_size < 2:
         raise ValueError(
             f"group_size must be 2 or more, got {group_size}: the baseline is the mean of the group."
         )
-    if prompts_per_step < 1 or steps < 1:
-        raise ValueError(f"prompts_per_step and steps must be 1 or more, got {prompts_per_step} and {steps}.")
     if not beta >= 0:
         raise ValueError(f"beta must be 0 or more, got {beta}.")

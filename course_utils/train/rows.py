@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain, islice, repeat
+from numbers import Integral
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
@@ -196,7 +197,7 @@ def answer_row(prompt: list[int], answer: list[int]) -> Labelled:
 
 
 def check_fit(rows: Iterable[Labelled], model, what: str = "Example") -> None:
-    """Raise ValueError where a row is longer than the model's context or holds a token that it does not have."""
+    """Raise ValueError where a row is longer than the model's context, or has an id or label that is no token of it."""
     config = model.config.get_text_config()
     # Cutting off silently would take the end of turn, and with it what teaches the model to stop.
     context = getattr(config, "max_position_embeddings", None)
@@ -208,11 +209,15 @@ def check_fit(rows: Iterable[Labelled], model, what: str = "Example") -> None:
                 f"{what} {number} has {len(row.ids)} tokens, but the model sees at most {context} at once. "
                 "Shorten it or leave it out; nothing is cut off silently."
             )
-        if row.ids and max(row.ids) >= vocabulary:
-            raise ValueError(
-                f"{what} {number} holds token id {max(row.ids)}, but the model has only {vocabulary} tokens: "
-                "this tokenizer belongs to another model."
+        for name, ids in (("token id", row.ids), ("label", [i for i in row.labels if i != IGNORED])):
+            outside = next(
+                (i for i in (max(ids, default=0), min(ids, default=0)) if not 0 <= i < vocabulary), None
             )
+            if outside is not None:
+                raise ValueError(
+                    f"{what} {number} holds the {name} {outside}, but the model has the ids 0 to {vocabulary - 1}: the "
+                    "row is wrong (a label may also be -100, an id may not), or the tokenizer belongs to another model."
+                )
 
 
 def one_epoch(
@@ -244,17 +249,25 @@ def one_epoch(
     return batches
 
 
+def require_whole(**numbers: int | None) -> None:
+    """Raise TypeError or ValueError for what is neither None nor a whole number of 1 or more."""
+    for name, value in numbers.items():
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, Integral):
+            raise TypeError(f"{name} must be a whole number of 1 or more, got {value!r}.")
+        if value < 1:
+            raise ValueError(f"{name} must be 1 or more, got {value}.")
+
+
 def planned_steps(
     lengths: Sequence[int], seed: int, epochs: float, steps: int | None, tokens_per_step: int,
     batch_size: int | None, mixed: bool = False,
 ) -> list[list[int]]:  # fmt: skip
     """Return every step's example numbers: `epochs` passes, or exactly `steps` batches where given."""
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"batch_size must be 1 or more, got {batch_size}.")
-    if (steps is not None and steps < 1) or not epochs > 0:
-        raise ValueError(
-            f"steps must be 1 or more and epochs above 0, got steps={steps} and epochs={epochs}."
-        )
+    require_whole(batch_size=batch_size, steps=steps)
+    if not epochs > 0:
+        raise ValueError(f"Give epochs above 0, or steps; got epochs={epochs}.")
     # A generator of its own: the order of the examples depends on the seed, and not on the model or the device.
     rng = Random(f"batches/{seed}")
     found = one_epoch(lengths, rng, tokens_per_step, batch_size, mixed)

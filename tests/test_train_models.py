@@ -332,3 +332,14 @@ def test_counts_are_whole_numbers(chat, tmp_path, monkeypatch, training, setting
     given = {"sft": [EXAMPLES], "dpo": [PAIRS], "rl": [["Hi"], lambda prompt, text: 0.0]}[training]
     with pytest.raises(error, match=words):
         getattr(train, training)(chat, *given, **QUIET | settings)
+
+
+def test_a_checkpoint_that_cannot_be_written_is_said_before_the_first_step(chat, tmp_path):
+    (tmp_path / "file").touch()
+    steps = []
+    for place in (tmp_path / "file" / "run.pt", tmp_path / ("x" * 300), "."):
+        with pytest.raises(OSError, match=r"checkpoint .* cannot be written .*Name a file in a folder"):
+            train.sft(chat, EXAMPLES, checkpoint=place, evaluate=lambda variant: steps.append(1), **QUIET)
+    assert steps == [] and [path.name for path in tmp_path.iterdir()] == ["file"]
+    train.sft(chat, EXAMPLES, steps=2, checkpoint=tmp_path / "new" / "run.pt", save_every=1, **QUIET)
+    assert list((tmp_path / "new").iterdir()) == []

@@ -522,7 +522,8 @@ class _Checkpoint:
         self.of_run = {name: digest(value) for name, value in of_run.items()} if self.path else {}
 
     def load(self) -> None:
-        """Go on from the file, where there is one."""
+        """Go on from the file, where there is one; OSError where none can be written."""
+        self.try_writing()
         if self.path is None or not self.path.exists():
             return
         state = self._read()
@@ -549,12 +550,29 @@ class _Checkpoint:
             raise ValueError(f"{self.path} is no checkpoint of a training. Delete it, or name another file.")
         return state
 
+    def try_writing(self) -> None:
+        """Raise OSError where no file can be written, which is better known before the first step than at a save."""
+        if self.path is None:
+            return
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._new().touch()
+            self._new().unlink()
+        # A ValueError for what is no file's name at all, such as ".".
+        except (OSError, ValueError) as error:
+            raise OSError(
+                f"The checkpoint {self.path} cannot be written ({error}). Name a file in a folder that you may write "
+                "to."
+            ) from error
+
+    def _new(self) -> Path:
+        return self.path.with_name(self.path.name + ".new")
+
     def save(self, step: int, every: int) -> None:
         if self.path is None or step % every:
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         # A crash while writing leaves the old file whole; replace() is one step for the file system.
-        new = self.path.with_name(self.path.name + ".new")
+        new = self._new()
         torch.save(
             {name: part.state_dict() for name, part in self.parts.items()} | {"of_run": self.of_run}, new
         )

@@ -343,3 +343,11 @@ def test_a_checkpoint_that_cannot_be_written_is_said_before_the_first_step(chat,
     assert steps == [] and [path.name for path in tmp_path.iterdir()] == ["file"]
     train.sft(chat, EXAMPLES, steps=2, checkpoint=tmp_path / "new" / "run.pt", save_every=1, **QUIET)
     assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_the_end_of_turn_is_asked_once_for_many_rows(chat, monkeypatch):
+    asked, own = [], batches.masks.end_of_turn
+    monkeypatch.setattr(batches.masks, "end_of_turn", lambda *given: asked.append(given) or own(*given))
+    preference.encode_preferences(chat.tokenizer, PAIRS)
+    rows.encode(chat.tokenizer, EXAMPLES)
+    assert len(asked) == 2

@@ -76,8 +76,8 @@ class LoopOptions:
     - `precision`: "float32", "bf16" (autocast: weights and updates stay in float32), or "auto", which times both on
       the first batch (but keeps a tiny model on a CPU in float32, which takes far less memory). A run that must repeat
       itself exactly on another day should name one.
-    - `evaluate(variant)` returns a dict of numbers; it is called before the first step, every `every` steps (None:
-      ten times), and at the end.
+    - `evaluate(variant)` returns a dict of numbers, under names that no column has yet; it is called before the first
+      step, every `every` steps (None: ten times), and at the end.
     - `progress`: a bar; `live`: in a notebook, a figure that grows.
     - `checkpoint`: a file from which the same call resumes, written every `save_every` steps and removed at the end.
       A file that another call left (other data, seed or settings) is refused.

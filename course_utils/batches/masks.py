@@ -14,7 +14,7 @@ from ..formats.specs import LOSS_KEYS
 from ..roles import common_prefix, rendered, role_spans, roles_at, token_offsets, try_rendered, turn_bounds
 from ..roles import template_errors_explained as explained
 from ..templates import FAMILIES, Family
-from ..tokens import token_text
+from ..tokens import is_special, token_text
 from .rows import Encoded
 
 LOSS_ON = ("assistant", "last", "completion", "all")
@@ -120,25 +120,48 @@ def encode_rows(
 
 
 def encode_pairs(
-    tokenizer: Any, pairs: Sequence[tuple[Any, Any]], *, chat_template: Template = None
+    tokenizer: Any, pairs: Sequence[tuple], *, chat_template: Template = None
 ) -> list[tuple[Ids, Ids]]:
     """(prompt ids, completion ids) of each prompt and completion: the ids and the boundary of `encode_row`.
 
-    Of a conversation the completion ends with its end of turn, as a model would write it: what the template writes
-    behind that, such as ChatML's line break, is left out.
+    A third in a pair holds the row's `tools` and `chat_template_kwargs`, as in `encode_row`. Of a conversation the
+    completion ends with its end of turn, as a model would write it: what the template writes behind that, such as
+    ChatML's line break, is left out.
     """
-    rows = [{"prompt": prompt, "completion": completion} for prompt, completion in pairs]
-    found = []
+    rows = [{"prompt": prompt, "completion": completion, **dict(*own)} for prompt, completion, *own in pairs]
+    found, known = [], {}
     for row, (ids, mask) in zip(rows, encode_rows(tokenizer, rows, chat_template=chat_template), strict=True):
         start = mask.index(1) if 1 in mask else len(ids)
-        is_talk = conversation_of(row) is not None
-        found.append((ids[:start], _through_end(tokenizer, ids[start:]) if is_talk else ids[start:]))
+        if conversation_of(row) is not None:
+            settings = {**_own_settings(row), "chat_template": template_of(tokenizer, chat_template)}
+            # Asked once for all rows of the same settings: a tokenizer may have thousands of special tokens.
+            ends = known.get(repr(settings)) or _ends(tokenizer, settings)
+            known[repr(settings)] = ends
+            found.append((ids[:start], _through_end(ids[start:], ends)))
+        else:
+            found.append((ids[:start], ids[start:]))
     return found
 
 
-def _through_end(tokenizer: Any, answer: Ids) -> Ids:
-    eos = tokenizer.eos_token_id
-    return answer[: len(answer) - answer[::-1].index(eos)] if eos in answer else answer
+def end_of_turn(tokenizer: Any, settings: Settings) -> int | None:
+    """The special token that a chat template writes behind an answer, or None; it need not be the tokenizer's eos."""
+    said = "Yes, it is."
+    talk = [{"role": "user", "content": "Is it?"}, {"role": "assistant", "content": said}]
+    before, _, behind = (try_rendered(tokenizer, talk, settings) or "").rpartition(said)
+    ids = tokenizer(behind, add_special_tokens=False)["input_ids"] if before else []
+    return next((i for i in ids if is_special(tokenizer, i)), None)
+
+
+def _ends(tokenizer: Any, settings: Settings) -> tuple[int | None, int | None]:
+    return end_of_turn(tokenizer, settings), tokenizer.eos_token_id
+
+
+def _through_end(answer: Ids, ends: tuple[int | None, int | None]) -> Ids:
+    """An answer up to its end of turn: the last one, because an answer may be several turns."""
+    for end in ends:
+        if end in answer:
+            return answer[: len(answer) - answer[::-1].index(end)]
+    return answer
 
 
 # --- rows of text ---------------------------------------------------------------------------------------------
@@ -231,6 +254,7 @@ def _conversations(
         encoded = tokenizer.apply_chat_template(
             plain, tokenize=True, return_dict=True, return_assistant_tokens_mask=by_marks, **settings
         )
+    ends = _ends(tokenizer, settings) if of_turns and not by_marks else (None, None)
     for number, messages in enumerate(conversations):
         ids = list(encoded["input_ids"][number])
         if on == "all":
@@ -240,7 +264,7 @@ def _conversations(
         elif by_marks:
             mask = list(encoded["assistant_masks"][number])
         else:
-            mask = _mask_by_turns(tokenizer, plain[number], ids, settings)
+            mask = _mask_by_turns(tokenizer, plain[number], ids, settings, ends)
         if not any(mask):
             raise ValueError(
                 "The mask is empty although the conversation has an assistant turn: the template's generation marks "
@@ -331,7 +355,7 @@ def _completion(tokenizer: Any, messages: list[dict], ids: Ids, settings: Settin
     return ids, [int(i >= start) for i in range(len(ids))]
 
 
-def _mask_by_turns(tokenizer: Any, messages: list[dict], ids: Ids, settings: Settings) -> Ids:
+def _mask_by_turns(tokenizer: Any, messages: list[dict], ids: Ids, settings: Settings, ends: tuple) -> Ids:
     """Where the assistant speaks, for a template without generation marks: what each of its turns adds."""
     mask = [0] * len(ids)
     for number, message in enumerate(messages):
@@ -340,7 +364,7 @@ def _mask_by_turns(tokenizer: Any, messages: list[dict], ids: Ids, settings: Set
         prompt = _rendered_ids(tokenizer, messages[:number], settings, opened=True)
         whole = _rendered_ids(tokenizer, messages[: number + 1], settings, opened=False)
         start = common_prefix(prompt, ids)
-        end = start + len(_through_end(tokenizer, whole[start:]))
+        end = start + len(_through_end(whole[start:], ends))
         if start < len(prompt) or ids[:end] != whole[:end]:
             raise ValueError(
                 "This chat template neither marks what the assistant writes ({% generation %}) nor renders earlier "

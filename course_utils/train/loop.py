@@ -18,16 +18,24 @@ import pandas as pd
 import torch
 from torch.nn import functional as F
 
+from ..batches.masks import end_of_turn
 from ..memory import give_back
 from ..pairs import TINY
 from ..variant import Variant
 from .live import LivePlot
-from .rows import replay_rows
+from .rows import replay_rows, require_whole
 
 Evaluate = Callable[[Any], Mapping[str, float]]
 StopWhen = Callable[[pd.DataFrame], str]
 LossOf = Callable[[Any, Any], tuple[torch.Tensor, dict[str, float]]]
 Split = Callable[[Any], list[tuple[Any, float]]]
+# What a training writes into its history itself, so that no evaluation may.
+COLUMNS = ("step", "loss", "lr", "tokens", "grad_norm", "seconds", "measured")
+OWN_COLUMNS = {
+    "dpo": ("margin", "accuracy", "reward_chosen", "reward_rejected"),
+    "reward": ("margin", "accuracy"),
+    "rl": ("reward", "reward_sd", "kl", "length", "finished", "distinct"),
+}
 FASTER = 0.9  # bf16 is chosen where it takes at most this share of float32's time
 
 
@@ -68,8 +76,8 @@ class LoopOptions:
     - `precision`: "float32", "bf16" (autocast: weights and updates stay in float32), or "auto", which times both on
       the first batch (but keeps a tiny model on a CPU in float32, which takes far less memory). A run that must repeat
       itself exactly on another day should name one.
-    - `evaluate(variant)` returns a dict of numbers; it is called before the first step, every `every` steps (None:
-      ten times), and at the end.
+    - `evaluate(variant)` returns a dict of numbers, under names that no column has yet; it is called before the first
+      step, every `every` steps (None: ten times), and at the end.
     - `progress`: a bar; `live`: in a notebook, a figure that grows.
     - `checkpoint`: a file from which the same call resumes, written every `save_every` steps and removed at the end.
       A file that another call left (other data, seed or settings) is refused.
@@ -104,13 +112,16 @@ class LoopOptions:
 # -- one step: the lesson of this module -----------------------------------------------------------------------
 
 
-def one_step(model, parts, loss_of: LossOf, optimizers, clip: float, precision: str, replay=None):
+def one_step(
+    model, parts, loss_of: LossOf, optimizers, clip: float, precision: str, replay=None, dropout=True
+):
     """Compute the loss of a batch, go back through the model, and move its weights once.
 
     `parts` are the batch's parts, each with its weight in the batch's loss; `replay` returns the loss on old texts that
-    joins it. Returns the loss, the norm of the gradient (both before the update), and what `loss_of` wrote down.
+    joins it; `dropout` False keeps what a model would drop by chance. Returns the loss, the norm of the gradient (both
+    before the update), and what `loss_of` wrote down.
     """
-    model.train()
+    model.train(dropout)
     loss, replayed, numbers = 0.0, 0.0, {}
     # Gradients add up from part to part, so that only one part's activations are in memory at a time.
     for part, weight in parts:
@@ -144,15 +155,16 @@ def one_step(model, parts, loss_of: LossOf, optimizers, clip: float, precision: 
 
 def run_loop(
     watched, plan: Sequence, batch_of: Callable[[Any], Any], loss_of: LossOf, *, label: str, lr: float | None,
-    usual_lr: tuple[float, float], seed: int, split: Split, of_run: Mapping[str, Any], **options: Any,
+    usual_lr: tuple[float, float], seed: int, split: Split, of_run: Mapping[str, Any], dropout: bool = True,
+    **options: Any,
 ) -> Trained:  # fmt: skip
     """Train `watched.model` in place, a step for each entry of `plan`, and return what came of it.
 
     `batch_of(entry)` makes a step's batch; `loss_of(model, batch)` returns the loss and numbers to write down
     ("tokens" among them). `split(batch)` cuts a batch into parts with their weights in its loss, for a CPU; their
     numbers are added up. `usual_lr` is what `lr` None stands for: for a model of Pebble's size, and for a common one.
-    `of_run` are the things that tell this run from others (its data, say), for the checkpoint. The options are those
-    of `LoopOptions`.
+    `of_run` are the things that tell this run from others (its data, say), for the checkpoint. `dropout` False is for
+    losses that compare with a reference. The options are those of `LoopOptions`.
 
     An interrupt (the stop button) ends the training and keeps what was learned. Raises FloatingPointError at the
     step at which the loss or the gradient is no finite number.
@@ -161,7 +173,7 @@ def run_loop(
     lr = usual_lr[_size(model) >= TINY] if lr is None else lr
     _check(model, lr, chosen)
     optimizers = _optimizers(model, chosen.optimizer, lr)
-    history = History(watched, chosen.evaluate)
+    history = History(watched, chosen.evaluate, COLUMNS + OWN_COLUMNS.get(label, ()))
     # Weights alone are no checkpoint: an optimizer remembers past gradients, and would begin without them.
     kept = {"model": model, "history": history} | {f"optimizer {i}": one for i, one in enumerate(optimizers)}
     settings = {"settings": [label, total, lr, seed, chosen.of_the_run()], **of_run}
@@ -185,7 +197,7 @@ def run_loop(
                 rate = _set_lr(optimizers, lr, step, total, chosen)
                 with _says_where(step, history):
                     loss, norm, numbers = one_step(
-                        model, parts, loss_of, optimizers, chosen.clip, precision, replay
+                        model, parts, loss_of, optimizers, chosen.clip, precision, replay, dropout
                     )
                 stopped = watch.after(step + 1, loss=loss, lr=rate, grad_norm=norm, **numbers)
                 if stopped:
@@ -250,8 +262,9 @@ class _Watch:
 def variant_to_train(variant_or_model, tokenizer, copy: bool, name: str | None, suffix: str) -> Variant:
     """The variant to be trained: a float32 copy, or (with `copy=False`) the model itself.
 
-    Generation will end at the tokenizer's eos as well as at the ids it ended at before: a base model's generation
-    config does not know the chat's end of turn, and a model that learned to write it would never stop at it.
+    Generation will end at the tokenizer's eos and at the token that ends a turn of its template (Gemma has two), as
+    well as at the ids it ended at before: a base model's generation config does not know the chat's end of turn, and
+    a model that learned to write it would never stop at it.
     """
     given = variant_or_model
     tokenizer = tokenizer or getattr(given, "tokenizer", None)
@@ -267,10 +280,11 @@ def variant_to_train(variant_or_model, tokenizer, copy: bool, name: str | None, 
         model = copying.deepcopy(model).float()
     name = name or f"{getattr(given, 'name', type(model).__name__)}-{suffix}"
     variant = Variant(name, model, tokenizer)
-    eos, known = tokenizer.eos_token_id, variant.eos_token_ids
+    ends, known = [tokenizer.eos_token_id, end_of_turn(tokenizer, {})], variant.eos_token_ids
     # A base ends at <|endoftext|> only; what it learns to write at the end of a turn must end it, too.
-    if eos is not None and eos not in known:
-        model.generation_config.eos_token_id = [eos, *known]
+    new = [end for end in dict.fromkeys(ends) if end is not None and end not in known]
+    if new:
+        model.generation_config.eos_token_id = [*new, *known]
     return variant
 
 
@@ -303,6 +317,9 @@ def _check(model, lr: float, options: LoopOptions) -> None:
         raise ValueError(f"lr must be above 0, got {lr}.")
     if options.every is not None and (options.every < 1 or options.evaluate is None):
         raise ValueError(f"every={options.every} needs evaluate= and must be 1 or more.")
+    require_whole(every=options.every)
+    if options.checkpoint is not None:
+        require_whole(save_every=options.save_every)
     for name, known in CHOICES.items():
         if getattr(options, name) not in known:
             raise ValueError(f"{name} must be one of {', '.join(known)}, got {getattr(options, name)!r}.")
@@ -432,9 +449,9 @@ def _says_where(step: int, history: History) -> Iterator[None]:
 class History:
     """One row a step; a row's evaluation is filled in when it is measured."""
 
-    def __init__(self, watched, evaluate: Evaluate | None):
+    def __init__(self, watched, evaluate: Evaluate | None, taken: Sequence[str]):
         self.rows: list[dict[str, float]] = []
-        self.watched, self.evaluate = watched, evaluate
+        self.watched, self.evaluate, self.taken = watched, evaluate, taken
         self.began = time.perf_counter()
         self.evaluated: list[str] = []
 
@@ -459,6 +476,12 @@ class History:
             found = self.evaluate(self.watched)
         if not isinstance(found, Mapping):
             raise TypeError(f"evaluate must return a dict of numbers, got {type(found).__name__}.")
+        clash = [name for name in found if name in self.taken]
+        if clash:
+            raise ValueError(
+                f"evaluate returned {', '.join(map(repr, clash))}, which the training writes into its history itself. "
+                f"Choose another name, such as 'held_out_{clash[0]}'."
+            )
         self.evaluated = list(found)
         # The evaluation joins the row of the step after which it was made.
         self.rows[-1] |= {key: float(value) for key, value in found.items()} | {"measured": step}
@@ -499,7 +522,8 @@ class _Checkpoint:
         self.of_run = {name: digest(value) for name, value in of_run.items()} if self.path else {}
 
     def load(self) -> None:
-        """Go on from the file, where there is one."""
+        """Go on from the file, where there is one; OSError where none can be written."""
+        self.try_writing()
         if self.path is None or not self.path.exists():
             return
         state = self._read()
@@ -526,12 +550,29 @@ class _Checkpoint:
             raise ValueError(f"{self.path} is no checkpoint of a training. Delete it, or name another file.")
         return state
 
+    def try_writing(self) -> None:
+        """Raise OSError where no file can be written, which is better known before the first step than at a save."""
+        if self.path is None:
+            return
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._new().touch()
+            self._new().unlink()
+        # A ValueError for what is no file's name at all, such as ".".
+        except (OSError, ValueError) as error:
+            raise OSError(
+                f"The checkpoint {self.path} cannot be written ({error}). Name a file in a folder that you may write "
+                "to."
+            ) from error
+
+    def _new(self) -> Path:
+        return self.path.with_name(self.path.name + ".new")
+
     def save(self, step: int, every: int) -> None:
         if self.path is None or step % every:
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         # A crash while writing leaves the old file whole; replace() is one step for the file system.
-        new = self.path.with_name(self.path.name + ".new")
+        new = self._new()
         torch.save(
             {name: part.state_dict() for name, part in self.parts.items()} | {"of_run": self.of_run}, new
         )
@@ -562,7 +603,9 @@ def _replayed(watched, options: LoopOptions, start: int) -> Callable[[], torch.T
     if options.replay is None:
         return None
     length = min(256, watched.context_length or 256)
-    batches = replay_rows(watched.tokenizer, options.replay, options.replay_tokens, length)
+    # The last of the ends is the base's, which pretraining set between documents; before it stands a chat's.
+    end = next(reversed(watched.eos_token_ids), None)
+    batches = replay_rows(watched.tokenizer, options.replay, options.replay_tokens, length, end)
     # A run that goes on where it stopped leaves out what it has read: one batch a step.
     batches, model = islice(batches, start, None), watched.model
     return lambda: next_token_loss(model, next(batches).to(model.device))

@@ -14,7 +14,18 @@ from ..variant import as_messages
 from .loop import Trained, run_loop, variant_to_train
 from .predictions import answer_logits, by_prompt, label_logits, packed_length, sum_by_row, target_logprobs
 from .preference import score_with
-from .rows import Labelled, answer_row, check_fit, cut, pad, pad_id_of, several
+from .rows import (
+    Labelled,
+    answer_row,
+    check_fit,
+    cut,
+    pad,
+    pad_id_of,
+    require_template,
+    require_whole,
+    several,
+    with_numbers,
+)
 
 
 def rl(
@@ -38,10 +49,13 @@ def rl(
     distinct (share of different answers within a group, from 1/group_size to 1).
     """
     prompts = several(prompts, "prompts")
-    _check(prompts, group_size, prompts_per_step, steps, beta)
+    _check(prompts, group_size, beta)
+    require_whole(steps=steps, prompts_per_step=prompts_per_step, max_new_tokens=max_new_tokens)
     variant = variant_to_train(variant_or_model, tokenizer, copy, name, "rl")
     model = variant.model
-    prompt_ids = [_encode(variant, prompt) for prompt in prompts]
+    prompt_ids = with_numbers(
+        lambda some: [_encode(variant, prompt) for prompt in some], prompts, range(len(prompts)), "Prompt"
+    )
     longest = [Labelled(ids + [0] * max_new_tokens, []) for ids in prompt_ids]
     check_fit(longest, model, "With its new tokens, prompt")
     # No gradient is kept for the reference, which saves memory, and no dropout, which would make it waver.
@@ -55,11 +69,12 @@ def rl(
 
     of_run = {"prompts": prompt_ids, "prompts per step": prompts_per_step, "group size": group_size}
     of_run |= {"beta": beta, "new tokens": max_new_tokens, "starting weights": copy and model}
-    # A model that samples its own data drifts easily: the rate is far below that of fine-tuning.
+    # A model that samples its own data drifts easily: the rate is far below that of fine-tuning. It learns without
+    # dropout, as it sampled and as the reference measures.
     return run_loop(
         variant, range(steps), roll_out, lambda model, batch: policy_loss(model, ref_model, batch, beta),
         split=_split, label="rl", lr=lr, usual_lr=(1e-4, 1e-6), seed=seed,
-        of_run=of_run, **{"schedule": "constant", **options},
+        of_run=of_run, dropout=False, **{"schedule": "constant", **options},
     )  # fmt: skip
 
 
@@ -175,17 +190,17 @@ def _roll_out(variant, prompts: list, reward, group_size: int, max_new_tokens: i
 def _encode(variant, prompt) -> list[int]:
     if isinstance(prompt, str) and not variant.has_chat_template:
         return variant.encode(prompt)
+    require_template(variant.tokenizer, [{"messages": prompt}])
     return variant.encode(as_messages(prompt))
 
 
-def _check(prompts: list, group_size: int, prompts_per_step: int, steps: int, beta: float) -> None:
+def _check(prompts: list, group_size: int, beta: float) -> None:
     if not prompts:
         raise ValueError("There are no prompts. Give at least one text or conversation to answer.")
+    require_whole(group_size=group_size)
     if group_size < 2:
         raise ValueError(
             f"group_size must be 2 or more, got {group_size}: the baseline is the mean of the group."
         )
-    if prompts_per_step < 1 or steps < 1:
-        raise ValueError(f"prompts_per_step and steps must be 1 or more, got {prompts_per_step} and {steps}.")
     if not beta >= 0:
         raise ValueError(f"beta must be 0 or more, got {beta}.")

@@ -61,14 +61,28 @@ def _tried_once(trial: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return asked
 
 
+# A trial on four tokens may miss these settings of a config: what changes logits behind the output matrix (near 0 a
+# cap does nothing), and how many tokens a token sees.
+AFTER_THE_HEAD = (
+    "final_logit_softcapping", "logits_soft_cap", "logit_scale", "logits_scaling", "lm_head_multiplier",
+)  # fmt: skip
+WINDOWS = ("sliding_window", "attention_chunk_size", "window_size", "attention_window_size")
+
+
+def _set(model, names: Sequence[str]) -> bool:
+    """Whether a model's config sets one of these, for its text part or as a whole."""
+    configs = model.config, model.config.get_text_config()
+    return any(getattr(config, name, None) not in (None, 1) for config in configs for name in names)
+
+
 @_tried_once
 def head_is_apart(model) -> bool:
     """Whether a model's logits are its body's last hidden states times its output matrix, and nothing more.
 
-    It is asked and not looked up: both ways are run once, on four tokens, and compared.
+    It is asked, and looked up only where a trial may miss it: both ways are run once, on four tokens, and compared.
     """
     body, head = getattr(model, "base_model", None), model.get_output_embeddings()
-    if body is None or body is model or head is None:
+    if body is None or body is model or head is None or _set(model, AFTER_THE_HEAD):
         return False
     ids = torch.tensor([[0, 1, 2, 3]], device=model.device)  # (1, 4)
     apart = head(body(input_ids=ids, use_cache=False).last_hidden_state)  # (1, 4, vocab), as is the next
@@ -147,8 +161,11 @@ def _packed_logits(model, rows: Sequence[Labelled], packs: list[list[int]]):
 
 @_tried_once
 def shares_prompts(model) -> bool:
-    """Whether a model takes a mask and positions of our own, so that answers can share a prompt; tried once."""
-    if not head_is_apart(model):
+    """Whether a model takes a mask and positions of our own, so that answers can share a prompt; tried once.
+
+    Not with a sliding window: our mask would take the place of its own, and no window would be left.
+    """
+    if not head_is_apart(model) or _set(model, WINDOWS):
         return False
     rows = [answer_row([0, 1], answer) for answer in ([2, 3, 1], [3, 0], [1, 2])]
     packed = _packed_logits(model, rows, [[0, 1], [2]])

@@ -11,13 +11,15 @@ import pandas as pd
 import torch
 from torch.nn import functional as F
 
+from ..batches.masks import end_of_turn
 from ..hub import no_weight_bar
 from ..options import usable_device
+from ..roles import common_prefix
 from ..tokens import IGNORED
 from ..variant import Variant, as_messages
 from .loop import Trained, autocast, choose_precision, model_of, run_loop, variant_to_train
 from .predictions import answer_logits, packed_length, sum_by_row, target_logprobs
-from .rows import Labelled, check_fit, cut, encode_answers, in_parts, pad, pad_id_of, planned_steps, several
+from .rows import Labelled, check_fit, cut, encode_answers, in_parts, pad, planned_steps, several
 
 
 class Preference(NamedTuple):
@@ -70,8 +72,9 @@ def encode_preferences(tokenizer, pairs: Iterable[Mapping]) -> list[Preference]:
     """Turn preference data into pairs of rows.
 
     Each pair is a dict with `prompt`, `chosen` and `rejected`: texts, or lists of messages; a chat template turns a
-    text beside messages into one. Raises ValueError, with the pair's number, for two equal answers and for empty
-    data.
+    text beside messages into one. Where both answers begin with the prompt (as in UltraFeedback), it is read once.
+    A pair's `tools` and `chat_template_kwargs` reach the template. Raises ValueError, with the pair's number, for two
+    equal answers and for empty data.
     """
     pairs = several(pairs, "preference pairs")
     if not pairs:
@@ -83,7 +86,8 @@ def encode_preferences(tokenizer, pairs: Iterable[Mapping]) -> list[Preference]:
             raise TypeError(
                 f"Pair {number} must be a dict with 'prompt', 'chosen' and 'rejected', got {repr(pair)[:70]}."
             )
-    texts = [(pair["prompt"], pair[side]) for pair in pairs for side in Preference._fields]
+    own = [{key: pair[key] for key in ("tools", "chat_template_kwargs") if key in pair} for pair in pairs]
+    texts = [(prompt, *answers, some) for pair, some in zip(pairs, own) for prompt, *answers in _sides(pair)]
     rows = encode_answers(tokenizer, texts, "Pair", each=2)
     found = [Preference(*both) for both in zip(rows[::2], rows[1::2])]
     for number, both in enumerate(found):
@@ -96,6 +100,23 @@ def encode_preferences(tokenizer, pairs: Iterable[Mapping]) -> list[Preference]:
                 f"Pair {number} has an answer without a token. An answer needs at least its end of turn."
             )
     return found
+
+
+def _sides(pair: Mapping) -> list[tuple[Any, Any]]:
+    """(prompt, answer) of both sides; answers that repeat the prompt are cut behind it, as TRL does it."""
+    prompt, chosen, rejected = (pair[name] for name in ("prompt", *Preference._fields))
+    both = isinstance(chosen, (list, tuple)) and isinstance(rejected, (list, tuple))
+    if both and all(isinstance(turn, Mapping) for turn in (*chosen, *rejected)):
+        turns = list(chosen[: common_prefix(chosen, rejected)])
+        while turns and turns[-1].get("role") == "assistant":
+            turns.pop()
+        # A text is repeated by the user's turn, and perhaps a system turn before it.
+        repeated = turns and turns[0].get("role") != "assistant"
+        if not isinstance(prompt, str):
+            repeated = turns and isinstance(prompt, (list, tuple)) and list(prompt) == turns[: len(prompt)]
+        if repeated:
+            return [(turns, chosen[len(turns) :]), (turns, rejected[len(turns) :])]
+    return [(prompt, chosen), (prompt, rejected)]
 
 
 def _prepared(variant: Variant, pairs, seed, epochs, steps, tokens_per_step, batch_size):
@@ -156,9 +177,10 @@ def dpo(
 
     of_run = {"pairs": encoded, "order": plan, "beta": beta, "nll weight": nll_weight}
     of_run |= {"reference": None if reference is None else ref_model, "starting weights": copy and model}
+    # With dropout (GPT-2 has it) the policy would differ from the reference by chance, and no margin begin at 0.
     return run_loop(
         variant, plan, step_of, lambda model, step: dpo_loss(model, step, beta, nll_weight), split=_split,
-        label="dpo", lr=lr, usual_lr=(1e-5, 1e-6), seed=seed, of_run=of_run, **options,
+        label="dpo", lr=lr, usual_lr=(1e-5, 1e-6), seed=seed, of_run=of_run, dropout=False, **options,
     )  # fmt: skip
 
 
@@ -272,7 +294,7 @@ def reward(
         raise ValueError("A reward model predicts no tokens, so it cannot replay pretraining texts.")
     start = variant_to_train(variant_or_model, tokenizer, True, name, "reward")
     encoded, plan = _prepared(start, pairs, seed, epochs, steps, tokens_per_step, batch_size)
-    judge = RewardModel(start.name, _classifier(start.model, pad_id_of(start.tokenizer)), start.tokenizer)
+    judge = RewardModel(start.name, _classifier(start.model, _own_pad(start.tokenizer)), start.tokenizer)
     return run_loop(
         judge, plan, lambda numbers: Step([encoded[i] for i in numbers]), reward_loss, split=_split,
         label="reward", lr=lr, usual_lr=(2e-4, 1e-5), seed=seed,
@@ -320,7 +342,17 @@ def rewards_of(model, rows: Sequence[Labelled]) -> torch.Tensor:
     return model.score(read).float()[:, 0]
 
 
-def _classifier(model, pad_id: int):
+def _own_pad(tokenizer) -> int | None:
+    """The id that a tokenizer pads with and ends no answer with, or None.
+
+    The library's classifier reads the last token that is no padding: were an answer's end of turn padding, it would
+    read the one before.
+    """
+    ends = tokenizer.eos_token_id, end_of_turn(tokenizer, {})
+    return None if tokenizer.pad_token_id in ends else tokenizer.pad_token_id
+
+
+def _classifier(model, pad_id: int | None):
     """The causal model's body under a single-label classification head of zeros."""
     from transformers import AutoModelForSequenceClassification
 

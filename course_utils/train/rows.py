@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain, islice, repeat
+from numbers import Integral
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
@@ -43,7 +44,10 @@ class Labelled(NamedTuple):
 
 
 def several(examples: Iterable, what: str) -> list:
-    """`examples` as a list. TypeError for what looks like one of them, or like a file: its letters are no examples."""
+    """`examples` as a list, of a table its rows as dicts.
+
+    TypeError for what looks like one of them, or like a file: its letters are no examples.
+    """
     if isinstance(examples, (str, bytes, Mapping, Path)) or not isinstance(examples, Iterable):
         hint = "Put a single one into a list"
         if isinstance(examples, (str, bytes, Path)):
@@ -51,6 +55,11 @@ def several(examples: Iterable, what: str) -> list:
         elif isinstance(examples, Mapping) and examples and examples.keys() <= SPLIT_NAMES:
             hint = f"Choose one of the data set's splits by its name ({', '.join(examples)})"
         raise TypeError(f"Expected several {what}, in a list, got {short(examples)}. {hint}.")
+    # Of a table (a pandas DataFrame) the rows are meant, and not the names of its columns.
+    if hasattr(examples, "to_dict") and hasattr(examples, "columns"):
+        rows = examples.to_dict("records")
+        # Lists of a parquet file arrive as arrays.
+        examples = [{k: v.tolist() if hasattr(v, "tolist") else v for k, v in row.items()} for row in rows]
     examples = list(examples)
     # A list of turns is one conversation, although it looks like a list of examples.
     if examples and all(isinstance(one, Mapping) and {"role", "content"} <= one.keys() for one in examples):
@@ -79,13 +88,14 @@ def encode(tokenizer, examples: Iterable, loss_on: str = "assistant") -> list[La
         )
     given = {number: _as_row(example, number) for number, example in enumerate(examples)}
     found = {number: row for number, row in given.items() if isinstance(row, Labelled)}
+    require_template(tokenizer, [row for row in given.values() if not isinstance(row, Labelled)])
     # Conversations at once, then all pairs and texts: many rows at a time are encoded several times faster.
     for talks in (True, False):
         some = {n: row for n, row in given.items() if n not in found and ("messages" in row) == talks}
         # What is learned of a pair or a text is decided by its format.
         on = loss_on if talks or loss_on == "all" else None
         masked = partial(encode_rows, tokenizer, on=on, find_turns=True)
-        encoded = _with_numbers(masked, list(some.values()), some, "Example")
+        encoded = with_numbers(masked, list(some.values()), some, "Example")
         found |= {n: Labelled(ids, labels(ids, mask)) for n, (ids, mask) in zip(some, encoded, strict=True)}
     rows = [found[number] for number in range(len(examples))]
     for number, row in enumerate(rows):
@@ -123,7 +133,21 @@ def _as_row(example: Any, number: int) -> Labelled | Mapping[str, Any]:
     return row
 
 
-def _with_numbers(encode: Callable[[list], list], rows: list, numbers: Iterable[int], what: str) -> list:
+def require_template(tokenizer, rows: Iterable[Mapping]) -> None:
+    """Raise ValueError for conversations and a tokenizer without a chat template, which only another one helps."""
+    pair = {"prompt", "completion"}
+    talks = (
+        "messages" in row or (pair <= row.keys() and not all(isinstance(row[name], str) for name in pair))
+        for row in rows
+    )
+    if not getattr(tokenizer, "chat_template", None) and any(talks):
+        raise ValueError(
+            "These are conversations, and this tokenizer has no chat template, as is usual for a base model. Pass "
+            "tokenizer=, for instance the instruct's: the model then learns its template and its end of turn."
+        )
+
+
+def with_numbers(encode: Callable[[list], list], rows: list, numbers: Iterable[int], what: str) -> list:
     """`encode(rows)`; an error names the number of the first row that cannot be encoded by itself."""
     try:
         return encode(rows)
@@ -131,6 +155,7 @@ def _with_numbers(encode: Callable[[list], list], rows: list, numbers: Iterable[
     except (ValueError, TypeError):
         for number, row in zip(numbers, rows):
             try:
+                _require_characters(row)
                 encode([row])
             except (ValueError, TypeError) as own:
                 kind = TypeError if isinstance(own, TypeError) else ValueError
@@ -138,15 +163,28 @@ def _with_numbers(encode: Callable[[list], list], rows: list, numbers: Iterable[
         raise
 
 
-def encode_answers(
-    tokenizer, pairs: Sequence[tuple[Any, Any]], what: str = "Example", each: int = 1
-) -> list[Labelled]:
+def _require_characters(value: Any) -> None:
+    """Raise ValueError for half a character (a lone surrogate) anywhere in a row; no tokenizer takes it."""
+    if isinstance(value, str):
+        half = next((character for character in value if "\ud800" <= character <= "\udfff"), None)
+        if half:
+            raise ValueError(
+                f"It holds half a character ({half!r}), as left by bytes that were not UTF-8. Read the text again with "
+                "its right encoding."
+            )
+    elif isinstance(value, (Mapping, list, tuple)):
+        for inside in value.values() if isinstance(value, Mapping) else value:
+            _require_characters(inside)
+
+
+def encode_answers(tokenizer, pairs: Sequence[tuple], what: str = "Example", each: int = 1) -> list[Labelled]:
     """Prompts with an answer each (see `batches.encode_pairs`) as rows whose labels are the answers' tokens.
 
     An error names the number of its example; `each` example brings so many pairs.
     """
+    require_template(tokenizer, [{"prompt": prompt, "completion": answer} for prompt, answer, *_ in pairs])
     numbers = [place // each for place in range(len(pairs))]
-    found = _with_numbers(lambda some: encode_pairs(tokenizer, some), list(pairs), numbers, what)
+    found = with_numbers(lambda some: encode_pairs(tokenizer, some), list(pairs), numbers, what)
     return [answer_row(prompt, answer) for prompt, answer in found]
 
 
@@ -159,7 +197,7 @@ def answer_row(prompt: list[int], answer: list[int]) -> Labelled:
 
 
 def check_fit(rows: Iterable[Labelled], model, what: str = "Example") -> None:
-    """Raise ValueError where a row is longer than the model's context or holds a token that it does not have."""
+    """Raise ValueError where a row is longer than the model's context, or has an id or label that is no token of it."""
     config = model.config.get_text_config()
     # Cutting off silently would take the end of turn, and with it what teaches the model to stop.
     context = getattr(config, "max_position_embeddings", None)
@@ -171,11 +209,15 @@ def check_fit(rows: Iterable[Labelled], model, what: str = "Example") -> None:
                 f"{what} {number} has {len(row.ids)} tokens, but the model sees at most {context} at once. "
                 "Shorten it or leave it out; nothing is cut off silently."
             )
-        if row.ids and max(row.ids) >= vocabulary:
-            raise ValueError(
-                f"{what} {number} holds token id {max(row.ids)}, but the model has only {vocabulary} tokens: "
-                "this tokenizer belongs to another model."
+        for name, ids in (("token id", row.ids), ("label", [i for i in row.labels if i != IGNORED])):
+            outside = next(
+                (i for i in (max(ids, default=0), min(ids, default=0)) if not 0 <= i < vocabulary), None
             )
+            if outside is not None:
+                raise ValueError(
+                    f"{what} {number} holds the {name} {outside}, but the model has the ids 0 to {vocabulary - 1}: the "
+                    "row is wrong (a label may also be -100, an id may not), or the tokenizer belongs to another model."
+                )
 
 
 def one_epoch(
@@ -207,17 +249,25 @@ def one_epoch(
     return batches
 
 
+def require_whole(**numbers: int | None) -> None:
+    """Raise TypeError or ValueError for what is neither None nor a whole number of 1 or more."""
+    for name, value in numbers.items():
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, Integral):
+            raise TypeError(f"{name} must be a whole number of 1 or more, got {value!r}.")
+        if value < 1:
+            raise ValueError(f"{name} must be 1 or more, got {value}.")
+
+
 def planned_steps(
     lengths: Sequence[int], seed: int, epochs: float, steps: int | None, tokens_per_step: int,
     batch_size: int | None, mixed: bool = False,
 ) -> list[list[int]]:  # fmt: skip
     """Return every step's example numbers: `epochs` passes, or exactly `steps` batches where given."""
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"batch_size must be 1 or more, got {batch_size}.")
-    if (steps is not None and steps < 1) or not epochs > 0:
-        raise ValueError(
-            f"steps must be 1 or more and epochs above 0, got steps={steps} and epochs={epochs}."
-        )
+    require_whole(batch_size=batch_size, steps=steps)
+    if not epochs > 0:
+        raise ValueError(f"Give epochs above 0, or steps; got epochs={epochs}.")
     # A generator of its own: the order of the examples depends on the seed, and not on the model or the device.
     rng = Random(f"batches/{seed}")
     found = one_epoch(lengths, rng, tokens_per_step, batch_size, mixed)
@@ -270,13 +320,18 @@ def pad_id_of(tokenizer) -> int:
 # -- replay ----------------------------------------------------------------------------------------------------
 
 
-def replay_rows(tokenizer, texts: Iterable[str], tokens: int, length: int) -> Iterator[torch.Tensor]:
+def replay_rows(
+    tokenizer, texts: Iterable[str], tokens: int, length: int, end: int | None = None
+) -> Iterator[torch.Tensor]:
     """Yield ids `(rows, length + 1)` of documents laid end to end, about `tokens` of them a time.
 
+    Where the tokenizer writes no BOS, the token `end` (None: its eos) stands behind each document.
     A list of texts is read again and again; an iterator is read once, and ValueError says when it runs dry.
     """
     if isinstance(texts, str):
         raise TypeError("replay takes several texts (a list, or an iterator of documents), not a single one.")
+    end = tokenizer.eos_token_id if end is None else end
+    marks = {tokenizer.bos_token_id, tokenizer.eos_token_id, end}
     # So many rows of `length` tokens, each with one more as its last target.
     rows = max(1, tokens // length)
     size = rows * (length + 1)
@@ -284,6 +339,7 @@ def replay_rows(tokenizer, texts: Iterable[str], tokens: int, length: int) -> It
     endless = not isinstance(texts, Iterator) and any(True for _ in texts)
     reader = chain.from_iterable(repeat(texts)) if endless else iter(texts)
     ids: list[int] = []
+    read = 0
     while True:
         while len(ids) < size:
             some = list(islice(reader, 64))
@@ -292,7 +348,12 @@ def replay_rows(tokenizer, texts: Iterable[str], tokens: int, length: int) -> It
                     "The replayed texts ran out before the training did. Give more of them, an endless iterator, or a "
                     "list, which is read again from its beginning."
                 )
-            # Documents are laid end to end, as in pretraining; the tokenizer's BOS stands between them.
-            ids.extend(chain.from_iterable(tokenizer(some)["input_ids"]))
+            # Documents are laid end to end, as in pretraining; a BOS or an end stands between them.
+            numbers, read = range(read, read + len(some)), read + len(some)
+            for document in with_numbers(
+                lambda texts: tokenizer(texts)["input_ids"], some, numbers, "Replayed text"
+            ):
+                marked = {*document[:1], *document[-1:]} & marks
+                ids.extend(document if marked or end is None else [*document, end])
         yield torch.tensor(ids[:size]).view(rows, length + 1)
         ids = ids[size:]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from .sampling import accepts, processed_probs, require_numbers
+from .sampling import accepts, cache_name, processed_probs, require_numbers
 
 
 @dataclass
@@ -116,7 +116,7 @@ class _Batch:
 
     @torch.inference_mode()
     def next_logits(self) -> torch.Tensor:
-        options = {"use_cache": True, "past_key_values": self.cache}
+        options = {"use_cache": True, cache_name(self.model): self.cache}
         if accepts(self.model, "logits_to_keep"):
             options["logits_to_keep"] = 1
         if self.mask is not None:
@@ -125,7 +125,7 @@ class _Batch:
                 options["position_ids"] = self.positions[:, self.width - self.new_ids.shape[1] : self.width]
         # The whole prompt at first, one token a row from then on; the mask still speaks of all columns.
         output = self.model(input_ids=self.new_ids, **options)
-        self.cache = output.past_key_values
+        self.cache = getattr(output, cache_name(self.model))
         return output.logits[:, -1].float()  # (rows, vocab)
 
     def append(self, token_ids: torch.Tensor) -> None:

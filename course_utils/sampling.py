@@ -73,6 +73,11 @@ def accepts(model, argument: str) -> bool:
     return argument in _forward_arguments(type(model))
 
 
+def cache_name(model) -> str:
+    """What the model's forward and its output call the cache: `cache` since transformers 5.24."""
+    return "cache" if accepts(model, "cache") else "past_key_values"
+
+
 @lru_cache
 def _forward_arguments(model_class: type) -> frozenset[str]:
     return frozenset(inspect.signature(model_class.forward).parameters)

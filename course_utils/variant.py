@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 
 from .completion import Completion, shorten
-from .sampling import accepts, check_sampling, processed_probs, require_numbers
+from .sampling import accepts, cache_name, check_sampling, processed_probs, require_numbers
 from .tokens import IGNORED, token_text
 
 Messages = Sequence[Mapping[str, str]]
@@ -262,9 +262,10 @@ class Variant:
     @torch.inference_mode()
     def _all_logits(self, ids: list[int], cache, use_cache: bool):
         input_ids = torch.tensor([ids], device=self.device)  # (1, chunk)
-        output = self.model(input_ids=input_ids, past_key_values=cache, use_cache=use_cache)
+        name = cache_name(self.model)
+        output = self.model(input_ids=input_ids, use_cache=use_cache, **{name: cache})
         # In float32: bfloat16 has three digits, and near probabilities would tie.
-        return output.logits[0].float(), output.past_key_values if use_cache else None
+        return output.logits[0].float(), getattr(output, name) if use_cache else None
 
     # -- generation ------------------------------------------------------------------------------------------
 

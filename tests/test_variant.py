@@ -2,8 +2,10 @@
 oracle."""
 
 import copy
+import inspect
 import math
 import random
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -506,6 +508,31 @@ def test_scoring_in_chunks_changes_nothing(monkeypatch):
     chunked = tiny_variant().token_logprobs(PROMPTS[2])
     assert chunked["rank"].equals(whole["rank"])
     assert chunked["logprob"].tolist()[1:] == pytest.approx(whole["logprob"].tolist()[1:], abs=1e-4)
+
+
+def test_a_release_that_calls_the_cache_another_name_is_spoken_to_under_that_name(monkeypatch):
+    """transformers 5.24 says `cache` where earlier releases say `past_key_values`; a course takes both, unwarned."""
+    model = tiny_variant().model
+    earlier = (
+        "past_key_values"
+        if "past_key_values" in inspect.signature(type(model).forward).parameters
+        else "cache"
+    )
+
+    class Renamed(type(model)):
+        def forward(self, input_ids=None, attention_mask=None, position_ids=None, cache=None, use_cache=None):
+            told = {"attention_mask": attention_mask, "position_ids": position_ids, "use_cache": use_cache}
+            output = super().forward(input_ids, **{earlier: cache}, **told)
+            return SimpleNamespace(logits=output.logits, cache=getattr(output, earlier))
+
+    renamed = copy.copy(model)
+    renamed.__class__ = Renamed
+    monkeypatch.setattr("course_utils.variant._CHUNK_ELEMENTS", 3 * model.config.vocab_size)
+    ours = Variant("renamed", renamed, tiny_variant().tokenizer)
+    texts, expected = (v.complete_batch(PROMPTS, 8) for v in (ours, tiny_variant()))
+    assert texts == expected
+    scores, expected = (v.token_logprobs(PROMPTS[2])["logprob"][1:].tolist() for v in (ours, tiny_variant()))
+    assert scores == pytest.approx(expected, abs=1e-4)
 
 
 def test_messages_are_scored_without_a_generation_prompt():

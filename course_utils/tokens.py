@@ -9,6 +9,7 @@ from typing import Any
 IGNORED = -100  # the label that PyTorch's cross_entropy leaves out of the loss
 
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
+_SPACE = "\N{LOWER ONE EIGHTH BLOCK}"  # SentencePiece's mark for it
 _VISIBLE = {" ": "␣", "\n": "↵", "\t": "⇥", "\r": "␍", "\u00a0": "⍽"}
 
 
@@ -25,9 +26,8 @@ def token_text(tokenizer: Any, token_id: int) -> str:
         # Half a character, such as the first byte of an é: decoding loses which byte it was, the piece does not.
         codes = [_BYTE_OF.get(character) for character in piece]
         return text if None in codes else "".join(f"<0x{code:02X}>" for code in codes)
-    if piece.startswith("\N{LOWER ONE EIGHTH BLOCK}") and not text.startswith(" "):
-        return " " + text  # SentencePiece decoders drop the space in front of a text
-    return text
+    # SentencePiece decoders drop the space in front of a text
+    return piece.replace(_SPACE, " ") if piece.startswith(_SPACE) else text
 
 
 def is_special(tokenizer: Any, token_id: int) -> bool:

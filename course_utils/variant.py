@@ -156,9 +156,15 @@ class Variant:
         return token_text(self.tokenizer, token_id)
 
     def decode(self, ids: Sequence[int], skip_special_tokens: bool) -> str:
-        """Return the text of these ids, with its spaces as they are."""
-        return self.tokenizer.decode(
-            list(ids), skip_special_tokens=skip_special_tokens, clean_up_tokenization_spaces=False
+        """Return the text of these ids, with its spaces as they are, the first token's too where one has it."""
+        ids, options = list(ids), {"clean_up_tokenization_spaces": False}
+        text = self.tokenizer.decode(ids, skip_special_tokens=skip_special_tokens, **options)
+        first = self.token_text(ids[0]) if ids else ""
+        # SentencePiece decoders drop a space in front, also of what continues a text.
+        return (
+            " " + text
+            if first[:1] == " " and first[1:] == self.tokenizer.decode(ids[:1], **options)
+            else text
         )
 
     # -- probabilities ---------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import CHATML, smollm2, stories, tiny_llama, tiny_tokenizer, tiny_variant
+from tiny import CHATML, reference_tokenizer, smollm2, stories, tiny_llama, tiny_tokenizer, tiny_variant
 
 from course_runs.base_as_instruct import qa_prompt, query_base_as_instruct
 from course_utils.generation import Draft, _choose, processed_probs
@@ -172,6 +172,20 @@ def test_token_texts_joined_are_the_text_and_half_characters_are_shown_as_bytes(
 def test_sentencepiece_tokens_keep_their_space():
     variant = stories()
     assert variant.token_text(variant.encode("Once upon")[-1]) == " upon"
+
+
+def test_a_sentencepiece_completion_continues_its_prompt_with_the_space_that_it_wrote():
+    tokenizer = reference_tokenizer("llama2-spm-from-gguf")
+    variant = Variant("spm", tiny_llama(len(tokenizer), eos=None), tokenizer)
+    ids = variant.encode("The capital  of France")
+    assert variant.decode(ids, True) == "The capital  of France", (
+        "the tokenizer's own space is none of the text's"
+    )
+    for cut in range(2, len(ids)):
+        assert variant.decode(ids[:cut], True) + variant.decode(ids[cut:], True) == "The capital  of France"
+    assert variant.decode([], False) == ""
+    done = variant.complete("The capital of France is", 6)
+    assert done.text[:1] == variant.token_text(done.token_ids[0])[:1]
 
 
 def test_ids_beyond_the_tokenizer_are_shown_as_unused():

@@ -24,6 +24,8 @@ def token_text(tokenizer: Any, token_id: int) -> str:
     text = tokenizer.decode([int(token_id)], clean_up_tokenization_spaces=False)
     if "\N{REPLACEMENT CHARACTER}" in text:
         # Half a character, such as the first byte of an é: decoding loses which byte it was, the piece does not.
+        if _BYTE.fullmatch(piece):
+            return piece  # SentencePiece's
         codes = [_BYTE_OF.get(character) for character in piece]
         return text if None in codes else "".join(f"<0x{code:02X}>" for code in codes)
     # SentencePiece decoders drop the space in front of a text

@@ -17,6 +17,7 @@ from tiny import CHATML, reference_tokenizer, smollm2, stories, tiny_llama, tiny
 from course_runs.base_as_instruct import qa_prompt, query_base_as_instruct
 from course_utils.generation import Draft, _choose, processed_probs
 from course_utils.templates import FAMILIES
+from course_utils.tokens import token_text
 from course_utils.variant import Variant, as_messages
 from course_utils.writing import Job
 
@@ -186,6 +187,12 @@ def test_a_sentencepiece_completion_continues_its_prompt_with_the_space_that_it_
     assert variant.decode([], False) == ""
     done = variant.complete("The capital of France is", 6)
     assert done.text[:1] == variant.token_text(done.token_ids[0])[:1]
+
+
+def test_a_sentencepiece_byte_is_told_as_that_byte():
+    tokenizer = reference_tokenizer("llama2-spm-from-gguf")
+    told = [token_text(tokenizer, tokenizer.convert_tokens_to_ids(f"<0x{byte}>")) for byte in ("E2", "41")]
+    assert told == ["<0xE2>", "A"]
 
 
 def test_ids_beyond_the_tokenizer_are_shown_as_unused():

@@ -381,11 +381,8 @@ class Variant:
         `system` puts a system message in front. Further settings are those of `complete`. Raises ValueError
         for a variant without a chat template unless `chat_template` gives one.
         """
-        ids = self.encode(
-            as_messages(messages_or_text, system),
-            chat_template=chat_template,
-            template_options=template_options,
-        )
+        messages = as_messages(messages_or_text, system)
+        ids = self.encode(messages, chat_template=chat_template, template_options=template_options)
         # Once it is ids, a conversation is written on like any other text: there is no other mode of a model.
         return self.complete(ids, max_new_tokens, **settings)
 
@@ -402,12 +399,8 @@ class Variant:
         """Answer many texts or conversations; as `chat`, with the settings of `complete_batch`."""
         if isinstance(conversations, str) or is_messages(conversations):
             raise TypeError("chat_batch takes a list of texts or conversations; for a single one use chat().")
-        prompts = [
-            self.encode(
-                as_messages(one, system), chat_template=chat_template, template_options=template_options
-            )
-            for one in conversations
-        ]
+        options = {"chat_template": chat_template, "template_options": template_options}
+        prompts = [self.encode(as_messages(one, system), **options) for one in conversations]
         return self.complete_batch(prompts, max_new_tokens, **settings)
 
     def check_length(self, prompt_tokens: int, new_tokens: int = 0, number: int | None = None) -> None:

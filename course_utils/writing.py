@@ -58,13 +58,8 @@ class Job:
             variant.check_length(len(ids), max_new_tokens, number if len(prompts) > 1 else None)
             # A seed per prompt and not one for the batch: the same prompt gives the same text in any company.
             rows.append(Draft(ids, random.Random(seed + number) if temperature > 0 else None))
-        sampling = {
-            "max_new_tokens": max_new_tokens,
-            "temperature": temperature,
-            "top_k": top_k,
-            "top_p": top_p,
-        }
-        return cls(variant, rows, _stop_strings(stop), sampling)
+        sampling = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
+        return cls(variant, rows, _stop_strings(stop), sampling | {"max_new_tokens": max_new_tokens})
 
     def steps(self, rows: list[Draft] | None = None) -> Iterator[None]:
         """Write on after all rows or these, one token each a step."""

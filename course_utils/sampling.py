@@ -73,9 +73,13 @@ def accepts(model, argument: str) -> bool:
     return argument in _forward_arguments(type(model))
 
 
-def cache_name(model) -> str:
-    """What the model's forward and its output call the cache: `cache` since transformers 5.24."""
-    return "cache" if accepts(model, "cache") else "past_key_values"
+def cache_name(model) -> str | None:
+    """What the model's forward and its output call the cache (`cache` since transformers 5.24).
+
+    None for a recurrent or hybrid model: with padding, or several tokens at a time, its state is handed on wrongly.
+    """
+    name = "cache" if accepts(model, "cache") else "past_key_values"
+    return None if getattr(model, "_is_stateful", False) else name
 
 
 @lru_cache

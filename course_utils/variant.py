@@ -253,13 +253,13 @@ class Variant:
     def iter_logits(self, ids: Sequence[int]) -> Iterator[tuple[int, torch.Tensor]]:
         """Yield `(start, logits)` chunk by chunk: float32 logits `(n, vocab)` of positions start … start+n-1.
 
-        Chunks keep memory flat for large vocabularies; the KV cache carries over from one to the next.
+        Chunks keep memory flat for large vocabularies; the KV cache carries over (a recurrent model: one chunk).
         """
         ids = list(ids)
         self.check_length(len(ids))
         vocab = self.model.get_output_embeddings().weight.shape[0]
         # A vocabulary of 150,000 takes 0.6 MB per position in float32; so only so many positions at a time.
-        size = max(1, _CHUNK_ELEMENTS // vocab)
+        size = max(1, _CHUNK_ELEMENTS // vocab if cache_name(self.model) else len(ids))
         cache = None  # keys and values of the chunks before
         for start in range(0, len(ids), size):
             logits, cache = self._all_logits(ids[start : start + size], cache, use_cache=len(ids) > size)
@@ -269,7 +269,7 @@ class Variant:
     def _all_logits(self, ids: list[int], cache, use_cache: bool):
         input_ids = torch.tensor([ids], device=self.device)  # (1, chunk)
         name = cache_name(self.model)
-        output = self.model(input_ids=input_ids, use_cache=use_cache, **{name: cache})
+        output = self.model(input_ids=input_ids, use_cache=use_cache, **({name: cache} if use_cache else {}))
         # In float32: bfloat16 has three digits, and near probabilities would tie.
         return output.logits[0].float(), getattr(output, name) if use_cache else None
 

@@ -15,7 +15,7 @@ import torch
 
 from .completion import Completion
 from .generation import Draft, generate_rows
-from .sampling import check_sampling
+from .sampling import cache_name, check_sampling
 
 if TYPE_CHECKING:
     from .variant import Prompt, Variant
@@ -78,9 +78,10 @@ class Job:
         found: list[list[Draft]] = []
         # Shortest first: neighbours need little padding.
         for row in sorted(self.rows, key=lambda row: len(row.prompt_ids)):
-            size = len(found[-1]) if found else batch_size
-            # The newest is the longest, and all are padded to it.
-            if size == batch_size or (size + 1) * len(row.prompt_ids) > most:
+            size, width = (len(found[-1]), len(found[-1][0].prompt_ids)) if found else (batch_size, 0)
+            # The newest is the longest, and all are padded to it, but for a recurrent model: it would read the padding.
+            apart = cache_name(self.variant.model) is None and len(row.prompt_ids) != width
+            if size == batch_size or (size + 1) * len(row.prompt_ids) > most or apart:
                 found.append([])
             found[-1].append(row)
         return found

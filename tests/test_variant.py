@@ -556,6 +556,44 @@ def test_a_release_that_calls_the_cache_another_name_is_spoken_to_under_that_nam
     assert scores == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["Rwkv", "Mamba", "Bamba"])
+def test_a_recurrent_model_is_read_whole_and_unpadded(kind, monkeypatch):
+    import transformers
+
+    shapes = {
+        "Rwkv": {"attention_hidden_size": 32},
+        "Mamba": {"state_size": 8, "intermediate_size": 64, "time_step_rank": 4},
+        "Bamba": {
+            "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 64, "attn_layer_indices": [1],
+            "mamba_n_heads": 8, "mamba_d_head": 8, "mamba_n_groups": 1, "mamba_d_state": 8, "mamba_chunk_size": 8,
+        },
+    }  # fmt: skip
+    tokenizer = tiny_tokenizer()
+    torch.manual_seed(0)
+    sizes = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "initializer_range": 0.3,
+    }
+    config = getattr(transformers, f"{kind}Config")(
+        **sizes, **shapes[kind], bos_token_id=0, eos_token_id=None
+    )
+    model = getattr(transformers, f"{kind}ForCausalLM")(config).eval()
+    model.generation_config.eos_token_id = 1
+    variant = Variant(kind, model, tokenizer)
+    expected = []
+    for prompt in PROMPTS[:3]:
+        ids = variant.encode(prompt)
+        for _ in range(6):
+            ids.append(int(model(torch.tensor([ids]), use_cache=False).logits[0, -1].argmax()))
+        expected.append(ids[-6:])
+    assert [done.token_ids for done in variant.complete_batch(PROMPTS[:3], 6)] == expected
+    whole = variant.token_logprobs(PROMPTS[2])["logprob"][1:].tolist()
+    monkeypatch.setattr("course_utils.variant._CHUNK_ELEMENTS", 4 * len(tokenizer))
+    assert variant.token_logprobs(PROMPTS[2])["logprob"][1:].tolist() == pytest.approx(whole, abs=1e-4)
+
+
 def test_messages_are_scored_without_a_generation_prompt():
     variant = tiny_variant(chat=True)
     talk = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yo"}]

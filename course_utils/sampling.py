@@ -74,10 +74,8 @@ def accepts(model, argument: str) -> bool:
 
 
 def cache_name(model) -> str | None:
-    """What the model's forward and its output call the cache (`cache` since transformers 5.24).
-
-    None for a recurrent or hybrid model: with padding, or several tokens at a time, its state is handed on wrongly.
-    """
+    """What the model's forward and its output call the cache; None for a recurrent or hybrid model."""
+    # With padding, or several tokens at a time, such a model's state is handed on wrongly; `cache`: since 5.24.
     name = "cache" if accepts(model, "cache") else "past_key_values"
     return None if getattr(model, "_is_stateful", False) else name
 

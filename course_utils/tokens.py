@@ -32,6 +32,17 @@ def token_text(tokenizer: Any, token_id: int) -> str:
     return piece.replace(_SPACE, " ") if piece.startswith(_SPACE) else text
 
 
+def require_encodable(text: str) -> None:
+    """Raise ValueError for a lone surrogate (half a character), which no tokenizer takes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"The prompt holds half a character at place {error.start} ({text[error.start]!r}), as left by bytes that "
+            "were not UTF-8. Read the text again with its right encoding."
+        ) from None
+
+
 def is_special(tokenizer: Any, token_id: int) -> bool:
     """Whether the tokenizer treats this id as a special token: one mark that no plain text turns into."""
     added = getattr(tokenizer, "added_tokens_decoder", {}).get(token_id)

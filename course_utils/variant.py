@@ -15,7 +15,7 @@ import torch
 
 from .completion import Completion, shorten
 from .sampling import accepts, cache_name, check_sampling, processed_probs, require_numbers
-from .tokens import IGNORED, token_text
+from .tokens import IGNORED, require_encodable, token_text
 
 Messages = Sequence[Mapping[str, str]]
 Prompt = str | Messages | Sequence[int] | torch.Tensor
@@ -63,11 +63,8 @@ class Variant:
     def eos_token_ids(self) -> list[int]:
         """Ids that end generation: the generation config's, as in `generate`, or else the tokenizer's."""
         # One id or several (Llama 3 has two): `generate` stops at any of them.
-        ids = self.model.generation_config.eos_token_id
-        if ids is None:
-            ids = self.tokenizer.eos_token_id
-        if ids is None:
-            return []
+        told = (self.model.generation_config.eos_token_id, self.tokenizer.eos_token_id)
+        ids = next((ids for ids in told if ids is not None), [])
         return [ids] if isinstance(ids, int) else list(ids)
 
     @property
@@ -93,7 +90,7 @@ class Variant:
         generation prompt is asked for; TypeError for anything that is not a prompt.
         """
         if isinstance(prompt, str):
-            _require_encodable(prompt)
+            require_encodable(prompt)
             # With whatever the tokenizer adds by itself, such as a BOS.
             ids = self.tokenizer(prompt)["input_ids"]
         elif is_messages(prompt):
@@ -447,17 +444,6 @@ def is_messages(prompt) -> bool:
         if not isinstance(message, Mapping) or not {"role", "content"} <= message.keys():
             raise ValueError(f"Each message needs a 'role' and a 'content', got {message!r}.")
     return True
-
-
-def _require_encodable(text: str) -> None:
-    """Raise ValueError for a lone surrogate (half a character), which no tokenizer takes."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(
-            f"The prompt holds half a character at place {error.start} ({text[error.start]!r}), as left by bytes that "
-            "were not UTF-8. Read the text again with its right encoding."
-        ) from None
 
 
 def _as_ids(prompt) -> list[int]:

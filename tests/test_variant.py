@@ -16,6 +16,7 @@ from tiny import CHATML, reference_tokenizer, smollm2, stories, tiny_llama, tiny
 
 from course_runs.base_as_instruct import qa_prompt, query_base_as_instruct
 from course_utils.generation import Draft, _choose, processed_probs
+from course_utils.ribbon import show_tokens
 from course_utils.templates import FAMILIES
 from course_utils.tokens import token_text
 from course_utils.variant import Variant, as_messages
@@ -680,6 +681,15 @@ def test_ids_that_the_model_does_not_have_are_refused(ids):
 def test_ids_may_be_numpys():
     ids = tiny_variant().encode("The capital")
     assert tiny_variant().encode(list(np.array(ids))) == ids
+
+
+def test_half_a_character_is_explained_in_a_chat_and_a_ribbon_too():
+    variant = tiny_variant(chat=True)
+    with pytest.raises(ValueError, match="half a character"):
+        variant.chat("\ud83d x", max_new_tokens=2)
+    for content in ("\ud83d", [{"role": "user", "content": "\ud83d"}]):
+        with pytest.raises(ValueError, match="half a character"):
+            show_tokens(variant, content)
 
 
 def test_half_a_character_and_no_limit_are_explained():

@@ -37,8 +37,8 @@ def weight_change(pair: "Pair") -> pd.DataFrame:
 
     Columns: name, layer (missing outside the layers), kind (embedding, attention, mlp, norm or head), shape,
     parameters (their number) and relative_change = ‖instruct - base‖ / ‖base‖ (Frobenius norm, so 0.1 means a
-    tenth of the tensor's own length). Raises ValueError when the two models are not built alike,
-    VocabularyMismatch (one, too) where their vocabularies differ.
+    tenth of the tensor's own length; missing for a tensor that was all zero and moved). Raises ValueError when the
+    two models are not built alike, VocabularyMismatch (one, too) where their vocabularies differ.
     """
     base, instruct = (dict(variant.model.named_parameters()) for variant in pair)
     unlike = [name for name in base.keys() | instruct.keys() if _shape(base, name) != _shape(instruct, name)]
@@ -64,10 +64,15 @@ def weight_change(pair: "Pair") -> pd.DataFrame:
                     "shape": tuple(before.shape),
                     "parameters": before.numel(),
                     # Relative, because a large tensor moves farther than a small one at the same learning rate.
-                    "relative_change": float(moved / start.norm()),
+                    # A tensor that was all zero has no length to measure by: missing, or 0 where it stayed.
+                    "relative_change": float(moved / start.norm()) if start.any() else _from_zero(moved),
                 }
             )
     return pd.DataFrame(rows).astype({"layer": "Int64"})
+
+
+def _from_zero(moved: torch.Tensor) -> float:
+    return float("nan") if moved else 0.0
 
 
 def _shape(parameters: dict, name: str) -> tuple | None:

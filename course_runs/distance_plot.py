@@ -29,6 +29,8 @@ def plot_weight_change(df: pd.DataFrame) -> Figure:
     one layer and kind are shown by their mean.
     """
     house.require_columns(df, ["layer", "kind", "relative_change"], "distance.weight_change")
+    df = df.dropna(subset="relative_change")  # what moved from nothing has no share to draw
+    house.require_columns(df, [], "distance.weight_change")
     rows = [_row(layer, kind) for layer, kind in zip(df["layer"], df["kind"], strict=True)]
     means = df.assign(row=rows).groupby(["row", "kind"], sort=False)["relative_change"].mean()
     rows, kinds = list(dict.fromkeys(rows)), list(dict.fromkeys(df["kind"]))

@@ -96,7 +96,7 @@ class Clinic:
         for start in range(0, len(talks), rows):
             optimizer.param_groups[0]["lr"] = lr * (1 - start / len(talks))
             batch = make_batch(talks[start : start + rows])
-            loss = model(**batch).loss  # the model moves the labels itself
+            loss = model(**_on(model, batch)).loss
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
@@ -111,7 +111,8 @@ class Clinic:
         variant, losses = self.train(make_batch, order)
         unseen = [self.good_batch(self._unseen[i : i + ROWS]) for i in range(0, UNSEEN, ROWS)]
         with torch.inference_mode():
-            true_loss = sum(variant.model(**batch).loss.item() for batch in unseen) / len(unseen)
+            model = variant.model
+            true_loss = sum(model(**_on(model, batch)).loss.item() for batch in unseen) / len(unseen)
         told = variant.chat_batch(list(self.questions), max_new_tokens=32, progress=False)
         return ClinicRun(
             losses,
@@ -120,6 +121,10 @@ class Clinic:
             [answer.stopped and not is_empty(answer.text) for answer in told],
             [says(answer.text, value) for answer, value in zip(told, self.questions.values(), strict=True)],
         )
+
+
+def _on(model, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: values.to(model.device) for name, values in batch.items()}
 
 
 def compared(run: ClinicRun, good: ClinicRun, measure: str, name: str = "this run") -> Comparison:

@@ -76,7 +76,8 @@ def option_probs(variant: Variant, question: str, options: list[str], form: str)
         variant.tokenizer(space + option + end, add_special_tokens=False)["input_ids"] for option in options
     ]
     longest = max(map(len, rows))
-    ids = torch.tensor([prompt + row + [0] * (longest - len(row)) for row in rows])  # (options, length)
+    padded = [prompt + row + [0] * (longest - len(row)) for row in rows]
+    ids = torch.tensor(padded, device=variant.device)  # (options, length)
     with torch.inference_mode():
         logits = variant.model(ids, logits_to_keep=longest + 1).logits[:, :-1]  # (options, longest, vocab)
     logprobs = logits.log_softmax(-1)

@@ -66,6 +66,8 @@ def side_by_side(
 ) -> SideBySide:
     """What each column wrote to each prompt, beside one another: `side_by_side(prompts, base=…, instruct=…)`.
 
+    A repeated prompt has a row for each time, numbered from the second on.
+
     Raises ValueError when a column has not one text for each prompt.
     """
     for name, texts in columns.items():
@@ -73,5 +75,11 @@ def side_by_side(
             raise ValueError(
                 f"Column {name!r} has {len(texts)} texts for {len(prompts)} prompts. Give one for each."
             )
-    rows = {p: {name: texts[i] for name, texts in columns.items()} for i, p in enumerate(prompts)}
+    rows = {}
+    for i, prompt in enumerate(prompts):
+        again, key = 1, prompt
+        while key in rows:  # a prompt asked again keeps a row of its own
+            again += 1
+            key = f"{prompt} ({again})"
+        rows[key] = {name: texts[i] for name, texts in columns.items()}
     return SideBySide(rows, first)

@@ -29,14 +29,10 @@ class Completion:
         return self.text
 
     def __repr__(self) -> str:
-        ending = {
-            "eos": "ended by the model",
-            "stop_string": "cut at a stop string",
-            "length": "cut at the limit",
-        }
+        cut = {"stop_string": "cut at a stop string", "length": "cut at the limit"}
         count = len(self.token_ids)
         return (
-            f"Completion({count} token{'s' * (count != 1)}, {ending[self.stop_reason]})\n"
+            f"Completion({count} token{'s' * (count != 1)}, {cut.get(self.stop_reason, 'ended by the model')})\n"
             f"  prompt: {shorten(self.prompt)!r}\n"
             f"  text:   {self.text!r}"
         )

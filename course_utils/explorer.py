@@ -216,8 +216,7 @@ class Explorer:
         """What the prompt box shows: without a template, clicked tokens continue the typed text."""
         if state.template or not state.tail:
             return state.text
-        tail = self.pair.instruct.tokenizer.decode(list(state.tail), clean_up_tokenization_spaces=False)
-        return state.text + tail
+        return state.text + self.pair.instruct.decode(state.tail, False)
 
     def _distribution(self, token_ids: list[int]) -> pd.DataFrame:
         settings = (self.temperature.value, self.top_k.value, self.top_p.value)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from .sampling import accepts, processed_probs, require_numbers
+from .sampling import accepts, cache_name, processed_probs, require_numbers
 
 
 @dataclass
@@ -116,7 +116,8 @@ class _Batch:
 
     @torch.inference_mode()
     def next_logits(self) -> torch.Tensor:
-        options = {"use_cache": True, "past_key_values": self.cache}
+        name = cache_name(self.model)
+        options = {"use_cache": True, name: self.cache} if name else {"use_cache": False}
         if accepts(self.model, "logits_to_keep"):
             options["logits_to_keep"] = 1
         if self.mask is not None:
@@ -125,11 +126,14 @@ class _Batch:
                 options["position_ids"] = self.positions[:, self.width - self.new_ids.shape[1] : self.width]
         # The whole prompt at first, one token a row from then on; the mask still speaks of all columns.
         output = self.model(input_ids=self.new_ids, **options)
-        self.cache = output.past_key_values
+        self.cache = getattr(output, name) if name else None
         return output.logits[:, -1].float()  # (rows, vocab)
 
     def append(self, token_ids: torch.Tensor) -> None:
-        self.new_ids = token_ids[:, None]  # (rows, 1): the cache knows all that came before
+        newest = token_ids[
+            :, None
+        ]  # (rows, 1): the cache knows all that came before; without one it is read again
+        self.new_ids = newest if self.cache is not None else torch.cat([self.new_ids, newest], 1)
         self.width += 1
 
     @torch.inference_mode()

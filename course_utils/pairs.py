@@ -270,12 +270,12 @@ def load_variant(
     A GGUF file is dequantised (it takes the package gguf), adapters are merged into their base (peft); what that
     needs in memory is printed beforehand. `download` is explained at `load_pair`.
 
-    Device: CUDA, else Apple's mps, else the CPU. Dtype: float32 on CPU and mps and for models under 50M
-    parameters, bfloat16 on a GPU that has it. A model in the hub's local cache is taken from there without
-    asking the network. Each model is loaded once per process (and so shared: train a copy); `reload=True`
-    loads it afresh. `tokenizer` names another folder or hub id to take the tokenizer from. On a CPU, loading
-    a model under 50M parameters sets torch to one thread, which is fastest for it, and a larger one sets it
-    back, unless OMP_NUM_THREADS or COURSE_THREADS says how many to use.
+    Device: the CPU for the course's own Pebble, which is faster there; else CUDA, else Apple's mps, else the CPU.
+    Dtype: float32 on CPU and mps and for models under 50M parameters, bfloat16 on a GPU that has it. A model in the
+    hub's local cache is taken from there without asking the network. Each model is loaded once per process (and so
+    shared: train a copy); `reload=True` loads it afresh. `tokenizer` names another folder or hub id to take the
+    tokenizer from. On a CPU, loading a model under 50M parameters sets torch to one thread, which is fastest, and a
+    larger one sets it back, unless OMP_NUM_THREADS or COURSE_THREADS says how many to use.
 
     Raises NoNetworkError, NotDownloadedError, GatedError, NotFoundError, NotACausalLMError, MissingTokenizerError,
     MissingPackageError, BadFolderError or BadOptionError (a device or dtype), all of them PairError.
@@ -292,7 +292,7 @@ def load_variant(
     first_time = reload or not any(key[:2] == (source, revision) for key in _loaded)
     location = locate(source, revision, reload) if first_time else None
 
-    device, dtype = _options(device, dtype)
+    device, dtype = _options(source, device, dtype)
     key = (source, revision, str(device), str(dtype), str(tokenizer))
     if reload or key not in _loaded:
         _loaded[key] = _load(
@@ -435,11 +435,12 @@ def _require_causal_lm(source: str, config, auto_model) -> None:
         )
 
 
-def _options(device, dtype) -> tuple:
+def _options(source: str, device, dtype) -> tuple:
     """The device and the dtype to load with, each as given or the best here (a dtype of None: by size and device)."""
     import torch
 
     best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    best = "cpu" if Path(source).parent == PEBBLE_MODELS else best
     if best == "cpu" and device in (None, "") and dtype is None:
         return torch.device("cpu"), None
     # Whatever was asked for, and any GPU, is tried before it is used.

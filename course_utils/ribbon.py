@@ -17,7 +17,7 @@ from typing import Any
 
 from .markup import template
 from .roles import rendered, role_spans, roles_at, template_errors_explained, token_offsets
-from .tokens import IGNORED, is_special, token_text, visible_token
+from .tokens import IGNORED, is_special, require_encodable, token_text, visible_token
 
 
 @dataclass(frozen=True)
@@ -127,6 +127,7 @@ def _ids_and_turns(
 ) -> tuple[list[int], list[str | None] | None]:
     """Token ids, and for messages the role of each token."""
     if isinstance(content, str):
+        require_encodable(content)
         return list(tokenizer(content)["input_ids"]), None
     if isinstance(content, (list, tuple)) and content and isinstance(content[0], Mapping):
         return _of_messages(tokenizer, content, {**settings, "add_generation_prompt": add_generation_prompt})

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from .tokens import require_encodable
+
 WORDS = ("\u2042", "\u2051", "\u203b", "\u2058")  # contents that nobody writes
 Messages = Sequence[Mapping[str, Any]]
 
@@ -53,6 +55,8 @@ def template_errors_explained(messages: Messages) -> Iterator[None]:
 
 def _cannot_render(messages: Messages, error: Exception) -> str:
     for number, message in enumerate(messages):
+        if isinstance(message, Mapping):
+            require_encodable(str(message.get("content")))
         if isinstance(message, Mapping) and not message.get("tool_calls") and message.get("content") is None:
             return (
                 f"The chat template cannot be rendered: message {number} ({message.get('role')}) has no content. "

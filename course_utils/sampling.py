@@ -73,6 +73,13 @@ def accepts(model, argument: str) -> bool:
     return argument in _forward_arguments(type(model))
 
 
+def cache_name(model) -> str | None:
+    """What the model's forward and its output call the cache; None for a recurrent or hybrid model."""
+    # With padding, or several tokens at a time, such a model's state is handed on wrongly; `cache`: since 5.24.
+    name = "cache" if accepts(model, "cache") else "past_key_values"
+    return None if getattr(model, "_is_stateful", False) else name
+
+
 @lru_cache
 def _forward_arguments(model_class: type) -> frozenset[str]:
     return frozenset(inspect.signature(model_class.forward).parameters)

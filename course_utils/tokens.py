@@ -9,6 +9,7 @@ from typing import Any
 IGNORED = -100  # the label that PyTorch's cross_entropy leaves out of the loss
 
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
+_SPACE = "\N{LOWER ONE EIGHTH BLOCK}"  # SentencePiece's mark for it
 _VISIBLE = {" ": "␣", "\n": "↵", "\t": "⇥", "\r": "␍", "\u00a0": "⍽"}
 
 
@@ -23,11 +24,23 @@ def token_text(tokenizer: Any, token_id: int) -> str:
     text = tokenizer.decode([int(token_id)], clean_up_tokenization_spaces=False)
     if "\N{REPLACEMENT CHARACTER}" in text:
         # Half a character, such as the first byte of an é: decoding loses which byte it was, the piece does not.
+        if _BYTE.fullmatch(piece):
+            return piece  # SentencePiece's
         codes = [_BYTE_OF.get(character) for character in piece]
         return text if None in codes else "".join(f"<0x{code:02X}>" for code in codes)
-    if piece.startswith("\N{LOWER ONE EIGHTH BLOCK}") and not text.startswith(" "):
-        return " " + text  # SentencePiece decoders drop the space in front of a text
-    return text
+    # SentencePiece decoders drop the space in front of a text
+    return piece.replace(_SPACE, " ") if piece.startswith(_SPACE) else text
+
+
+def require_encodable(text: str) -> None:
+    """Raise ValueError for a lone surrogate (half a character), which no tokenizer takes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"The prompt holds half a character at place {error.start} ({text[error.start]!r}), as left by bytes that "
+            "were not UTF-8. Read the text again with its right encoding."
+        ) from None
 
 
 def is_special(tokenizer: Any, token_id: int) -> bool:

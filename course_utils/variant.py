@@ -14,8 +14,8 @@ import pandas as pd
 import torch
 
 from .completion import Completion, shorten
-from .sampling import accepts, check_sampling, processed_probs, require_numbers
-from .tokens import IGNORED, token_text
+from .sampling import accepts, cache_name, check_sampling, processed_probs, require_numbers
+from .tokens import IGNORED, require_encodable, token_text
 
 Messages = Sequence[Mapping[str, str]]
 Prompt = str | Messages | Sequence[int] | torch.Tensor
@@ -63,11 +63,8 @@ class Variant:
     def eos_token_ids(self) -> list[int]:
         """Ids that end generation: the generation config's, as in `generate`, or else the tokenizer's."""
         # One id or several (Llama 3 has two): `generate` stops at any of them.
-        ids = self.model.generation_config.eos_token_id
-        if ids is None:
-            ids = self.tokenizer.eos_token_id
-        if ids is None:
-            return []
+        told = (self.model.generation_config.eos_token_id, self.tokenizer.eos_token_id)
+        ids = next((ids for ids in told if ids is not None), [])
         return [ids] if isinstance(ids, int) else list(ids)
 
     @property
@@ -93,7 +90,7 @@ class Variant:
         generation prompt is asked for; TypeError for anything that is not a prompt.
         """
         if isinstance(prompt, str):
-            _require_encodable(prompt)
+            require_encodable(prompt)
             # With whatever the tokenizer adds by itself, such as a BOS.
             ids = self.tokenizer(prompt)["input_ids"]
         elif is_messages(prompt):
@@ -156,9 +153,15 @@ class Variant:
         return token_text(self.tokenizer, token_id)
 
     def decode(self, ids: Sequence[int], skip_special_tokens: bool) -> str:
-        """Return the text of these ids, with its spaces as they are."""
-        return self.tokenizer.decode(
-            list(ids), skip_special_tokens=skip_special_tokens, clean_up_tokenization_spaces=False
+        """Return the text of these ids, with its spaces as they are, the first token's too where one has it."""
+        ids, options = list(ids), {"clean_up_tokenization_spaces": False}
+        text = self.tokenizer.decode(ids, skip_special_tokens=skip_special_tokens, **options)
+        first = self.token_text(ids[0]) if ids else ""
+        # SentencePiece decoders drop a space in front, also of what continues a text.
+        return (
+            " " + text
+            if first[:1] == " " and first[1:] == self.tokenizer.decode(ids[:1], **options)
+            else text
         )
 
     # -- probabilities ---------------------------------------------------------------------------------------
@@ -247,13 +250,13 @@ class Variant:
     def iter_logits(self, ids: Sequence[int]) -> Iterator[tuple[int, torch.Tensor]]:
         """Yield `(start, logits)` chunk by chunk: float32 logits `(n, vocab)` of positions start … start+n-1.
 
-        Chunks keep memory flat for large vocabularies; the KV cache carries over from one to the next.
+        Chunks keep memory flat for large vocabularies; the KV cache carries over (a recurrent model: one chunk).
         """
         ids = list(ids)
         self.check_length(len(ids))
         vocab = self.model.get_output_embeddings().weight.shape[0]
         # A vocabulary of 150,000 takes 0.6 MB per position in float32; so only so many positions at a time.
-        size = max(1, _CHUNK_ELEMENTS // vocab)
+        size = max(1, _CHUNK_ELEMENTS // vocab if cache_name(self.model) else len(ids))
         cache = None  # keys and values of the chunks before
         for start in range(0, len(ids), size):
             logits, cache = self._all_logits(ids[start : start + size], cache, use_cache=len(ids) > size)
@@ -262,9 +265,10 @@ class Variant:
     @torch.inference_mode()
     def _all_logits(self, ids: list[int], cache, use_cache: bool):
         input_ids = torch.tensor([ids], device=self.device)  # (1, chunk)
-        output = self.model(input_ids=input_ids, past_key_values=cache, use_cache=use_cache)
+        name = cache_name(self.model)
+        output = self.model(input_ids=input_ids, use_cache=use_cache, **({name: cache} if use_cache else {}))
         # In float32: bfloat16 has three digits, and near probabilities would tie.
-        return output.logits[0].float(), output.past_key_values if use_cache else None
+        return output.logits[0].float(), getattr(output, name) if use_cache else None
 
     # -- generation ------------------------------------------------------------------------------------------
 
@@ -374,11 +378,8 @@ class Variant:
         `system` puts a system message in front. Further settings are those of `complete`. Raises ValueError
         for a variant without a chat template unless `chat_template` gives one.
         """
-        ids = self.encode(
-            as_messages(messages_or_text, system),
-            chat_template=chat_template,
-            template_options=template_options,
-        )
+        messages = as_messages(messages_or_text, system)
+        ids = self.encode(messages, chat_template=chat_template, template_options=template_options)
         # Once it is ids, a conversation is written on like any other text: there is no other mode of a model.
         return self.complete(ids, max_new_tokens, **settings)
 
@@ -395,12 +396,8 @@ class Variant:
         """Answer many texts or conversations; as `chat`, with the settings of `complete_batch`."""
         if isinstance(conversations, str) or is_messages(conversations):
             raise TypeError("chat_batch takes a list of texts or conversations; for a single one use chat().")
-        prompts = [
-            self.encode(
-                as_messages(one, system), chat_template=chat_template, template_options=template_options
-            )
-            for one in conversations
-        ]
+        options = {"chat_template": chat_template, "template_options": template_options}
+        prompts = [self.encode(as_messages(one, system), **options) for one in conversations]
         return self.complete_batch(prompts, max_new_tokens, **settings)
 
     def check_length(self, prompt_tokens: int, new_tokens: int = 0, number: int | None = None) -> None:
@@ -447,17 +444,6 @@ def is_messages(prompt) -> bool:
         if not isinstance(message, Mapping) or not {"role", "content"} <= message.keys():
             raise ValueError(f"Each message needs a 'role' and a 'content', got {message!r}.")
     return True
-
-
-def _require_encodable(text: str) -> None:
-    """Raise ValueError for a lone surrogate (half a character), which no tokenizer takes."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(
-            f"The prompt holds half a character at place {error.start} ({text[error.start]!r}), as left by bytes that "
-            "were not UTF-8. Read the text again with its right encoding."
-        ) from None
 
 
 def _as_ids(prompt) -> list[int]:

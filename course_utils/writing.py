@@ -15,7 +15,7 @@ import torch
 
 from .completion import Completion
 from .generation import Draft, generate_rows
-from .sampling import check_sampling
+from .sampling import cache_name, check_sampling
 
 if TYPE_CHECKING:
     from .variant import Prompt, Variant
@@ -58,13 +58,8 @@ class Job:
             variant.check_length(len(ids), max_new_tokens, number if len(prompts) > 1 else None)
             # A seed per prompt and not one for the batch: the same prompt gives the same text in any company.
             rows.append(Draft(ids, random.Random(seed + number) if temperature > 0 else None))
-        sampling = {
-            "max_new_tokens": max_new_tokens,
-            "temperature": temperature,
-            "top_k": top_k,
-            "top_p": top_p,
-        }
-        return cls(variant, rows, _stop_strings(stop), sampling)
+        sampling = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
+        return cls(variant, rows, _stop_strings(stop), sampling | {"max_new_tokens": max_new_tokens})
 
     def steps(self, rows: list[Draft] | None = None) -> Iterator[None]:
         """Write on after all rows or these, one token each a step."""
@@ -83,9 +78,10 @@ class Job:
         found: list[list[Draft]] = []
         # Shortest first: neighbours need little padding.
         for row in sorted(self.rows, key=lambda row: len(row.prompt_ids)):
-            size = len(found[-1]) if found else batch_size
-            # The newest is the longest, and all are padded to it.
-            if size == batch_size or (size + 1) * len(row.prompt_ids) > most:
+            size, width = (len(found[-1]), len(found[-1][0].prompt_ids)) if found else (batch_size, 0)
+            # The newest is the longest, and all are padded to it, but for a recurrent model: it would read the padding.
+            apart = cache_name(self.variant.model) is None and len(row.prompt_ids) != width
+            if size == batch_size or (size + 1) * len(row.prompt_ids) > most or apart:
                 found.append([])
             found[-1].append(row)
         return found

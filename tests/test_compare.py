@@ -12,6 +12,7 @@ from tiny import smollm2, tiny_llama, tiny_tokenizer, tiny_variant
 
 from course_runs.base_as_instruct import qa_prompt
 from course_runs.distance import weight_change
+from course_runs.distance_plot import plot_weight_change
 from course_runs.shift import token_shift
 from course_utils.compare import next_token_table
 from course_utils.evaluate.stats import wilson
@@ -205,3 +206,16 @@ def test_the_interval_holds_the_estimate_and_mirrors(case):
 def test_impossible_counts_are_refused(case):
     with pytest.raises(ValueError, match="0 <= successes <= n"):
         wilson(*case)
+
+
+def test_a_tensor_that_was_all_zero_has_no_relative_change_and_is_not_drawn():
+    base = tiny_variant()
+    before, after = copy.deepcopy(base.model), copy.deepcopy(base.model)
+    names = [name for name, _ in before.named_parameters() if "norm" in name][:2]
+    for name in names:
+        before.get_parameter(name).data.zero_()
+    after.get_parameter(names[1]).data.zero_()
+    pair = Pair(*(Variant("v", model, base.tokenizer) for model in (before, after)), "zeros")
+    table = weight_change(pair).set_index("name")["relative_change"]
+    assert math.isnan(table[names[0]]) and table[names[1]] == 0 and table.drop(names[0]).notna().all()
+    plot_weight_change(weight_change(pair))

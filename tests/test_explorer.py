@@ -7,7 +7,7 @@ from html import unescape
 import ipywidgets as widgets
 import pytest
 import torch
-from tiny import tiny_llama, tiny_tokenizer, tiny_variant
+from tiny import reference_tokenizer, tiny_llama, tiny_tokenizer, tiny_variant
 
 from course_utils.explorer import Explorer, explore
 from course_utils.pairs import Pair
@@ -76,6 +76,15 @@ def test_clicked_bytes_become_the_character_they_are_parts_of(explorer, pair):
         explorer.token_buttons[0].click()
     assert explorer.prompt_box.value == PROMPT + "東"
     assert explorer.token_ids[-3:] == ids
+
+
+def test_a_clicked_sentencepiece_token_keeps_its_space():
+    tokenizer = reference_tokenizer("llama2-spm-from-gguf")
+    variant = Variant("spm", tiny_llama(len(tokenizer), eos=None), tokenizer)
+    spm = Explorer(Pair(variant, variant, "spm"), "The capital")
+    spm.table.loc[0, "token_id"] = tokenizer("of")["input_ids"][1]
+    spm.token_buttons[0].click()
+    assert spm.prompt_box.value == "The capital of"
 
 
 def test_undo_and_redo_walk_through_the_steps(explorer):

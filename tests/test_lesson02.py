@@ -113,3 +113,13 @@ def test_the_settings_that_differ_are_counted_among_all_and_long_ones_are_cut():
     assert template["base"] == "None" and template["instruct"].endswith("characters)")
     assert not differing.index.str.contains(r"\._").any()
     assert (differing["base"] != differing["instruct"]).all()
+
+
+def test_a_prompt_asked_twice_keeps_both_rows():
+    shown = side_by_side(["a", "b", "a", "a"], base=["1", "2", "3", "4"])
+    assert shown.rows == {
+        "a": {"base": "1"},
+        "b": {"base": "2"},
+        "a (2)": {"base": "3"},
+        "a (3)": {"base": "4"},
+    }

@@ -7,6 +7,7 @@ import torch
 from tiny import TEXT, tiny_llama, tiny_tokenizer
 
 from course_runs import lesson04
+from course_runs.lesson08 import option_probs
 from course_utils.variant import Variant
 from pebble_lm.factory.tokenizer import CHAT_TEMPLATE
 from pebble_lm.world import knowledge
@@ -92,3 +93,28 @@ def test_another_order_has_the_same_conversations_and_is_the_same_each_time(tiny
             )
     assert seen[0, 1] == seen[1, 1] != seen[0, 0] == clinic.talks
     assert all(talk in seen[0, 1] for talk in clinic.talks)
+
+
+def test_a_training_moves_its_batches_to_where_the_model_is(tiny_pair):
+    clinic, moved = lesson04.Clinic(tiny_pair), []
+    clinic.talks = clinic.talks[:4]
+
+    def make(talks):
+        def parked(values):
+            return SimpleNamespace(to=lambda device: moved.append(device) or values)
+
+        return {name: parked(values) for name, values in clinic.good_batch(talks).items()}
+
+    clinic.train(make, rows=4)
+    assert set(moved) == {tiny_pair.base.device}
+
+
+def test_the_options_of_lesson_08_are_read_where_the_model_is():
+    def model(ids, logits_to_keep):
+        assert ids.device.type == "meta"
+        return SimpleNamespace(logits=torch.zeros(*ids[:, -logits_to_keep:].shape, 384))
+
+    variant = Variant("elsewhere", model, tiny_tokenizer())
+    model.device = torch.device("meta")
+    variant._check_ids = lambda ids: None
+    assert option_probs(variant, "Who?", ["a", "bc"], "plain").shape == (2,)

@@ -496,3 +496,17 @@ def test_loading_a_pair_imports_no_other_models_of_transformers():
         [sys.executable, "-c", FURTHER_MODULES], capture_output=True, text=True, check=True
     )
     assert shown.stdout.split() == []
+
+
+def test_pebble_stays_on_the_cpu_unless_a_device_is_asked_for(monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(
+        "course_utils.options.usable_device", lambda d: asked.append(d) or torch.device("cpu")
+    )
+    monkeypatch.setattr(pairs, "_dtype_on_a_gpu", lambda model: torch.float32)
+    monkeypatch.setattr(pairs, "_loaded", {})
+    assert load_variant("pebble-base").device.type == "cpu" and asked == []
+    load_variant("pebble-base", device="cuda")
+    load_variant(save(tmp_path, tiny_variant()))
+    assert asked == ["cuda", "cuda"]

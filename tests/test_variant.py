@@ -2,19 +2,23 @@
 oracle."""
 
 import copy
+import inspect
 import math
 import random
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import CHATML, smollm2, stories, tiny_llama, tiny_tokenizer, tiny_variant
+from tiny import CHATML, reference_tokenizer, smollm2, stories, tiny_llama, tiny_tokenizer, tiny_variant
 
 from course_runs.base_as_instruct import qa_prompt, query_base_as_instruct
 from course_utils.generation import Draft, _choose, processed_probs
+from course_utils.ribbon import show_tokens
 from course_utils.templates import FAMILIES
+from course_utils.tokens import token_text
 from course_utils.variant import Variant, as_messages
 from course_utils.writing import Job
 
@@ -170,6 +174,26 @@ def test_token_texts_joined_are_the_text_and_half_characters_are_shown_as_bytes(
 def test_sentencepiece_tokens_keep_their_space():
     variant = stories()
     assert variant.token_text(variant.encode("Once upon")[-1]) == " upon"
+
+
+def test_a_sentencepiece_completion_continues_its_prompt_with_the_space_that_it_wrote():
+    tokenizer = reference_tokenizer("llama2-spm-from-gguf")
+    variant = Variant("spm", tiny_llama(len(tokenizer), eos=None), tokenizer)
+    ids = variant.encode("The capital  of France")
+    assert variant.decode(ids, True) == "The capital  of France", (
+        "the tokenizer's own space is none of the text's"
+    )
+    for cut in range(2, len(ids)):
+        assert variant.decode(ids[:cut], True) + variant.decode(ids[cut:], True) == "The capital  of France"
+    assert variant.decode([], False) == ""
+    done = variant.complete("The capital of France is", 6)
+    assert done.text[:1] == variant.token_text(done.token_ids[0])[:1]
+
+
+def test_a_sentencepiece_byte_is_told_as_that_byte():
+    tokenizer = reference_tokenizer("llama2-spm-from-gguf")
+    told = [token_text(tokenizer, tokenizer.convert_tokens_to_ids(f"<0x{byte}>")) for byte in ("E2", "41")]
+    assert told == ["<0xE2>", "A"]
 
 
 def test_ids_beyond_the_tokenizer_are_shown_as_unused():
@@ -508,6 +532,69 @@ def test_scoring_in_chunks_changes_nothing(monkeypatch):
     assert chunked["logprob"].tolist()[1:] == pytest.approx(whole["logprob"].tolist()[1:], abs=1e-4)
 
 
+def test_a_release_that_calls_the_cache_another_name_is_spoken_to_under_that_name(monkeypatch):
+    """transformers 5.24 says `cache` where earlier releases say `past_key_values`; a course takes both, unwarned."""
+    model = tiny_variant().model
+    earlier = (
+        "past_key_values"
+        if "past_key_values" in inspect.signature(type(model).forward).parameters
+        else "cache"
+    )
+
+    class Renamed(type(model)):
+        def forward(self, input_ids=None, attention_mask=None, position_ids=None, cache=None, use_cache=None):
+            told = {"attention_mask": attention_mask, "position_ids": position_ids, "use_cache": use_cache}
+            output = super().forward(input_ids, **{earlier: cache}, **told)
+            return SimpleNamespace(logits=output.logits, cache=getattr(output, earlier))
+
+    renamed = copy.copy(model)
+    renamed.__class__ = Renamed
+    monkeypatch.setattr("course_utils.variant._CHUNK_ELEMENTS", 3 * model.config.vocab_size)
+    ours = Variant("renamed", renamed, tiny_variant().tokenizer)
+    texts, expected = (v.complete_batch(PROMPTS, 8) for v in (ours, tiny_variant()))
+    assert texts == expected
+    scores, expected = (v.token_logprobs(PROMPTS[2])["logprob"][1:].tolist() for v in (ours, tiny_variant()))
+    assert scores == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["Rwkv", "Mamba", "Bamba"])
+def test_a_recurrent_model_is_read_whole_and_unpadded(kind, monkeypatch):
+    import transformers
+
+    shapes = {
+        "Rwkv": {"attention_hidden_size": 32},
+        "Mamba": {"state_size": 8, "intermediate_size": 64, "time_step_rank": 4},
+        "Bamba": {
+            "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 64, "attn_layer_indices": [1],
+            "mamba_n_heads": 8, "mamba_d_head": 8, "mamba_n_groups": 1, "mamba_d_state": 8, "mamba_chunk_size": 8,
+        },
+    }  # fmt: skip
+    tokenizer = tiny_tokenizer()
+    torch.manual_seed(0)
+    sizes = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "initializer_range": 0.3,
+    }
+    config = getattr(transformers, f"{kind}Config")(
+        **sizes, **shapes[kind], bos_token_id=0, eos_token_id=None
+    )
+    model = getattr(transformers, f"{kind}ForCausalLM")(config).eval()
+    model.generation_config.eos_token_id = 1
+    variant = Variant(kind, model, tokenizer)
+    expected = []
+    for prompt in PROMPTS[:3]:
+        ids = variant.encode(prompt)
+        for _ in range(6):
+            ids.append(int(model(torch.tensor([ids]), use_cache=False).logits[0, -1].argmax()))
+        expected.append(ids[-6:])
+    assert [done.token_ids for done in variant.complete_batch(PROMPTS[:3], 6)] == expected
+    whole = variant.token_logprobs(PROMPTS[2])["logprob"][1:].tolist()
+    monkeypatch.setattr("course_utils.variant._CHUNK_ELEMENTS", 4 * len(tokenizer))
+    assert variant.token_logprobs(PROMPTS[2])["logprob"][1:].tolist() == pytest.approx(whole, abs=1e-4)
+
+
 def test_messages_are_scored_without_a_generation_prompt():
     variant = tiny_variant(chat=True)
     talk = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yo"}]
@@ -594,6 +681,15 @@ def test_ids_that_the_model_does_not_have_are_refused(ids):
 def test_ids_may_be_numpys():
     ids = tiny_variant().encode("The capital")
     assert tiny_variant().encode(list(np.array(ids))) == ids
+
+
+def test_half_a_character_is_explained_in_a_chat_and_a_ribbon_too():
+    variant = tiny_variant(chat=True)
+    with pytest.raises(ValueError, match="half a character"):
+        variant.chat("\ud83d x", max_new_tokens=2)
+    for content in ("\ud83d", [{"role": "user", "content": "\ud83d"}]):
+        with pytest.raises(ValueError, match="half a character"):
+            show_tokens(variant, content)
 
 
 def test_half_a_character_and_no_limit_are_explained():

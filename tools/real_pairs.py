@@ -103,8 +103,8 @@ section (its first cell names the pair):
 Two things of lesson 09 are Pebble's as well: its shipped table of runs, and the old texts that it replays.
 
 Expect a model of 135 million parameters to take many times as long as Pebble on a CPU, and lesson 09's trainings to
-take most of it; on a GPU all of it is quick. The texts between the cells describe Pebble: on another pair they say what
-to look for, not what you will see.
+take most of it; on a GPU, which every model but Pebble takes by itself, all of it is quick. The texts between the cells
+describe Pebble: on another pair they say what to look for, not what you will see.
 
 ## OLMo 2: a whole ladder
 

@@ -3,10 +3,11 @@
 import json
 import os
 import time
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 from random import Random
 
+import pandas as pd
 import pytest
 from tiny import tiny_variant
 
@@ -901,6 +902,36 @@ def test_a_board_shows_itself_as_text_html_and_figure():
     assert "over-refuses" not in plots.alt_text(found.plot(["answers"]))
     with pytest.raises(ValueError, match="no measure"):
         found.plot(["anwsers"])
+
+
+def rates(columns, *shares):
+    rows = [
+        {"column": column, "measure": measure, "rate": rate, "low": rate, "high": rate, "n": 40}
+        for measure in ("answers", "stops by itself", "asks on", "over-refuses")
+        for column, rate in zip(columns, shares, strict=True)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_columns_that_are_alike_are_all_named_in_the_title():
+    said = plots.alt_text(plots.plot_scoreboard(rates(["raw", "Q/A frame", "instruct"], 1, 1, 1)))
+    assert said.startswith("No gap anywhere: all 3 columns have the same rates, “answers”: 100%. ")
+    said = plots.alt_text(plots.plot_scoreboard(rates(["raw", "instruct"], 0.5, 0.5)))
+    assert said.startswith("No gap anywhere: both columns have the same rates, “answers”: 50%. ")
+    assert plots.alt_text(plots.plot_scoreboard(rates(["raw"], 1))).startswith("raw, “answers”: 100%. ")
+
+
+@pytest.mark.parametrize("length", [8, 46, 77])
+def test_long_names_of_columns_leave_the_panels_their_room(length):
+    name = "SmolLM2-135M-Instruct, asked in a question-and-answer frame with three examples"[: length - 2]
+    table = rates([f"{name} {letter}" for letter in "AB"], 0.2, 0.9)
+    fig = plots.plot_scoreboard(table, unwanted=("asks on", "over-refuses"))
+    fig.draw_without_rendering()
+    titles = [ax.title.get_window_extent() for ax in fig.axes]
+    assert all(left.x1 < right.x0 for left, right in pairwise(titles)) and titles[-1].x1 < fig.bbox.x1
+    assert all(ax.get_window_extent().width > fig.bbox.width / 8 for ax in fig.axes)
+    labels = [label.get_window_extent() for label in fig.axes[0].get_yticklabels()]
+    assert all(above.y0 > below.y1 for above, below in pairwise(labels))
 
 
 # -- comparing ------------------------------------------------------------------------------------------------

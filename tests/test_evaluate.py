@@ -892,6 +892,17 @@ def test_suites_come_as_names_dicts_or_several():
         names([])
 
 
+TABLE = pd.DataFrame([{"prompt": "Where?", "kind": "answer", "expected": "Paris"}])
+
+
+@pytest.mark.parametrize("wanted", [TABLE, {"mine": TABLE}, [TABLE], None, 3])
+def test_what_is_no_suite_is_named_with_what_suites_may_be(wanted):
+    with pytest.raises(
+        TypeError, match=r"from (DataFrame|NoneType|int)\. .*list of dicts.*to_dict\('records'\)"
+    ):
+        evaluate.scoreboard(lambda prompt: "Paris", suites=wanted, progress=False)
+
+
 def test_a_board_shows_itself_as_text_html_and_figure():
     found = board()
     assert "50%" in repr(found) and "lower is better" in repr(found)

@@ -257,6 +257,10 @@ def _behaviours_finding(df: pd.DataFrame, x: str, line: str | None) -> str:
     at_end = df.sort_values(x).groupby([line, "measure"], sort=False).last()["rate"].unstack(0)
     measure = (at_end.max(axis=1) - at_end.min(axis=1)).idxmax()
     top, bottom = at_end.loc[measure].idxmax(), at_end.loc[measure].idxmin()
+    if top == bottom:
+        alone = at_end.loc[measure].count() == 1  # each measure has a curve of its own
+        start = f"At the end: {top}," if alone else "No gap at the end: all curves meet,"
+        return f"{start} “{measure}” at {at_end.at[measure, top]:.0%}"
     return (
         f"Widest gap at the end, “{measure}”: {top} {at_end.at[measure, top]:.0%}, "
         f"{bottom} {at_end.at[measure, bottom]:.0%}"

@@ -3,10 +3,11 @@
 import json
 import os
 import time
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 from random import Random
 
+import pandas as pd
 import pytest
 from tiny import tiny_variant
 
@@ -47,6 +48,35 @@ from course_utils.variant import Completion
 )
 def test_a_value_is_said_as_whole_words_and_not_denied(text, value, said):
     assert judges.says(text, value) is said
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "said"),
+    [
+        ("法国的首都是巴黎。", "巴黎", True),
+        ("首都不是里昂，是巴黎。", "里昂", False),
+        ("首都是Paris。", "Paris", True),
+        ("首都是Parisian。", "Paris", False),
+        ("首都は東京です", "東京", True),
+        ("首都は大阪ではありません。", "大阪", False),
+        ("首都はパリです", "パリ", True),
+        ("イギリスです", "リス", False),  # a katakana word inside another: a squirrel in Britain
+        ("เมืองหลวงคือกรุงเทพ", "กรุงเทพ", True),
+        ("เมืองนี้Paris", "Paris", True),
+        ("ที่นี่", "ที่น", False),  # its last letter bears a mark there
+        ("រាជធានីគឺភ្នំពេញ។", "ភ្នំពេញ", True),
+        ("수도는 파리입니다", "파리", True),
+        ("수도는 리옹이 아닙니다", "리옹", False),
+        ("개나리", "나리", False),
+        ("दिल्ली", "दिल", False),
+        ("राजधानी दिल्ली है।", "दिल्ली", True),
+        ("राजधानी दिल्लीवाला", "दिल्ली", False),
+        ("답은 14입니다", "4", False),
+    ],
+)
+def test_words_are_found_in_scripts_without_spaces_with_endings_and_with_marks(text, value, said):
+    assert judges.says(text, value) is said
+    assert judges.answers(text, value) is said
 
 
 CONTINENTS = ["Africa", "Asia", "Europe", "North America", "South America", "Oceania"]
@@ -103,6 +133,11 @@ def test_a_sum_needs_its_one_number(text, right):
     assert judges.gives_number(text, 4, "What is 2+2?") is right
 
 
+@pytest.mark.parametrize("text", ["答案是4。", "答えは4です", "답은 4입니다", "คำตอบคือ4ครับ", "4个"])
+def test_a_number_counts_beside_letters_that_no_space_sets_apart(text):
+    assert judges.gives_number(text, 4) and not judges.gives_number(text, 5)
+
+
 def test_a_result_that_stands_in_the_question_is_not_given_by_repeating_the_question():
     assert judges.gives_number("4 - 2 = 2", 2, "What is 4 - 2?")
     assert judges.gives_number("The answer is 2.", 2, "What is 4 minus 2?")
@@ -123,6 +158,9 @@ def test_a_result_that_stands_in_the_question_is_not_given_by_repeating_the_ques
         ("\nName the capital of Spain.", True),
         ("\nI need the capital of Spain.", True),
         ("\n2. which river flows through Rome", True),
+        ("巴黎。\n法国的首都是哪里？", True),
+        ("باريس.\nما هي عاصمة فرنسا؟", True),
+        ("巴黎。\n你好！法国很大。", False),
         ("Which France do you mean?", True),
         ("", False),
         ("The capital of France is Paris.", False),
@@ -144,7 +182,20 @@ def test_asking_on_is_a_question_or_request_of_its_own(text, asking):
 
 
 @pytest.mark.parametrize(
-    "text", ["Paris", " Paris.\n", '"Paris"', "**Paris**", "42", "well-known", "don't", "3.5"]
+    "text",
+    [
+        "Paris",
+        " Paris.\n",
+        '"Paris"',
+        "**Paris**",
+        "42",
+        "well-known",
+        "don't",
+        "3.5",
+        "दिल्ली",
+        "巴黎。",
+        "กรุงเทพ",
+    ],
 )
 def test_one_word(text):
     assert judges.is_one_word(text)
@@ -841,6 +892,17 @@ def test_suites_come_as_names_dicts_or_several():
         names([])
 
 
+TABLE = pd.DataFrame([{"prompt": "Where?", "kind": "answer", "expected": "Paris"}])
+
+
+@pytest.mark.parametrize("wanted", [TABLE, {"mine": TABLE}, [TABLE], None, 3])
+def test_what_is_no_suite_is_named_with_what_suites_may_be(wanted):
+    with pytest.raises(
+        TypeError, match=r"from (DataFrame|NoneType|int)\. .*list of dicts.*to_dict\('records'\)"
+    ):
+        evaluate.scoreboard(lambda prompt: "Paris", suites=wanted, progress=False)
+
+
 def test_a_board_shows_itself_as_text_html_and_figure():
     found = board()
     assert "50%" in repr(found) and "lower is better" in repr(found)
@@ -851,6 +913,36 @@ def test_a_board_shows_itself_as_text_html_and_figure():
     assert "over-refuses" not in plots.alt_text(found.plot(["answers"]))
     with pytest.raises(ValueError, match="no measure"):
         found.plot(["anwsers"])
+
+
+def rates(columns, *shares):
+    rows = [
+        {"column": column, "measure": measure, "rate": rate, "low": rate, "high": rate, "n": 40}
+        for measure in ("answers", "stops by itself", "asks on", "over-refuses")
+        for column, rate in zip(columns, shares, strict=True)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_columns_that_are_alike_are_all_named_in_the_title():
+    said = plots.alt_text(plots.plot_scoreboard(rates(["raw", "Q/A frame", "instruct"], 1, 1, 1)))
+    assert said.startswith("No gap anywhere: all 3 columns have the same rates, “answers”: 100%. ")
+    said = plots.alt_text(plots.plot_scoreboard(rates(["raw", "instruct"], 0.5, 0.5)))
+    assert said.startswith("No gap anywhere: both columns have the same rates, “answers”: 50%. ")
+    assert plots.alt_text(plots.plot_scoreboard(rates(["raw"], 1))).startswith("raw, “answers”: 100%. ")
+
+
+@pytest.mark.parametrize("length", [8, 46, 77])
+def test_long_names_of_columns_leave_the_panels_their_room(length):
+    name = "SmolLM2-135M-Instruct, asked in a question-and-answer frame with three examples"[: length - 2]
+    table = rates([f"{name} {letter}" for letter in "AB"], 0.2, 0.9)
+    fig = plots.plot_scoreboard(table, unwanted=("asks on", "over-refuses"))
+    fig.draw_without_rendering()
+    titles = [ax.title.get_window_extent() for ax in fig.axes]
+    assert all(left.x1 < right.x0 for left, right in pairwise(titles)) and titles[-1].x1 < fig.bbox.x1
+    assert all(ax.get_window_extent().width > fig.bbox.width / 8 for ax in fig.axes)
+    labels = [label.get_window_extent() for label in fig.axes[0].get_yticklabels()]
+    assert all(above.y0 > below.y1 for above, below in pairwise(labels))
 
 
 # -- comparing ------------------------------------------------------------------------------------------------

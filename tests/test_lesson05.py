@@ -289,6 +289,13 @@ def test_a_figure_of_behaviours_says_what_changed_most():
     assert "“answers”: seed 0 50%, seed 1 0%" in plots.alt_text(fig)
 
 
+def test_a_figure_of_curves_that_end_alike_claims_no_gap():
+    fig = plot_behaviours(pd.concat([rates(curve="base"), rates(curve="sft")]), "examples", line="curve")
+    assert plots.alt_text(fig).startswith("No gap at the end: all curves meet, “stops” at 90%")
+    fig = plot_behaviours(rates(curve="base"), "examples", line="curve")
+    assert plots.alt_text(fig).startswith("Most changed, “stops”: 10% at 10, 90% at 100")
+
+
 def test_points_of_ones_own_are_stars_with_a_legend():
     table = pd.concat([rates(source="shipped"), rates(source="yours")[:1]])
     fig = plot_behaviours(table, "examples")

@@ -154,6 +154,12 @@ def _suites(wanted: Any) -> list[list[Item]]:
     if isinstance(wanted, (str, PathLike)):
         names = PEBBLE_SUITES if wanted == "pebble" else [wanted]
         return [load_suite(name) for name in names]
+    for one in wanted.values() if isinstance(wanted, Mapping) else [wanted]:
+        if isinstance(one, pd.DataFrame) or not isinstance(one, Iterable):
+            raise TypeError(
+                f"A suite cannot be made from {type(one).__name__}. Pass the name of one, a .jsonl file, a list of "
+                "dicts with prompt and kind, or several of these; a table gives its rows with .to_dict('records')."
+            )
     if isinstance(wanted, Mapping):
         return [make_suite(rows, name) for name, rows in wanted.items()]
     wanted = list(wanted)
@@ -367,7 +373,7 @@ def scoreboard(
     column. `seed` chooses them, and at a temperature above 0 prompt i is sampled with seed + i.
 
     Raises ValueError for bad suites, names that come twice, and functions that lose a prompt; TypeError for
-    something that is no column.
+    something that is no column or no suite.
     """
     from tqdm import tqdm  # the text bar: it leaves no widget state behind in a notebook
 

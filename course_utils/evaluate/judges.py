@@ -57,7 +57,38 @@ def is_empty(text: str) -> bool:
 
 # -- words ----------------------------------------------------------------------------------------------------
 
-_DENIED = re.compile(r"(?:\bnot|n't|\bnever)\s+(?:an?\s+|the\s+|in\s+|called\s+)?$", re.I)
+_DENIED = re.compile(r"(?:\bnot|n't|\bnever)\s+(?:an?\s+|the\s+|in\s+|called\s+)?$|(?:不是|ไม่ใช่)$", re.I)
+_DENIED_AFTER = re.compile(r"(?:では|じゃ)(?:な|ありません)|[이가]?\s*아[니닙닌]")
+# Han, Hiragana, Thai, Lao, Khmer and Burmese put no spaces between words. Katakana words stand beside these, and
+# Korean words take endings ("파리입니다").
+_UNSPACED = "々〆\u3041-\u309f\u3400-\u9fff\U00020000-\U0003ffff\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
+_KATAKANA = "\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff\uff66-\uff9f"
+_HANGUL = "\u1100-\u11ff\u3130-\u318f\uac00-\ud7a3"
+_OTHER = _UNSPACED + _KATAKANA + _HANGUL
+_LETTER = rf"[^\W_{_OTHER}]"
+# What may not stand before and after a word, by the script of its edge. Neither "non-metal" nor "Guinea-Bissau";
+# "_Paris_" is Markdown.
+_BOUNDS = {
+    f"[{_UNSPACED}]": ("", ""),
+    f"[{_KATAKANA}]": (f"(?<![{_KATAKANA}])", f"(?![{_KATAKANA}])"),
+    f"[{_HANGUL}]": (f"(?<![{_HANGUL}])", ""),
+    "": (rf"(?<!{_LETTER})(?<!{_LETTER}-)", rf"(?!{_LETTER})(?!-{_LETTER})"),
+}
+
+
+def _bounds(edge: str) -> tuple[str, str]:
+    return next(bounds for script, bounds in _BOUNDS.items() if re.match(script, edge))
+
+
+def _is_mark(character: str) -> bool:
+    """A combining mark, which belongs to the letter before it; what picks an emoji's form is none."""
+    return unicodedata.category(character) in ("Mn", "Mc") and not "\ufe00" <= character <= "\ufe0f"
+
+
+def _is_part(text: str, start: int, end: int) -> bool:
+    """A mark stands before or after the place, so that it is part of a word: "दिल" in "दिल्ली"."""
+    before = start > 0 and _is_mark(text[start - 1]) and not re.match(f"[{_UNSPACED}]", text[start - 1])
+    return before or (end < len(text) and _is_mark(text[end]))
 
 
 def _spans(text: str, value: str) -> list[tuple[int, int]]:
@@ -65,8 +96,7 @@ def _spans(text: str, value: str) -> list[tuple[int, int]]:
     words = plain(value).split()
     if not words:
         return []
-    # Neither "non-metal" nor "Guinea-Bissau"; "_Paris_" is Markdown.
-    before, after = r"(?<![^\W_])(?<![^\W_]-)", r"(?![^\W_])(?!-[^\W_])"
+    before, after = _bounds(words[0][0])[0], _bounds(words[-1][-1])[1]
     if words[0][0].isdigit():
         before += r"(?<!\d[.,])(?<!-)"
     if words[-1][-1].isdigit():
@@ -74,14 +104,16 @@ def _spans(text: str, value: str) -> list[tuple[int, int]]:
     # "As", "He" and "In" are symbols of elements: a value that short must be written as it is.
     flags = 0 if len(words) == 1 and len(words[0]) <= 2 else re.I
     found = re.finditer(before + r"\s+".join(map(re.escape, words)) + after, text, flags)
-    return [match.span() for match in found if not _DENIED.search(text[: match.start()])]
+    spans = [match.span() for match in found if not _is_part(text, *match.span())]
+    return [(a, b) for a, b in spans if not (_DENIED.search(text[:a]) or _DENIED_AFTER.match(text, b))]
 
 
 def says(text: str, value: str) -> bool:
     """The value stands in the text as whole words, and is not denied there ("not Paris").
 
     Case does not matter, except for values of one or two letters, such as the symbols of elements. A number
-    is not part of a longer one: 4 stands neither in 14 nor in 4.5 nor in -4.
+    is not part of a longer one: 4 stands neither in 14 nor in 4.5 nor in -4. Where a script puts no spaces between
+    words, any place counts, also one inside a longer word (京都 in 東京都).
     """
     return bool(_spans(plain(text), value))
 
@@ -111,7 +143,7 @@ _NUMBER_WORD = re.compile(rf"\b({'|'.join(_WORDS['numbers'])})\b", re.I)
 _OPERATION = re.compile(
     r"-?\d+(?:\.\d+)?(?:\s*(?:[+*/x×÷-]|plus|minus|times|divided by)\s*-?\d+(?:\.\d+)?)+", re.I
 )
-_NUMBER = re.compile(r"(?<![\w.])-?\d+(?:,\d{3})*(?:\.\d+)?(?![\w])")
+_NUMBER = re.compile(rf"(?<![^\W{_OTHER}])(?<!\.)-?\d+(?:,\d{{3}})*(?:\.\d+)?(?![^\W{_OTHER}])")
 
 
 def gives_number(text: str, expected: float, prompt: str = "") -> bool:
@@ -137,6 +169,7 @@ def _digits(text: str) -> str:
 
 # -- going on -------------------------------------------------------------------------------------------------
 
+_ENDS = str.maketrans("？؟！。।", "??!..")  # how sentences end elsewhere
 _LIST_MARK = re.compile(r"^[\s>#*_]*(?:\d+\s*[.)]\s*|[-•]\s+)?")
 _LABEL = re.compile(rf"(?:{'|'.join(_WORDS['asking labels'])})\s*\d*\s*:", re.I)
 _OFFER = re.compile(rf"\b(?:{'|'.join(_WORDS['offers of more help'])})\b", re.I)
@@ -149,7 +182,7 @@ def asks(line: str, whole: bool = True) -> bool:
     `whole` is False for the rest of the prompt's own line: there only a label ("Question:") or a sentence
     with a question mark counts.
     """
-    line = _LIST_MARK.sub("", plain(line)).strip().rstrip("*_\"' ")
+    line = _LIST_MARK.sub("", plain(line).translate(_ENDS)).strip().rstrip("*_\"'」』 ")
     if _LABEL.match(line):
         return True
     if not line or _OFFER.search(line):
@@ -194,8 +227,12 @@ def answer_part(text: str) -> str:
 
 
 def is_one_word(text: str) -> bool:
-    """The whole output is one word or number, with at most a full stop, quotes or Markdown's stars around it."""
-    word = plain(text).strip().strip("*_`").removesuffix(".").strip("\"'*_`")
+    """The whole output is one word or number, with at most a full stop, quotes or Markdown's stars around it.
+
+    A phrase in a script without spaces between words counts as one.
+    """
+    word = plain(text).strip().strip("*_`").translate(_ENDS).removesuffix(".").strip("\"'*_`「」")
+    word = "".join(c for c in word if not _is_mark(c))
     return re.fullmatch(r"[\w+-]+(?:['.,-]\w+)*", word) is not None and any(c.isalnum() for c in word)
 
 

@@ -23,6 +23,7 @@ _BYTE_OF |= {chr(b): b for b in range(0x80, 0x100)}
 _TAIL = "[" + "".join(c for c, b in _BYTE_OF.items() if b < 0xC0) + "]"
 _SEQUENCE = f"(?:[Â-ß]{_TAIL}|[à-ï]{_TAIL}{{2}}|[ð-ô]{_TAIL}{{3}})"
 _MOJIBAKE = re.compile(f"(?:Â[\x80-\xbf]|Ã{_TAIL}|â[€‚„†ˆ‰Šœž™š]{_TAIL}|ðŸ{_TAIL}{{2}}|{_SEQUENCE}{{2,}})+")
+_OPENED_BY = {"”": "“", "’": "‘", "“": "„", "»": "«"}
 SURROGATE = re.compile("[\ud800-\udfff]")
 # What shows that a text was saved or read wrongly, by the flaw's name.
 _SPOILT = {
@@ -244,13 +245,28 @@ def not_utf8(row: Any) -> Flaw | None:
 def encoding_flaws(path: str, text: str) -> Iterator[Flaw]:
     """What in a text shows that it was saved or read wrongly."""
     for name, pattern in _SPOILT.items():
-        found = pattern.search(text)
+        found = next((found for found in pattern.finditer(text) if not _ends_in_tilde(text, found)), None)
         if found:
             code, start = ord(found[0][0]), max(0, found.start() - 12)
             around = " ".join(text[start : found.end() + 12].split())
             byte = f"the byte 0x{code - 0xDC00:02X}, which is not UTF-8" if 0xDC80 <= code <= 0xDCFF else None
             values = {"what": byte or "half of a surrogate pair", "mended": _mended(found[0])}
             yield flaw(name, path, code=code, around=around, **values)
+
+
+def _ends_in_tilde(text: str, found: re.Match) -> bool:
+    """The Ã of "AMANHÃ…" or "“AMANHÃ”": it ends a word in capitals, and what follows is punctuation of the text."""
+    before, after, mark = text[: found.start()], text[found.end() :][:1], found[0][1:]
+    if found[0][0] != "Ã" or (after.isalpha() and not (mark == "—" and after.islower())):
+        return False
+    if mark in _OPENED_BY:  # "CÃ”" could be "CÔ"; after an opening quote it is not
+        quotes = [
+            c for i, c in enumerate(before) if c in (mark, _OPENED_BY[mark]) and before[i - 1 : i] != "Ã"
+        ]
+        return quotes[-1:] == [_OPENED_BY[mark]] and (
+            before[-1].isupper() or before[-1] in _OPENED_BY.values()
+        )
+    return mark in ("…", "—") and before[-2:].isalpha() and before[-2:].isupper()  # "PÃ…" is Swedish "PÅ"
 
 
 def _mended(garbled: str) -> str:

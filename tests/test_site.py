@@ -1,9 +1,11 @@
 """The web edition: every link leads somewhere, every picture says in words what it shows, pages follow each other in
 order, and it can be searched from the disk, without a server."""
 
+import http.server
 import os
 import re
-from functools import cache
+import threading
+from functools import cache, partial
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -59,6 +61,21 @@ def browser():
         started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         yield started
         started.close()
+
+
+@pytest.fixture
+def served(site):
+    """The address of the built site on a server of this machine."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(site[0])))
+    threading.Thread(target=running.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{running.server_port}"
+    running.shutdown()
+    running.server_close()
 
 
 def html_files(folder: Path) -> list[Path]:
@@ -229,6 +246,18 @@ def test_the_playground_runs_in_the_front_page_and_in_a_lesson_from_disk(site, b
     shown.locator("#bars").wait_for(timeout=120_000)
     assert shown.locator("#text").input_value() == "The capital of France is"
     assert shown.locator("#examples").is_hidden() and shown.locator("#write").is_visible()
+    view.close()
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+@pytest.mark.parametrize("width, height", [(1280, 900), (390, 844)])
+def test_the_front_page_stays_at_its_top_when_the_playground_is_ready(width, height, served, browser):
+    view = browser.new_page(viewport={"width": width, "height": height})
+    view.goto(f"{served}/index.html")
+    view.frame_locator("iframe.playground").locator("#bars").wait_for(timeout=120_000)
+    view.wait_for_timeout(500)
+    assert view.evaluate("scrollY") == 0
     view.close()
 
 

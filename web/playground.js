@@ -180,7 +180,9 @@ function change(part, { typed = null, chosen = null, write = false } = {}) {
 /* Everything on the page that depends on the state. */
 function update() {
   try {
-    history.replaceState(null, "", location.pathname + location.search + "#" + toFragment(state));
+    // No empty fragment: it means the top of the page, and a browser scrolls the page around a frame there.
+    const told = toFragment(state);
+    if (told || location.hash) history.replaceState(null, "", location.pathname + location.search + (told && `#${told}`));
   } catch {
     // Some browsers forbid it for files; then only "Copy link" knows the state.
   }

@@ -559,9 +559,11 @@ def test_sections_have_their_own_text_with_words_apart():
         '<a class="headerlink" href="#a">¶</a>'
         '</h1><p class="page-line">5 minutes</p><p>one</p><p>t<b>w</b>o<br>three</p>'
         '<section id="c"><h2>C</h2><img src="x">'
-        "<p>four</p><script>no()</script></section><p>five</p></section></article>"
+        "<p>four</p><script>no()</script><details><summary><p>Show it</p></summary></details>"
+        '<button>B</button><p class="why" hidden><b>Right.</b> Because.</p></section>'
+        "<p>five</p></section></article>"
     )
-    assert site_search.sections(text) == [["a", "A b", "one two three five"], ["c", "C", "four"]]
+    assert site_search.sections(text) == [["a", "A b", "one two three five"], ["c", "C", "four B"]]
 
 
 def test_papers_are_links_in_tables():

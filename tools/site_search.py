@@ -33,8 +33,8 @@ class Sections(HTMLParser):
             self.handle_data(" ")
             return
         self._open.append(tag)
-        left_out = tag in ("script", "style", "noscript", "math", "iframe", "form")
-        if self._skipped or left_out or {"headerlink", "page-line", "try-here"} & set(classes):
+        left_out = tag in ("script", "style", "noscript", "math", "iframe", "form", "summary")
+        if self._skipped or left_out or {"headerlink", "page-line", "try-here", "why", "so-far"} & set(classes):
             self._skipped += 1
         elif tag == "section":
             self._sections.append(len(self.found))

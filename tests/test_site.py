@@ -204,6 +204,8 @@ def test_the_search_finds_a_term_inside_a_lesson_and_leads_to_its_section(
     assert section in page(folder / file).places
     words = set(asked.lower().split())
     assert {text.lower() for text in view.locator("#search-results mark").all_inner_texts()} >= words
+    view.locator("#search-words").fill(f'"{asked}"')
+    assert view.locator("#search-results a").first.get_attribute("href") == links[0]
     view.locator("#search-words").fill("zzqqx")
     assert "Nothing found" in view.locator("#search-status").inner_text()
     view.close()

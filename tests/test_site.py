@@ -426,7 +426,10 @@ def test_a_prediction_is_not_spoilt_until_the_result_is_asked_for(theme, site, b
     folder, _ = site
     view = browser.new_page(viewport={"width": 390, "height": 844}, color_scheme=theme)
     view.goto((folder / "notebooks" / "00_start_here.html").as_uri())
+    set_up = view.locator(".output", has_text="The set-up works")
+    assert set_up.is_visible()  # it answers nothing
     fold = view.locator("details.below-input").first
+    assert fold.locator("img.figure").count() == 1  # the first question is answered by a figure
     assert "prediction first" in fold.locator("summary").inner_text()
     result = fold.locator("img.figure, .output").first
     assert not result.is_visible()

@@ -328,6 +328,13 @@ def test_the_set_up_is_folded_and_so_is_what_would_answer_a_prediction(tmp_path)
     assert tags == [["hide-input"], ["hide-output"], ["hide-output"], []]
 
 
+def test_a_self_check_that_is_answered_in_the_page_asks_nobody_to_run_a_cell(tmp_path):
+    before = new_markdown_cell("## Check yourself\n\nFour questions. Run the cell, choose: you are told why.")
+    cells = prepared(tmp_path, before, new_code_cell('from course_utils import quiz\n\nquiz("01")'))
+    assert cells[1].source == "## Check yourself\n\nFour questions."
+    assert "self-check" in cells[2].outputs[0].data["text/html"]
+
+
 @pytest.mark.parametrize(
     "given, shown",
     [

@@ -279,8 +279,11 @@ def page_line(name: str, minutes: int) -> str:
 
 
 def show_self_check(cells: list) -> None:
-    """Where a cell shows the self-check, show questions that can be answered in the page, and leave the code out."""
-    for cell in cells:
+    """Where a cell shows the self-check, show questions that can be answered in the page, and leave the code out.
+
+    What the text before says about running the cell is left out with it.
+    """
+    for number, cell in enumerate(cells):
         asked = (
             re.search(r"^quiz\([\"'](\d\d)[\"']\)", cell.source, re.M) if cell.cell_type == "code" else None
         )
@@ -288,6 +291,9 @@ def show_self_check(cells: list) -> None:
             shown = {"text/html": self_check(quizzes.load(asked[1]))}
             cell.outputs = [nbformat.v4.new_output("display_data", data=shown)]
             cell.metadata["tags"] = ["remove-input"]
+            before = cells[number - 1]
+            if before.cell_type == "markdown":
+                before.source = re.sub(r" ?\bRun the cell,[^.]*\.", "", before.source)
 
 
 def self_check(questions: Sequence[quizzes.Question]) -> str:

@@ -384,8 +384,9 @@ TOO_WIDE = """() => {
     return {
         page: document.documentElement.scrollWidth - document.documentElement.clientWidth,
         outputs: clipped('.cell_output pre').length,
-        figures: [...document.querySelectorAll('img.figure')].filter(
-            it => it.getBoundingClientRect().right > document.documentElement.clientWidth).length,
+        figures: [...document.querySelectorAll('a.figure-link, img.figure')].filter(
+            it => !it.parentElement.matches('a.figure-link')  // such a one scrolls in its link's box
+                && it.getBoundingClientRect().right > document.documentElement.clientWidth).length,
         code: clipped('.cell_input pre').length,
         cells: document.querySelectorAll('.cell_input pre').length,
     };

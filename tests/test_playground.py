@@ -652,9 +652,11 @@ def test_a_text_that_is_too_long_is_told_so_and_the_page_recovers(opened, server
     box.fill("word " * 600)
     view.locator("#trouble").wait_for()
     assert "Shorten the text" in view.locator("#trouble").text_content()
+    assert view.locator("#trouble").bounding_box()["y"] < 900  # beside the text, and not far below it
+    assert view.locator("#bars-note").is_hidden() and view.locator("#numbers-part").is_hidden()
     box.fill("word")
     view.locator("#bars").wait_for()
-    assert view.locator("#trouble").is_hidden()
+    assert view.locator("#trouble").is_hidden() and view.locator("#numbers-part").is_visible()
 
 
 @pytest.mark.browser

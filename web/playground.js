@@ -278,6 +278,7 @@ function showTrouble(error) {
   $("trouble").hidden = !error;
   $("trouble").textContent = error ? error.message : "";
   if (error) $("loading").hidden = $("bars").hidden = $("write").disabled = true;
+  for (const name of ["bars-note", "numbers-part"]) $(name).hidden = $("bars").hidden; // they are about the bars
 }
 
 function showRibbon(tokens) {

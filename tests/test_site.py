@@ -335,6 +335,35 @@ def test_a_self_check_that_is_answered_in_the_page_asks_nobody_to_run_a_cell(tmp
     assert "self-check" in cells[2].outputs[0].data["text/html"]
 
 
+LINE, LINES = new_output("stream", text="1080 answers\n"), new_output("stream", text="a\nb\n")
+ASK, WORDS, LEAD = "**Predict** it.", "It is so. It is plain.", "And paired, on the same prompts:"
+
+
+@pytest.mark.parametrize(
+    "shown, folded, explained",
+    [
+        ([ASK, LINES, WORDS, LINES], [0], [1]),
+        ([ASK, None, "Words.", LINES, WORDS, LINES], [1], [2]),  # nothing is shown before a text
+        ([ASK, LINE, WORDS, LINES, WORDS, LINES], [0, 1], [2]),  # a short line is no answer
+        ([ASK, LINE, WORDS, "## Next", LINES], [0], [1]),
+        ([ASK, LINE, ASK, LINES, WORDS, LINES], [0, 1], [2]),  # but here it has to be
+        ([ASK, LINES, LEAD, LINES, WORDS, LINES], [0, 1], [2]),
+        ([ASK, None, ASK, LINES, WORDS, LINES, WORDS, LINES], [1, 2], [2, 3]),  # two predictions, two answers
+        ([ASK, None, "## Next", LINES], [], []),
+    ],
+)
+def test_outputs_are_folded_until_a_prediction_is_answered(shown, folded, explained):
+    cells = [
+        new_markdown_cell(it) if isinstance(it, str) else new_code_cell("x", outputs=[it] if it else [])
+        for it in ["# Title", LINES, *shown]
+    ]
+    website.fold(cells)
+    code = [cell.metadata["tags"] for cell in cells[2:] if cell.cell_type == "code"]
+    text = [cell.source for cell in cells[2:] if cell.cell_type == "markdown"]
+    assert [i for i, tags in enumerate(code) if "hide-output" in tags] == folded
+    assert [i for i, words in enumerate(text) if "explained" in words] == explained
+
+
 @pytest.mark.parametrize(
     "given, shown",
     [

@@ -480,6 +480,21 @@ def test_a_prediction_is_not_spoilt_until_the_result_is_asked_for(theme, site, b
 
 @pytest.mark.slow
 @pytest.mark.browser
+def test_no_explanation_stands_under_a_fold_that_is_closed(site, browser):
+    folder, _ = site
+    view = browser.new_page()
+    explained = 0
+    for path in sorted(folder.glob("notebooks/[0-9]*.html")):
+        view.goto(path.as_uri())
+        shown = view.locator(".explained").evaluate_all("all => all.map(it => it.hidden === 'until-found')")
+        assert all(shown), path.name
+        explained += len(shown)
+    view.close()
+    assert explained > 50
+
+
+@pytest.mark.slow
+@pytest.mark.browser
 def test_the_self_check_is_answered_in_the_page_by_keyboard_and_says_why(site, browser):
     folder, _ = site
     view = browser.new_page()

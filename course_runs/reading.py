@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 
 ENDED, CUT = "■", "…"
 # Attributes beside the styles: some pages that show notebooks, GitHub among them, drop styles.
-_CELL = 'align="left" valign="top" style="text-align: left; vertical-align: top; overflow-wrap: anywhere;"'
+_TABLE = 'style="table-layout: fixed; width: 100%; border-collapse: collapse;"'
+_STYLE = "text-align: left; vertical-align: top; padding: 4px 10px; overflow-wrap: break-word; white-space: normal;"
+_CELL = f'align="left" valign="top" style="{_STYLE} border-bottom: 1px solid rgba(128, 128, 128, 0.35);"'
+_FIRST = 24  # percent of the width: the prompt's column; the others share what is left
 
 
 class SideBySide:
@@ -32,14 +35,18 @@ class SideBySide:
         return list(dict.fromkeys(name for row in self.rows.values() for name in row))
 
     def _repr_html_(self) -> str:
-        head = "".join(f'<th scope="col" {_CELL}>{escape(name)}</th>' for name in [self.first, *self.columns])
+        share = (100 - _FIRST) // max(1, len(self.columns))
+        head = "".join(
+            f'<th scope="col" width="{share if i else _FIRST}%" {_CELL}>{escape(name)}</th>'
+            for i, name in enumerate([self.first, *self.columns])
+        )
         lines = [
             f"<tr><td {_CELL}><i>{_html(prompt)}</i></td>"
             + "".join(f"<td {_CELL}>{_html(row.get(name, ''))}</td>" for name in self.columns)
             + "</tr>"
             for prompt, row in self.rows.items()
         ]
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+        return f"<table {_TABLE}><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
 
     def __repr__(self) -> str:
         blocks = [

@@ -24,6 +24,13 @@ def test_terms_stand_in_alphabetical_order_in_file_and_page():
     assert shown == [entry["term"] for entry in entries]
 
 
+def test_every_term_has_a_place_of_its_own_on_the_page():
+    text = glossary.PAGE.read_text(encoding="utf-8")
+    places = re.findall(r'^<a id="([a-z0-9-]+)"></a>\n\*\*', text, re.M)
+    assert len(set(places)) == len(places) == len(glossary.read())
+    assert '<a id="loss-mask"></a>\n**loss mask**:' in text
+
+
 def test_every_link_of_the_page_leads_to_a_lesson():
     targets = re.findall(r"\]\(([^)]+)\)", glossary.PAGE.read_text(encoding="utf-8"))
     written = {path.name[:2] for path in LESSONS}

@@ -1,5 +1,6 @@
 """What lesson 02 takes from the helper package: rates and intervals, texts side by side, requests of several kinds."""
 
+import re
 from random import Random
 
 import pytest
@@ -76,6 +77,7 @@ def test_texts_stand_side_by_side_with_a_mark_for_how_they_ended():
     assert shown.columns == ["base", "instruct"]
     html = shown._repr_html_()
     assert f"It is 4. {ENDED}" in html and f"&lt;b&gt; and<br>more {CUT}" in html and "<b>" not in html
+    assert re.findall(r'width="(\d+)%"', html) == ["24", "38", "38"]
     assert html.count('valign="top"') == html.count("<th ") + html.count("<td ")
     assert repr(shown) == f"prompt: 2+2?\n  base: <b> and\nmore {CUT}\n  instruct: It is 4. {ENDED}"
     with pytest.raises(ValueError, match="Column 'base' has 1 texts for 2 prompts"):

@@ -606,6 +606,28 @@ def test_an_example_is_written_at_once_and_typing_waits_for_the_button(opened, s
 
 
 @pytest.mark.browser
+def test_enter_sends_what_the_user_says_and_with_shift_makes_a_line(opened, server):
+    view = opened(f"{server}/{playground.PAGE}#limit=12&user=")
+    user = view.locator("#user")
+    user.press_sequentially("What is the capital of Italy?")
+    user.press("Enter")
+    view.locator("#map-part").wait_for()
+    assert view.locator("#written-right").text_content() == "The capital of Italy is Rome."
+    assert user.input_value() == "What is the capital of Italy?"
+    user.press("Shift+Enter")
+    assert user.input_value() == "What is the capital of Italy?\n"
+    view.wait_for_function("() => !refreshing")
+    assert view.locator("#written-right").text_content() == ""
+    for keys in ("Control+Enter", "Meta+Enter"):
+        view.locator("#system").fill(f"You are a pirate.{' ' * len(keys)}")
+        view.locator("#system").press("Enter")
+        assert view.locator("#system").input_value().endswith("\n")
+        view.locator("#system").press(keys)
+        view.locator("#map-part").wait_for()
+        assert view.locator("#written-right").text_content() != ""
+
+
+@pytest.mark.browser
 def test_what_was_recorded_of_a_real_model_stands_below_with_its_source(opened, server):
     view = opened(f"{server}/{playground.PAGE}#seed=1")
     recorded = (playground.ROOT / playground.REAL).read_text(encoding="utf-8")
@@ -652,9 +674,11 @@ def test_a_text_that_is_too_long_is_told_so_and_the_page_recovers(opened, server
     box.fill("word " * 600)
     view.locator("#trouble").wait_for()
     assert "Shorten the text" in view.locator("#trouble").text_content()
+    assert view.locator("#trouble").bounding_box()["y"] < 900  # beside the text, and not far below it
+    assert view.locator("#bars-note").is_hidden() and view.locator("#numbers-part").is_hidden()
     box.fill("word")
     view.locator("#bars").wait_for()
-    assert view.locator("#trouble").is_hidden()
+    assert view.locator("#trouble").is_hidden() and view.locator("#numbers-part").is_visible()
 
 
 @pytest.mark.browser

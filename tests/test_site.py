@@ -1,9 +1,11 @@
 """The web edition: every link leads somewhere, every picture says in words what it shows, pages follow each other in
 order, and it can be searched from the disk, without a server."""
 
+import http.server
 import os
 import re
-from functools import cache
+import threading
+from functools import cache, partial
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -59,6 +61,21 @@ def browser():
         started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         yield started
         started.close()
+
+
+@pytest.fixture
+def served(site):
+    """The address of the built site on a server of this machine."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(site[0])))
+    threading.Thread(target=running.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{running.server_port}"
+    running.shutdown()
+    running.server_close()
 
 
 def html_files(folder: Path) -> list[Path]:
@@ -187,6 +204,8 @@ def test_the_search_finds_a_term_inside_a_lesson_and_leads_to_its_section(
     assert section in page(folder / file).places
     words = set(asked.lower().split())
     assert {text.lower() for text in view.locator("#search-results mark").all_inner_texts()} >= words
+    view.locator("#search-words").fill(f'"{asked}"')
+    assert view.locator("#search-results a").first.get_attribute("href") == links[0]
     view.locator("#search-words").fill("zzqqx")
     assert "Nothing found" in view.locator("#search-status").inner_text()
     view.close()
@@ -229,6 +248,18 @@ def test_the_playground_runs_in_the_front_page_and_in_a_lesson_from_disk(site, b
     shown.locator("#bars").wait_for(timeout=120_000)
     assert shown.locator("#text").input_value() == "The capital of France is"
     assert shown.locator("#examples").is_hidden() and shown.locator("#write").is_visible()
+    view.close()
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+@pytest.mark.parametrize("width, height", [(1280, 900), (390, 844)])
+def test_the_front_page_stays_at_its_top_when_the_playground_is_ready(width, height, served, browser):
+    view = browser.new_page(viewport={"width": width, "height": height})
+    view.goto(f"{served}/index.html")
+    view.frame_locator("iframe.playground").locator("#bars").wait_for(timeout=120_000)
+    view.wait_for_timeout(500)
+    assert view.evaluate("scrollY") == 0
     view.close()
 
 
@@ -297,6 +328,42 @@ def test_the_set_up_is_folded_and_so_is_what_would_answer_a_prediction(tmp_path)
     assert tags == [["hide-input"], ["hide-output"], ["hide-output"], []]
 
 
+def test_a_self_check_that_is_answered_in_the_page_asks_nobody_to_run_a_cell(tmp_path):
+    before = new_markdown_cell("## Check yourself\n\nFour questions. Run the cell, choose: you are told why.")
+    cells = prepared(tmp_path, before, new_code_cell('from course_utils import quiz\n\nquiz("01")'))
+    assert cells[1].source == "## Check yourself\n\nFour questions."
+    assert "self-check" in cells[2].outputs[0].data["text/html"]
+
+
+LINE, LINES = new_output("stream", text="1080 answers\n"), new_output("stream", text="a\nb\n")
+ASK, WORDS, LEAD = "**Predict** it.", "It is so. It is plain.", "And paired, on the same prompts:"
+
+
+@pytest.mark.parametrize(
+    "shown, folded, explained",
+    [
+        ([ASK, LINES, WORDS, LINES], [0], [1]),
+        ([ASK, None, "Words.", LINES, WORDS, LINES], [1], [2]),  # nothing is shown before a text
+        ([ASK, LINE, WORDS, LINES, WORDS, LINES], [0, 1], [2]),  # a short line is no answer
+        ([ASK, LINE, WORDS, "## Next", LINES], [0], [1]),
+        ([ASK, LINE, ASK, LINES, WORDS, LINES], [0, 1], [2]),  # but here it has to be
+        ([ASK, LINES, LEAD, LINES, WORDS, LINES], [0, 1], [2]),
+        ([ASK, None, ASK, LINES, WORDS, LINES, WORDS, LINES], [1, 2], [2, 3]),  # two predictions, two answers
+        ([ASK, None, "## Next", LINES], [], []),
+    ],
+)
+def test_outputs_are_folded_until_a_prediction_is_answered(shown, folded, explained):
+    cells = [
+        new_markdown_cell(it) if isinstance(it, str) else new_code_cell("x", outputs=[it] if it else [])
+        for it in ["# Title", LINES, *shown]
+    ]
+    website.fold(cells)
+    code = [cell.metadata["tags"] for cell in cells[2:] if cell.cell_type == "code"]
+    text = [cell.source for cell in cells[2:] if cell.cell_type == "markdown"]
+    assert [i for i, tags in enumerate(code) if "hide-output" in tags] == folded
+    assert [i for i, words in enumerate(text) if "explained" in words] == explained
+
+
 @pytest.mark.parametrize(
     "given, shown",
     [
@@ -346,8 +413,9 @@ TOO_WIDE = """() => {
     return {
         page: document.documentElement.scrollWidth - document.documentElement.clientWidth,
         outputs: clipped('.cell_output pre').length,
-        figures: [...document.querySelectorAll('img.figure')].filter(
-            it => it.getBoundingClientRect().right > document.documentElement.clientWidth).length,
+        figures: [...document.querySelectorAll('a.figure-link, img.figure')].filter(
+            it => !it.parentElement.matches('a.figure-link')  // such a one scrolls in its link's box
+                && it.getBoundingClientRect().right > document.documentElement.clientWidth).length,
         code: clipped('.cell_input pre').length,
         cells: document.querySelectorAll('.cell_input pre').length,
     };
@@ -395,7 +463,10 @@ def test_a_prediction_is_not_spoilt_until_the_result_is_asked_for(theme, site, b
     folder, _ = site
     view = browser.new_page(viewport={"width": 390, "height": 844}, color_scheme=theme)
     view.goto((folder / "notebooks" / "00_start_here.html").as_uri())
+    set_up = view.locator(".output", has_text="The set-up works")
+    assert set_up.is_visible()  # it answers nothing
     fold = view.locator("details.below-input").first
+    assert fold.locator("img.figure").count() == 1  # the first question is answered by a figure
     assert "prediction first" in fold.locator("summary").inner_text()
     result = fold.locator("img.figure, .output").first
     assert not result.is_visible()
@@ -405,6 +476,21 @@ def test_a_prediction_is_not_spoilt_until_the_result_is_asked_for(theme, site, b
     assert result.is_visible()
     explained.locator("p").wait_for()
     view.close()
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+def test_no_explanation_stands_under_a_fold_that_is_closed(site, browser):
+    folder, _ = site
+    view = browser.new_page()
+    explained = 0
+    for path in sorted(folder.glob("notebooks/[0-9]*.html")):
+        view.goto(path.as_uri())
+        shown = view.locator(".explained").evaluate_all("all => all.map(it => it.hidden === 'until-found')")
+        assert all(shown), path.name
+        explained += len(shown)
+    view.close()
+    assert explained > 50
 
 
 @pytest.mark.slow
@@ -530,9 +616,11 @@ def test_sections_have_their_own_text_with_words_apart():
         '<a class="headerlink" href="#a">¶</a>'
         '</h1><p class="page-line">5 minutes</p><p>one</p><p>t<b>w</b>o<br>three</p>'
         '<section id="c"><h2>C</h2><img src="x">'
-        "<p>four</p><script>no()</script></section><p>five</p></section></article>"
+        "<p>four</p><script>no()</script><details><summary><p>Show it</p></summary></details>"
+        '<button>B</button><p class="why" hidden><b>Right.</b> Because.</p></section>'
+        "<p>five</p></section></article>"
     )
-    assert site_search.sections(text) == [["a", "A b", "one two three five"], ["c", "C", "four"]]
+    assert site_search.sections(text) == [["a", "A b", "one two three five"], ["c", "C", "four B"]]
 
 
 def test_papers_are_links_in_tables():

@@ -19,8 +19,8 @@ SOURCE, PAGE = ROOT / "course_utils" / "glossary.json", ROOT / "docs" / "glossar
 HEAD = """# Glossary
 
 The key terms of all lessons. The numbers lead to the lessons that explain a term.
-Made from `course_utils/glossary.json` by `python course.py glossary`; change it there.
 """
+FOOT = "Made from `course_utils/glossary.json` by `python course.py glossary`; change it there.\n"
 
 
 class GlossaryError(ValueError):
@@ -73,12 +73,18 @@ def order(entry: dict[str, Any]) -> str:
 
 
 def page(entries: list[dict[str, Any]]) -> str:
-    """The glossary as Markdown, one paragraph per term."""
+    """The glossary as Markdown, one paragraph per term; `glossary.md#loss-mask` leads to the one of "loss mask"."""
     parts = [HEAD]
     for entry in entries:
         links = ", ".join(f"[{n}](../notebooks/{_file(n)})" for n in sorted(set(entry["lessons"])))
-        parts.append(f"**{entry['term']}**: {entry['definition'].strip()} ({links})\n")
-    return "\n".join(parts)
+        text = f"**{entry['term']}**: {entry['definition'].strip()} ({links})"
+        parts.append(f'<a id="{anchor(entry["term"])}"></a>\n{text}\n')
+    return "\n".join([*parts, FOOT])
+
+
+def anchor(term: str) -> str:
+    """The name of a term's place on the page: its letters and digits, with hyphens between the words."""
+    return re.sub(r"[^a-z0-9]+", "-", term.lower()).strip("-")
 
 
 def _file(lesson: str) -> str:

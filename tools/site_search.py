@@ -10,6 +10,7 @@ from pathlib import Path
 
 HEADINGS = {"h1", "h2", "h3", "h4", "h5", "h6"}
 WITHIN_A_LINE = {"a", "abbr", "b", "code", "em", "i", "kbd", "mark", "span", "strong", "sub", "sup"}
+LEFT_OUT = {"headerlink", "page-line", "try-here", "why", "so-far"}  # classes
 EMPTY = {"br", "hr", "img", "input", "link", "meta", "wbr", "source", "col"}
 
 
@@ -33,8 +34,8 @@ class Sections(HTMLParser):
             self.handle_data(" ")
             return
         self._open.append(tag)
-        left_out = tag in ("script", "style", "noscript", "math", "iframe", "form")
-        if self._skipped or left_out or {"headerlink", "page-line", "try-here"} & set(classes):
+        left_out = tag in ("script", "style", "noscript", "math", "iframe", "form", "summary")
+        if self._skipped or left_out or LEFT_OUT & set(classes):
             self._skipped += 1
         elif tag == "section":
             self._sections.append(len(self.found))

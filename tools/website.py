@@ -279,8 +279,11 @@ def page_line(name: str, minutes: int) -> str:
 
 
 def show_self_check(cells: list) -> None:
-    """Where a cell shows the self-check, show questions that can be answered in the page, and leave the code out."""
-    for cell in cells:
+    """Where a cell shows the self-check, show questions that can be answered in the page, and leave the code out.
+
+    What the text before says about running the cell is left out with it.
+    """
+    for number, cell in enumerate(cells):
         asked = (
             re.search(r"^quiz\([\"'](\d\d)[\"']\)", cell.source, re.M) if cell.cell_type == "code" else None
         )
@@ -288,6 +291,9 @@ def show_self_check(cells: list) -> None:
             shown = {"text/html": self_check(quizzes.load(asked[1]))}
             cell.outputs = [nbformat.v4.new_output("display_data", data=shown)]
             cell.metadata["tags"] = ["remove-input"]
+            before = cells[number - 1]
+            if before.cell_type == "markdown":
+                before.source = re.sub(r" ?\bRun the cell,[^.]*\.", "", before.source)
 
 
 def self_check(questions: Sequence[quizzes.Question]) -> str:
@@ -329,26 +335,58 @@ SETUP_SHOW, SETUP_HIDE = "Set-up: show what is imported and loaded", "Hide the s
 def fold(cells: list) -> None:
     """Fold the set-up, and what would answer a *Predict* before it is made.
 
-    The set-up is the first code cell, where it shows nothing; what answers are the outputs after a *Predict*, and the
-    first words about them.
+    The set-up is the first code cell, where it shows nothing. What answers are the outputs after a *Predict*, and the
+    first words about them: all up to the text that follows, or to the next one where only a short line was printed
+    (it rarely is the answer), or where the text only leads on to the next output. A heading ends what is asked; two
+    predictions in a row are answered by two outputs.
     """
-    predicting, first, folded = False, True, False
-    for cell in cells:
+    asked, first = 0, True  # how many predictions wait for their answer
+    folded: list = []  # the cells that were folded since the last text
+    for number, cell in enumerate(cells):
         if cell.cell_type == "markdown":
-            predicting = "**Predict" in cell.source
+            heading, asks = re.search(r"^#", cell.source, re.M), "**Predict" in cell.source
             if folded:
-                cell.source = with_explanation(cell.source)
-            folded = False
+                goes_on = (len(folded) == 1 and is_one_line(folded[0])) or leads_on(cell.source)
+                if heading or asks or not (goes_on and has_output_before_a_text(cells[number + 1 :])):
+                    asked -= 1
+                    cell.source = with_explanation(cell.source)
+            asked = (0 if heading else asked) + asks
+            folded = []
         elif cell.cell_type == "code":
             tags = cell.metadata.setdefault("tags", [])
-            if predicting and cell.get("outputs"):
+            if asked and cell.get("outputs"):
                 tags.append("hide-output")
                 cell.metadata["mystnb"] = {"code_prompt_show": SHOW, "code_prompt_hide": HIDE}
-                folded = True
+                folded.append(cell)
             elif first and not cell.get("outputs"):
                 tags.append("hide-input")
                 cell.metadata["mystnb"] = {"code_prompt_show": SETUP_SHOW, "code_prompt_hide": SETUP_HIDE}
             first = False
+
+
+def is_one_line(cell: nbformat.NotebookNode) -> bool:
+    """Whether all that a code cell shows is one short printed line."""
+    if any(output.output_type != "stream" for output in cell.outputs):
+        return False
+    text = "".join(output.text for output in cell.outputs).strip()
+    return "\n" not in text and len(text) <= 80
+
+
+def leads_on(markdown: str) -> bool:
+    """Whether a text is one sentence about what the next cell will show, such as "And paired:"."""
+    text = markdown.strip()
+    sentence = "\n\n" not in text and not re.search(r"[.!?]\W*\s", text)
+    return sentence and (text.startswith("And ") or text.endswith((":", "?")))
+
+
+def has_output_before_a_text(cells: list) -> bool:
+    """Whether the code cells at the beginning of `cells` show something."""
+    for cell in cells:
+        if cell.cell_type == "markdown":
+            return False
+        if cell.get("outputs"):
+            return True
+    return False
 
 
 def with_explanation(markdown: str) -> str:

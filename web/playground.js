@@ -180,7 +180,9 @@ function change(part, { typed = null, chosen = null, write = false } = {}) {
 /* Everything on the page that depends on the state. */
 function update() {
   try {
-    history.replaceState(null, "", location.pathname + location.search + "#" + toFragment(state));
+    // No empty fragment: it means the top of the page, and a browser scrolls the page around a frame there.
+    const told = toFragment(state);
+    if (told || location.hash) history.replaceState(null, "", location.pathname + location.search + (told && `#${told}`));
   } catch {
     // Some browsers forbid it for files; then only "Copy link" knows the state.
   }
@@ -276,6 +278,7 @@ function showTrouble(error) {
   $("trouble").hidden = !error;
   $("trouble").textContent = error ? error.message : "";
   if (error) $("loading").hidden = $("bars").hidden = $("write").disabled = true;
+  for (const name of ["bars-note", "numbers-part"]) $(name).hidden = $("bars").hidden; // they are about the bars
 }
 
 function showRibbon(tokens) {
@@ -479,7 +482,10 @@ async function showMap(prompt, { ids, scores }) {
 // --- start ---------------------------------------------------------------------------------------------------------
 
 function connect() {
-  for (const name of FIELDS) $(name).addEventListener("input", () => change({ [name]: $(name).value }, { typed: name }));
+  for (const name of FIELDS) {
+    $(name).addEventListener("input", () => change({ [name]: $(name).value }, { typed: name }));
+    $(name).addEventListener("keydown", writeOnEnter);
+  }
   for (const name of NUMBERS) {
     $(name).addEventListener("input", () => {
       if ($(name).value !== "") change({ [name]: bounded(name, Number($(name).value)) }, { typed: name, chosen: example });
@@ -512,6 +518,20 @@ function connect() {
     if (toFragment(told) !== toFragment(state)) change(told);
   });
   window.addEventListener("resize", () => FIELDS.forEach((name) => fit($(name))));
+}
+
+/* Enter sends what the user says, as in a chat (with Shift it makes a line); Ctrl or Cmd with it, every field. */
+function writeOnEnter(event) {
+  const wanted = event.ctrlKey || event.metaKey || (event.target.id === "user" && !event.shiftKey);
+  if (event.key !== "Enter" || event.isComposing || !wanted) return;
+  event.preventDefault();
+  if (event.repeat) return;
+  typing = null; // what is typed next is another step to undo
+  if (refreshing) writeNext = true; // as soon as the bars of this text are there
+  else if (!$("write").disabled) {
+    stopWriting(); // so that it starts anew
+    writeBoth();
+  }
 }
 
 /* With the template on, the text becomes the user's message, if there is none yet; off, the other way round. */

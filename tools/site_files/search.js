@@ -8,6 +8,8 @@ const AROUND = 90; // characters of text on each side of the first hit
 
 const field = document.getElementById("search-words");
 const list = document.getElementById("search-results");
+/* The words of what was typed; quotation marks are no part of any. */
+const plain = (text) => text.replace(/["“”„«»]|(?<![\p{L}\p{N}])['‘’]|['‘’](?![\p{L}\p{N}])/gu, " ").trim();
 const escaped = (word) => word.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
 const beginning = (word) => new RegExp(/^[\p{L}\p{N}]/u.test(word) ? `(?<![\\p{L}\\p{N}])${escaped(word)}` : escaped(word), "giu");
 
@@ -50,7 +52,7 @@ function excerpt(text, words) {
 }
 
 function show() {
-  const asked = field.value.trim(), words = asked.split(/\s+/).filter(Boolean);
+  const asked = plain(field.value), words = asked.split(/\s+/).filter(Boolean);
   const hits = found(asked);
   list.replaceChildren(...hits.slice(0, MOST).map(({ section: [file, place, title, heading, text] }) => {
     const item = document.createElement("li"), link = document.createElement("a");

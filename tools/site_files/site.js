@@ -20,9 +20,13 @@ function answer(choice) {
   quiz.querySelector("[role=status]").textContent = `${why.textContent} ${soFar}`;
 }
 
-/* What explains a result that is folded is hidden until it is opened, or until the browser's own search finds it. */
+/* What explains a result that is folded is hidden until it is opened, or until the browser's own search finds it. A cell
+ * that shows nothing, or a playground, may stand between the two. */
 function hideExplanation(explained) {
-  const folds = explained.previousElementSibling?.querySelectorAll("details.below-input") ?? [];
+  let folds = [];
+  for (let before = explained.previousElementSibling; before && !folds.length; before = before.previousElementSibling) {
+    folds = before.querySelectorAll("details.below-input");
+  }
   if (!folds.length) return;
   const fold = folds[folds.length - 1];
   const show = () => (fold.open ? explained.removeAttribute("hidden") : explained.setAttribute("hidden", "until-found"));

@@ -459,16 +459,16 @@ ENOUGH = 0.9
 def simulated_run(rng: Random) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
     """The log of a reinforcement learning run, and what its checkpoints really do, one dict for every EVERY steps.
 
-    Drawn in the shape of the shipped runs: the KL grows, the reward rises and levels off, hedging goes early, and past
-    a KL that is different in each run the right answers go as well. The log sees both through DEV_QUESTIONS questions.
+    Drawn in the shape of the shipped runs: the KL grows, the reward rises and levels off, hedging goes first, and past
+    a KL and a step that differ in each run the right answers go too. The log sees both through DEV_QUESTIONS questions.
     """
-    far, knee = rng.uniform(12, 24), rng.uniform(2.5, 6)
-    right, hedged, fades = rng.uniform(0.88, 0.97), rng.uniform(0.2, 0.4), rng.uniform(0.25, 0.5)
+    far, pace, fades = rng.uniform(12, 24), rng.uniform(0.75, 1.6), rng.uniform(0.2, 1.0)
+    right, hedged, knee = rng.uniform(0.88, 0.97), rng.uniform(0.2, 0.4), 2.4 * fades + rng.uniform(1.2, 3.2)
     rest = rng.uniform(0.02, 0.04)
     start, gain, speed = rng.uniform(-1, 1), rng.uniform(1.5, 3), rng.uniform(1.5, 2.5)
     log, truth = [], []
     for step in range(0, STEPS + 1, EVERY):
-        kl = far * (step / STEPS) ** speed
+        kl = far * (step / STEPS / pace) ** speed
         # What collapsed: answers too short to be right, or to hedge.
         gone = min(1.0, max(0.0, (kl - knee) / 8))
         hedges = (rest + hedged * math.exp(-kl / fades)) * (1 - gone)

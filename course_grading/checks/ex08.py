@@ -52,7 +52,7 @@ def _answers(rng: Random, certain: int = 0) -> tuple:
     """Confidences, whether the answers were right (sometimes less sure than right, sometimes more), and the bins."""
     n, bins = rng.randint(30, 50), rng.choice([4, 5, 8])
     sure = [0.02 + 0.96 * rng.random() ** 0.7 for _ in range(n)]
-    right = [rng.random() < 0.35 + 0.3 * x for x in sure]
+    right = [rng.random() < 0.35 + 0.3 * x or (certain > 0 and x * bins > bins - 1) for x in sure]
     sure += [1.0] * certain
     right += [i < certain // 2 for i in range(certain)]
     return torch.tensor(sure), torch.tensor(right), bins

@@ -161,12 +161,12 @@ def _one_row_each(rows, share, seed):
 
 
 class Name(str):
-    """A text whose hash, and so whose place in a set, is another one for every `kernel`: as between two real ones."""
+    """A str whose hash, and so its place in a set, is another one for each `kernel` but 0, a str's own."""
 
     kernel = 0
 
     def __hash__(self) -> int:
-        return hash((Name.kernel, str(self)))
+        return hash((Name.kernel, str(self))) if Name.kernel else str.__hash__(self)
 
     __eq__ = str.__eq__
 
@@ -201,16 +201,13 @@ def _properties(answer: Callable, rows: list[dict], share: float, seed: int) -> 
     train, test = sides(seed)
 
     size = len(test) / max(1, len(train) + len(test))
+    off = "too small" if size < share else "too large"
     return {
         "every row is there once": sorted(map(key, train + test)) == sorted(map(key, rows)),
         "customers on both sides": bool({key(row)[0] for row in train} & {key(row)[0] for row in test}),
-        "size of the test side": "right"
-        if abs(size - share) < 0.12
-        else "too small"
-        if size < share
-        else "too large",
+        "size of the test side": "right" if abs(size - share) < 0.12 else off,
         "the same again with the same seed": all(drawn(seed) == set(map(key, test)) for _ in range(2)),
-        "the same again in another kernel": all(drawn(seed, k) == drawn(seed, 0) for k in (1, 2)),
+        "the same again in another kernel": all(drawn(seed, k) in (drawn(seed, 0), set()) for k in (1, 2)),
         "another one with another seed": any(drawn(seed + i) != set(map(key, test)) for i in (1, 2, 3)),
     }
 

@@ -26,7 +26,7 @@ def same(found: Any, expected: Any, tolerance: float = 1e-4) -> bool:
     if isinstance(expected, str) or expected is None:
         return isinstance(found, type(expected)) and found == expected
     if isinstance(expected, (bool, np.bool_)):
-        return isinstance(found, (bool, np.bool_)) and bool(found) == bool(expected)
+        return is_truth(found) and bool(found) == bool(expected)
     ours, theirs = as_array(expected), as_array(found)
     if ours is None and isinstance(expected, (list, tuple)):
         return (
@@ -41,6 +41,12 @@ def same(found: Any, expected: Any, tolerance: float = 1e-4) -> bool:
     if ours.shape != theirs.shape:
         return False
     return bool(np.allclose(theirs, ours, rtol=tolerance, atol=tolerance / 10, equal_nan=True))
+
+
+def is_truth(value: Any) -> bool:
+    """Whether a value is True or False, as Python's, NumPy's or a tensor's."""
+    single = is_tensor(value) and value.ndim == 0 and value.dtype == sys.modules["torch"].bool
+    return isinstance(value, (bool, np.bool_)) or single
 
 
 def is_tensor(value: Any) -> bool:
@@ -77,12 +83,9 @@ def difference(found: Any, expected: Any) -> str:
         parts = [(key, difference(found[key], expected[key])) for key in expected]
         return next((_at(key, text) for key, text in parts if text), "")
     if isinstance(expected, str) or expected is None or isinstance(expected, (bool, np.bool_)):
-        same_kind = isinstance(found, (str, bool, np.bool_)) and isinstance(found, str) == isinstance(
-            expected, str
-        )
-        return (
-            "" if same_kind or found is expected else f"It should return {kind(expected)}, not {kind(found)}."
-        )
+        same_kind = isinstance(found, str) if isinstance(expected, str) else is_truth(found)
+        fits = found is None if expected is None else same_kind
+        return "" if fits else f"It should return {kind(expected)}, not {kind(found)}."
     if as_array(expected) is None and isinstance(expected, (list, tuple)):
         if not isinstance(found, (list, tuple)) or len(found) != len(expected):
             return f"It should return {kind(expected)}, not {kind(found)}."

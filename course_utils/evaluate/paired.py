@@ -16,6 +16,7 @@ def mcnemar(only_a: int, only_b: int) -> float:
     """
     if min(only_a, only_b) < 0:
         raise ValueError(f"Counts must be 0 or more, got {only_a} and {only_b}.")
+    only_a, only_b = int(only_a), int(only_b)  # 2 to the power of an array's number overflows
     n, fewer = only_a + only_b, min(only_a, only_b)
     tail = sum(comb(n, i) for i in range(fewer + 1))
     return min(1.0, 2 * tail / 2**n)
@@ -27,6 +28,7 @@ def paired_difference(both: int, only_a: int, only_b: int, neither: int) -> tupl
     Source: R. G. Newcombe, Statistics in Medicine 17 (1998), 2635-2650, method 10: Wilson intervals of the
     two rates, joined with the correlation of the outcomes. Raises ValueError without any prompt.
     """
+    both, only_a, only_b, neither = map(int, (both, only_a, only_b, neither))
     n = both + only_a + only_b + neither
     if n == 0:
         raise ValueError("There is no prompt that both columns answered, so there is nothing to compare.")

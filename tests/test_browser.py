@@ -373,7 +373,9 @@ def test_the_explorer_is_worked_with_the_keyboard_alone(opened):
     expect(box).to_be_focused()
     press("ControlOrMeta+a")
     keys.type("Once upon a time")
-    expect(reads).to_contain_text("time")  # all of it: under load the page holds the last letters back for a while
+    expect(reads).to_contain_text(
+        "time"
+    )  # all of it: under load the page holds the last letters back for a while
 
     notebook.press_tab_until("input[type=checkbox]")
     press("Space")

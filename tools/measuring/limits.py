@@ -36,7 +36,9 @@ def page(models: Path) -> str:
         (model, measure, f"{rate:.3f}", n, bar, f"{by:.3f}") for model, measure, rate, n, bar, by in rows
     ]
     table = markdown_table("| model | measure | rate | n | bar | missed by |", lines)
-    return card("LIMITS", missed=table, how_many=len(rows))
+    ladder = json.loads((models / "ladder.json").read_text(encoding="utf-8"))["rates"]
+    judge = next(row["rate"] for row in ladder if row["measure"] == "refusal before help, unseen verb")
+    return card("LIMITS", missed=table, how_many=len(rows), judge=judge)
 
 
 def write(models: Path) -> None:

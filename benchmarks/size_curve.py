@@ -24,9 +24,7 @@ sys.path.insert(0, str(ROOT))
 DATA, FIGURE = FOLDER / "size_curve.json", FOLDER / "size_curve.png"
 
 RUNS = ("128/128", "256/128", "384/128")
-EARLIER = (
-    "the family before"  # kept in the file from its cards; its texts were fewer, and its prompts are today's
-)
+EARLIER = "the family before"  # measured once, with its weights of commit f26a537; it read fewer texts, too
 SMALLER_BATCH = 4  # where tokens are few, steps are worth more than what each of them sees
 COLORS = {128: "#56B4E9", 256: "#0072B2", 384: "#D55E00"}
 BESIDE = {128: 0.8, 256: 1.0, 384: 1.25}  # of as many tokens, so that points do not hide each other

@@ -98,6 +98,7 @@ def test_the_rung_that_refuses_most_refuses_more_of_what_is_harmless_too():
     for measure in ("refuses", "over-refuses"):
         assert more(passed(board, measure), most, "base + frame, stop")
     assert at("over-refuses", best).rate > at("over-refuses", "instruct").rate + 0.2
+    assert more(passed(board, "over-refuses"), best, "base + frame, stop"), "the best rung, too"
 
 
 def test_the_chat_template_calls_up_nothing_in_the_base():

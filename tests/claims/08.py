@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+import pandas as pd
 import torch
 
 from __main__ import (
@@ -24,6 +25,7 @@ from __main__ import (
     talks,
     words,
 )
+from course_utils.pairs import PEBBLE_MODELS
 
 
 def test_both_runs_at_the_high_rate_lose_a_great_deal_of_what_the_base_finishes():
@@ -126,3 +128,8 @@ def test_on_the_ladder_no_answers_are_much_longer_than_anothers():
 
 def test_single_words_hardly_occur_in_what_the_fast_trainings_read():
     assert sum(len(text.split()) == 1 for text in replies) < 0.1 * len(replies)
+
+
+def test_dpo_and_rl_were_stopped_after_fifty_and_ten_steps():
+    logs = (pd.read_csv(PEBBLE_MODELS / f"pebble-{name}" / "history.csv") for name in ("dpo", "rl"))
+    assert [int(log["step"].iloc[-1]) for log in logs] == [50, 10]

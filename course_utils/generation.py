@@ -130,9 +130,7 @@ class _Batch:
         return output.logits[:, -1].float()  # (rows, vocab)
 
     def append(self, token_ids: torch.Tensor) -> None:
-        newest = token_ids[
-            :, None
-        ]  # (rows, 1): the cache knows all that came before; without one it is read again
+        newest = token_ids[:, None]  # (rows, 1): a cache knows all that came before
         self.new_ids = newest if self.cache is not None else torch.cat([self.new_ids, newest], 1)
         self.width += 1
 

@@ -38,8 +38,8 @@ def require_encodable(text: str) -> None:
         text.encode()
     except UnicodeEncodeError as error:
         raise ValueError(
-            f"The prompt holds half a character at place {error.start} ({text[error.start]!r}), as left by bytes that "
-            "were not UTF-8. Read the text again with its right encoding."
+            f"It holds half a character ({text[error.start]!r}) at place {error.start}, as left by bytes that were not "
+            "UTF-8. Read the text again with its right encoding."
         ) from None
 
 

@@ -158,11 +158,8 @@ class Variant:
         text = self.tokenizer.decode(ids, skip_special_tokens=skip_special_tokens, **options)
         first = self.token_text(ids[0]) if ids else ""
         # SentencePiece decoders drop a space in front, also of what continues a text.
-        return (
-            " " + text
-            if first[:1] == " " and first[1:] == self.tokenizer.decode(ids[:1], **options)
-            else text
-        )
+        dropped = first[:1] == " " and first[1:] == self.tokenizer.decode(ids[:1], **options)
+        return " " + text if dropped else text
 
     # -- probabilities ---------------------------------------------------------------------------------------
 

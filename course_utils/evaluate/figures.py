@@ -69,9 +69,8 @@ def _named_panels(df: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
 def _titles(parts: Sequence, unwanted: Sequence[str], labels: Sequence[str], wide: int) -> list[str]:
     """What stands over each panel, in lines no wider than one of `wide` panels beside the labels."""
     label = max(house.text_points(line, 9.5) for text in labels for line in text.split("\n"))
-    letters = max(
-        8, int(((72 * house.WIDTH_INCHES - label - 20) / wide - 8) / 4.3)
-    )  # a letter: some 4.3 points
+    room = (72 * house.WIDTH_INCHES - label - 20) / wide - 8  # points; a letter takes some 4.3
+    letters = max(8, int(room / 4.3))
     found = []
     for name, measure, part in parts:
         remark = "lower is better, " if measure in unwanted else ""

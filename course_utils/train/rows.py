@@ -19,7 +19,7 @@ import torch
 from ..batches import encode_pairs, encode_rows, labels
 from ..batches.masks import short
 from ..batches.rows import as_list, padded
-from ..tokens import IGNORED
+from ..tokens import IGNORED, require_encodable
 
 # A larger batch is computed in parts of so many tokens on a CPU: the same gradient, with less memory.
 PART_TOKENS = 1024
@@ -164,14 +164,9 @@ def with_numbers(encode: Callable[[list], list], rows: list, numbers: Iterable[i
 
 
 def _require_characters(value: Any) -> None:
-    """Raise ValueError for half a character (a lone surrogate) anywhere in a row; no tokenizer takes it."""
+    """Raise ValueError for half a character anywhere in a row."""
     if isinstance(value, str):
-        half = next((character for character in value if "\ud800" <= character <= "\udfff"), None)
-        if half:
-            raise ValueError(
-                f"It holds half a character ({half!r}), as left by bytes that were not UTF-8. Read the text again with "
-                "its right encoding."
-            )
+        require_encodable(value)
     elif isinstance(value, (Mapping, list, tuple)):
         for inside in value.values() if isinstance(value, Mapping) else value:
             _require_characters(inside)
